@@ -1,1 +1,21 @@
-//! See Cargo.toml.
+//! The vocabulary of XPUSH, its error table, and the ports behind which databases and brokers stand.
+//!
+//! A leaf: no drivers, no runtime, no I/O. Ports are traits; their docs are the contract, and `xpush-testkit` has one conformance
+//! suite a port that every backend passes.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod environment;
+pub mod error;
+pub mod message;
+pub mod names;
+pub mod ports;
+pub mod rules;
+
+mod codec;
+
+pub use environment::{Clock, Entropy, Monotonic, UnixMillis};
+pub use error::{Code, Problem, Retry};
+pub use message::{Epoch, Message, Payload, Position, Sender};
+pub use names::{App, Channel, ChannelKey, ClientId, EventName, NodeId, User};
+pub use rules::{History, Publish, Retention, Rule, Rules};
