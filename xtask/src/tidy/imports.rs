@@ -1,0 +1,77 @@
+//! Who may know whom.
+
+use super::Finding;
+use super::manifests::dependencies;
+use super::rust_source::code_only;
+use super::tree::Tree;
+
+/// The workspace's crates that each part may use; a folder that is not here is a part that nobody has placed yet.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("crates/wire", &[]),
+    ("crates/core", &[]),
+    ("crates/channel", &["xpush-core", "xpush-wire"]),
+    ("crates/session", &["xpush-core"]),
+    ("crates/push", &["xpush-core"]),
+    ("crates/ops", &["xpush-core"]),
+    ("crates/backends/embedded", &["xpush-core"]),
+    ("crates/backends/redis", &["xpush-core"]),
+    ("crates/backends/zookeeper", &["xpush-core"]),
+    ("crates/backends/mongodb", &["xpush-core"]),
+    // An oracle is only one when it does not share the code that it judges.
+    ("crates/bench", &[]),
+    // Both are for joining things: the one in tests, the other in earnest.
+    ("crates/testkit", ANY),
+    ("crates/xpush", ANY),
+    ("xtask", &[]),
+];
+
+const ANY: &[&str] = &["*"];
+
+/// The file of the binary that names backends.
+const WIRING: &str = "crates/xpush/src/wiring.rs";
+
+/// What a crate ships with; what only its tests use is free.
+pub(super) fn between_crates(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (file, text) in tree.texts("Cargo.toml") {
+        let Some(folder) = file.path.strip_suffix("/Cargo.toml") else { continue };
+        if !(folder.starts_with("crates/") || folder == "xtask") {
+            continue;
+        }
+        let allowed = MAY_USE.iter().find(|(part, _)| *part == folder).map(|(_, allowed)| *allowed);
+        let Some(allowed) = allowed else {
+            let message = "a new part: say in xtask/src/tidy/imports.rs what it may use".to_owned();
+            findings.push(Finding { path: file.path.clone(), line: 0, message });
+            continue;
+        };
+        for dependency in dependencies(text) {
+            let ours = dependency.name.starts_with("xpush-");
+            let free = dependency.section == "dev-dependencies";
+            let shipped_testkit = dependency.name == "xpush-testkit";
+            let permitted = allowed == ANY || allowed.contains(&dependency.name);
+            if ours && !free && (shipped_testkit || !permitted) {
+                let message = format!("{folder} may not depend on {}", dependency.name);
+                findings.push(Finding { path: file.path.clone(), line: dependency.line, message });
+            }
+        }
+    }
+    findings
+}
+
+/// Inside the binary, only the wiring names backends.
+pub(super) fn in_the_binary(tree: &Tree) -> Vec<Finding> {
+    const BACKENDS: &[&str] = &["xpush_embedded", "xpush_redis", "xpush_zookeeper", "xpush_mongodb"];
+    let mut findings = Vec::new();
+    for (file, text) in tree.texts(".rs") {
+        if !file.path.starts_with("crates/xpush/src/") || file.path == WIRING || file.is_rust_test() {
+            continue;
+        }
+        for (index, line) in code_only(text).lines().enumerate() {
+            for backend in BACKENDS.iter().filter(|backend| line.contains(*backend)) {
+                let message = format!("{backend} is named outside {WIRING}");
+                findings.push(Finding { path: file.path.clone(), line: index + 1, message });
+            }
+        }
+    }
+    findings
+}
