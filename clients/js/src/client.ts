@@ -1,0 +1,286 @@
+import { backoffDelay, type Backoff } from "./backoff.ts";
+import { Channel, type Stats } from "./channel.ts";
+import { Emitter } from "./emitter.ts";
+import { guestSecret, localGuestStorage, type GuestStorage } from "./guest.ts";
+import { openSocketIo, type Link, type OpenLink } from "./link.ts";
+import type { Carrier } from "./outbox.ts";
+import {
+  XpushError,
+  type Answer,
+  type Credentials,
+  type ErrorBody,
+  type Message,
+  type Moved,
+  type PresenceChange,
+  type Signal,
+  type Welcome,
+} from "./protocol.ts";
+
+/** How a client connects; everything may be left out. */
+export interface ClientOptions extends Credentials {
+  /** Where the guest secret is kept when `guest` is not given: default `localStorage`; `null`: nowhere. */
+  storage?: GuestStorage | null;
+  /** How long a command may stay unanswered, in ms; default 10,000. */
+  ackTimeout?: number;
+  /** How many publishes may wait in one channel; default 256. */
+  queueLimit?: number;
+  /** Bounds of the time between attempts to connect, in ms; default 250 to 10,000. */
+  backoff?: Backoff;
+  /** How connections are made; default over Socket.IO. */
+  open?: OpenLink;
+}
+
+/** Where the connection stands. */
+export type State =
+  | { readonly status: "connecting"; readonly attempt: number }
+  | { readonly status: "online"; readonly transport: string }
+  /** The next attempt is at `retryAt`, in ms since 1970. */
+  | { readonly status: "waiting"; readonly attempt: number; readonly retryAt: number; readonly error: XpushError }
+  /** By {@link Client.pause}: everything is kept, nothing is tried. */
+  | { readonly status: "paused" }
+  /** For good: by {@link Client.close} (no error), or because the server refuses us. */
+  | { readonly status: "closed"; readonly error?: XpushError };
+
+/** What a client tells. */
+export interface ClientEvents {
+  state: State;
+  welcome: Welcome;
+  /** A command without an ack failed. This client asks for acks always; another part of the app may not. */
+  rejected: { readonly cmd: string; readonly error: ErrorBody };
+  /** The server is about to close the connection, and why. */
+  closing: XpushError;
+  /** The server asked us to come again; the client does so by itself. */
+  moved: Moved;
+}
+
+const ACK_TIMEOUT = 10_000;
+const QUEUE_LIMIT = 256;
+const BACKOFF: Backoff = { min: 250, max: 10_000 };
+
+/** The server may accept a connection and never answer it. */
+const CONNECT_TIMEOUT = 15_000;
+
+/** A connection that lived this long was a good one: its loss starts the back-off anew. */
+const STABLE_AFTER = 5_000;
+
+/** A connection to an XPUSH server that is made again whenever it is lost. */
+export class Client extends Emitter<ClientEvents> {
+  readonly stats: Stats = { missed: 0, recovered: 0 };
+  readonly #home: string;
+  readonly #credentials: Credentials;
+  readonly #open: OpenLink;
+  readonly #ackTimeout: number;
+  readonly #queueLimit: number;
+  readonly #backoff: Backoff;
+  readonly #channels = new Map<string, Channel>();
+  readonly #carrier: Carrier;
+  #url: string;
+  #state: State = { status: "paused" };
+  #welcome: Welcome | undefined;
+  #link: Link | undefined;
+  #attempt = 0;
+  #upSince = 0;
+  /** Why the server said that it would close this connection. */
+  #closing: XpushError | undefined;
+  /** The one thing that is planned: the next attempt, the move, or giving up on an attempt. */
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(url: string, options: ClientOptions = {}) {
+    super();
+    const { storage = localGuestStorage(), ackTimeout, queueLimit, backoff, open, ...credentials } = options;
+    this.#home = this.#url = url;
+    this.#credentials = { ...credentials, guest: credentials.guest ?? guestSecret(storage) };
+    this.#open = open ?? openSocketIo;
+    this.#ackTimeout = ackTimeout ?? ACK_TIMEOUT;
+    this.#queueLimit = queueLimit ?? QUEUE_LIMIT;
+    this.#backoff = backoff ?? BACKOFF;
+    const client = this;
+    this.#carrier = {
+      get online() {
+        return client.#state.status === "online";
+      },
+      command: (name, fields, done) => this.#command(name, fields, done),
+      reconnect: () => this.#reconnect(),
+    };
+    this.#connect();
+  }
+
+  get state(): State {
+    return this.#state;
+  }
+
+  /** Who the server says we are; undefined until the first connection. */
+  get welcome(): Welcome | undefined {
+    return this.#welcome;
+  }
+
+  /** The channel of that name, always the same object. */
+  channel(name: string): Channel {
+    let channel = this.#channels.get(name);
+    if (!channel) {
+      const settings = { queueLimit: this.#queueLimit, backoff: this.#backoff, stats: this.stats };
+      channel = new Channel(name, this.#carrier, settings);
+      this.#channels.set(name, channel);
+    }
+    return channel;
+  }
+
+  /** The round trip of one command, in ms with fractions. */
+  ping(): Promise<number> {
+    const start = performance.now();
+    return new Promise((resolve, reject) => {
+      this.#command("ping", {}, (answer) => {
+        if ("ok" in answer) resolve(performance.now() - start);
+        else reject(XpushError.from(answer.error));
+      });
+    });
+  }
+
+  /** Takes another display name, which needs a new connection; nothing is missed meanwhile. */
+  rename(name: string): void {
+    this.#credentials.name = name;
+    if (this.#link) this.#reconnect();
+  }
+
+  /** Tries now instead of at `retryAt`. */
+  retryNow(): void {
+    if (this.#state.status === "waiting") this.#connect();
+  }
+
+  /** Cuts the connection, as a lost network would; publishes wait, subscriptions resume after {@link resume}. */
+  pause(): void {
+    if (this.#state.status !== "closed") this.#rest({ status: "paused" });
+  }
+
+  /** Connects again after {@link pause}. */
+  resume(): void {
+    if (this.#state.status === "paused") this.#reconnect();
+  }
+
+  /** Ends the connection; what still waits for an answer is rejected with `closed`. */
+  close(): void {
+    this.#rest({ status: "closed" });
+    this.#fail(new XpushError("closed", "the client was closed", "no"));
+  }
+
+  #connect(): void {
+    this.#closing = undefined;
+    this.#leave({ status: "connecting", attempt: this.#attempt });
+    const link = this.#open(this.#url, this.#credentials, {
+      up: (transport) => link === this.#link && this.#up(transport),
+      upgraded: (transport) => link === this.#link && this.#setState({ status: "online", transport }),
+      push: (name, body) => link === this.#link && this.#push(name, body),
+      down: (error) => link === this.#link && this.#down(error),
+    });
+    this.#link = link;
+    this.#timer = setTimeout(() => {
+      this.#down(new XpushError("timeout", "the server did not answer", "later"));
+    }, CONNECT_TIMEOUT);
+    this.emit("state", this.#state);
+  }
+
+  #reconnect(): void {
+    this.#attempt = 0;
+    this.#connect();
+  }
+
+  #up(transport: string): void {
+    clearTimeout(this.#timer);
+    this.#upSince = Date.now();
+    this.#setState({ status: "online", transport });
+    for (const channel of this.#channels.values()) channel.connected();
+  }
+
+  #down(lost: XpushError): void {
+    const error = this.#closing ?? lost;
+    if (this.#state.status !== "online") {
+      // The address that we were moved to may be gone; home, another node answers.
+      this.#url = this.#home;
+    } else if (Date.now() - this.#upSince >= STABLE_AFTER) {
+      this.#attempt = 0;
+    }
+    if (error.retry === "no") {
+      this.#rest({ status: "closed", error });
+      this.#fail(error);
+      return;
+    }
+    const delay = backoffDelay(this.#backoff, this.#attempt++);
+    this.#leave({ status: "waiting", attempt: this.#attempt, retryAt: Date.now() + delay, error });
+    this.#timer = setTimeout(() => this.#connect(), delay);
+    this.emit("state", this.#state);
+  }
+
+  #rest(next: State): void {
+    this.#leave(next);
+    this.emit("state", next);
+  }
+
+  /** Gives up the present link and what was planned. The state changes first: what the link still answers must see it. */
+  #leave(next: State): void {
+    clearTimeout(this.#timer);
+    const link = this.#link;
+    this.#link = undefined;
+    this.#state = next;
+    link?.drop();
+  }
+
+  #fail(error: XpushError): void {
+    for (const channel of this.#channels.values()) channel.fail(error);
+  }
+
+  #setState(state: State): void {
+    this.#state = state;
+    this.emit("state", state);
+  }
+
+  #push(name: string, body: unknown): void {
+    switch (name) {
+      case "message":
+        return this.#channels.get((body as Message).channel)?.receiveMessage(body as Message);
+      case "signal":
+        return this.#channels.get((body as Signal).channel)?.receiveSignal(body as Signal);
+      case "presence":
+        return this.#channels.get((body as PresenceChange).channel)?.receivePresence(body as PresenceChange);
+      case "welcome":
+        this.#welcome = body as Welcome;
+        return this.emit("welcome", this.#welcome);
+      case "moved":
+        this.#move(body as Moved);
+        return this.emit("moved", body as Moved);
+      case "closing":
+        this.#closing = XpushError.from((body as { error: ErrorBody }).error);
+        return this.emit("closing", this.#closing);
+      case "rejected":
+        return this.emit("rejected", body as ClientEvents["rejected"]);
+    }
+  }
+
+  /** All clients of the node are told at once: each goes at a time of its own. */
+  #move({ within_ms, url }: Moved): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      if (url !== undefined) this.#url = url;
+      this.#reconnect();
+    }, within_ms * Math.random());
+  }
+
+  #command(name: string, fields: object, done: (answer: Answer) => void): void {
+    if (this.#link && this.#state.status === "online") {
+      this.#link.request(name, fields, this.#ackTimeout, done);
+    } else {
+      const error = new XpushError("disconnected", "there is no connection", "reconnect");
+      queueMicrotask(() => done({ error }));
+    }
+  }
+}
+
+/**
+ * Connects to an XPUSH server.
+ *
+ * @param url the server's address; in a browser, the page's own when left out
+ */
+export function connect(url?: string, options?: ClientOptions): Client {
+  const address = url ?? (typeof location === "undefined" ? undefined : location.origin);
+  if (address === undefined) throw new TypeError("connect needs the server's address");
+  return new Client(address, options);
+}

@@ -1,0 +1,149 @@
+/**
+ * The shapes of docs/protocol.md: what goes over the wire, and nothing else.
+ */
+
+/** Anything JSON can say; on Socket.IO also `ArrayBuffer` and typed arrays anywhere inside. */
+export type Data = unknown;
+
+/** A place in a channel's history. `seq` counts 1, 2, 3 … without holes as long as `epoch` stays the same. */
+export interface Position {
+  readonly epoch: string;
+  readonly seq: number;
+}
+
+/** Somebody, as others see them. */
+export interface Person {
+  readonly user: string;
+  readonly name?: string;
+}
+
+/** What a client says about itself when it connects. Every field is optional where guests are welcome. */
+export interface Credentials {
+  /** The app; the server's default when absent. */
+  app?: string;
+  /** Display name, 1 to 64 characters. */
+  name?: string;
+  /** A secret of 16 to 128 characters: the same secret is the same guest user. */
+  guest?: string;
+  /** 1 to 64 characters; tells apart the devices of one user. */
+  device?: string;
+}
+
+/** When the same thing may be tried again: never, at once, with back-off, or on a new connection. */
+export type Retry = "no" | "now" | "later" | "reconnect";
+
+/** An error as the server sends it; `code` is stable, `message` is for people. */
+export interface ErrorBody {
+  readonly code: string;
+  readonly message: string;
+  readonly retry: Retry;
+}
+
+/** The one argument of every ack. */
+export type Answer<Ok = unknown> = { readonly ok: Ok } | { readonly error: ErrorBody };
+
+/** Push `welcome`: who we are on this connection, and which node we are on. */
+export interface Welcome extends Person {
+  readonly app: string;
+  readonly node: string;
+  readonly guest: boolean;
+}
+
+/** Push `message`. `epoch` and `seq` are there in channels with history; `at` is in ms since 1970. */
+export interface Message {
+  readonly channel: string;
+  readonly epoch?: string;
+  readonly seq?: number;
+  readonly id: string;
+  readonly event: string;
+  readonly data: Data;
+  readonly from: Person;
+  readonly at: number;
+}
+
+/** Push `signal`: never stored, has no position. */
+export interface Signal {
+  readonly channel: string;
+  readonly event: string;
+  readonly data: Data;
+  readonly from: Person;
+  readonly at: number;
+}
+
+/** Push `presence`. `count` counts users, not connections. */
+export interface PresenceChange {
+  readonly channel: string;
+  readonly count: number;
+  readonly joined?: readonly Person[];
+  readonly left?: readonly Person[];
+}
+
+/** Push `moved`: reconnect within that time, to `url` or to the same address. */
+export interface Moved {
+  readonly within_ms: number;
+  readonly url?: string;
+}
+
+/** `ok` of `subscribe`. */
+export interface Subscribed {
+  readonly channel: string;
+  readonly history: boolean;
+  readonly epoch?: string;
+  readonly seq?: number;
+  readonly recovered?: boolean;
+  readonly missed?: number;
+  readonly presence?: { readonly count: number; readonly users: readonly Person[] };
+}
+
+/** `ok` of `publish`. */
+export interface Published {
+  readonly channel: string;
+  readonly id: string;
+  readonly epoch?: string;
+  readonly seq?: number;
+  readonly at: number;
+}
+
+/** `ok` of `history`: messages in ascending order. */
+export interface HistoryPage {
+  readonly channel: string;
+  readonly epoch: string;
+  readonly first: number;
+  readonly head: number;
+  readonly messages: readonly Message[];
+}
+
+/** `ok` of `presence`: at most 100 users; `more` says that there are others. */
+export interface PresenceList {
+  readonly channel: string;
+  readonly count: number;
+  readonly users: readonly Person[];
+  readonly more?: boolean;
+}
+
+/** Every push of the server by its name. */
+export const PUSHES = ["welcome", "message", "signal", "presence", "rejected", "closing", "moved"] as const;
+
+/** An {@link ErrorBody} that can be thrown; also the client's own errors (`timeout`, `disconnected`, `queue_full`, `closed`). */
+export class XpushError extends Error implements ErrorBody {
+  override readonly name = "XpushError";
+  readonly code: string;
+  readonly retry: Retry;
+
+  constructor(code: string, message: string, retry: Retry) {
+    super(message);
+    this.code = code;
+    this.retry = retry;
+  }
+
+  /** The error that an answer carries. */
+  static from(body: ErrorBody): XpushError {
+    return body instanceof XpushError ? body : new XpushError(body.code, body.message, body.retry);
+  }
+}
+
+/** A message id: 128 random bits. Not `crypto.randomUUID`, which pages on plain http do not have. */
+export function newId(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

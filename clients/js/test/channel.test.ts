@@ -1,0 +1,212 @@
+import assert from "node:assert/strict";
+import { beforeEach, mock, test } from "node:test";
+import type { Channel, Client, Message } from "../src/index.ts";
+import { collect, FakeServer, settle } from "./fake.ts";
+
+const ACK_TIMEOUT = 10_000;
+const BACK_SOON = 20_000;
+
+let server: FakeServer;
+let client: Client;
+let channel: Channel;
+let seen: Message[];
+
+beforeEach((context) => {
+  mock.timers.enable({ apis: ["setTimeout", "Date"] });
+  if ("after" in context) context.after(() => mock.timers.reset());
+  server = new FakeServer();
+  client = server.client();
+  channel = client.channel("room");
+  seen = collect(channel, "message");
+});
+
+/** Subscribes with the head at 10 and delivers 11 and 12. */
+function subscribeAndRead(): void {
+  void channel.subscribe();
+  const link = server.accept();
+  link.take("subscribe").ok({ channel: "room", history: true, epoch: "e1", seq: 10 });
+  link.message("room", 11);
+  link.message("room", 12);
+}
+
+function comeBack() {
+  server.link.cut();
+  mock.timers.tick(BACK_SOON);
+  return server.accept();
+}
+
+test("a subscription made while connecting is sent once connected, and resolves with the answer", async () => {
+  const subscribed = channel.subscribe({ presence: true });
+  assert.deepEqual(server.link.commands(), []);
+  const link = server.accept();
+  const { fields, ok } = link.take("subscribe");
+  assert.deepEqual(fields, { channel: "room", presence: true });
+  ok({ channel: "room", history: true, epoch: "e1", seq: 10, presence: { count: 1, users: [{ user: "ann" }] } });
+  assert.equal((await subscribed).seq, 10);
+  assert.deepEqual(channel.position, { epoch: "e1", seq: 10 });
+  assert.equal(channel.presence?.count, 1);
+});
+
+test("asking again for the same subscription is the same subscription", () => {
+  const first = channel.subscribe();
+  assert.equal(channel.subscribe(), first);
+  assert.deepEqual(server.accept().commands(), ["subscribe"]);
+});
+
+test("a message is delivered once, whatever is sent twice", () => {
+  subscribeAndRead();
+  server.link.message("room", 12);
+  server.link.message("room", 11);
+  server.link.message("room", 13);
+  assert.deepEqual(seen.map(({ seq }) => seq), [11, 12, 13]);
+});
+
+test("after a cut the subscription resumes where it stopped and counts what came back", () => {
+  const recovered = collect(channel, "recovered");
+  subscribeAndRead();
+  const link = comeBack();
+  const { fields, ok } = link.take("subscribe");
+  assert.deepEqual(fields, { channel: "room", since: { epoch: "e1", seq: 12 } });
+  ok({ channel: "room", history: true, epoch: "e1", seq: 15, recovered: true, missed: 3 });
+  link.message("room", 13);
+  link.message("room", 14);
+  assert.deepEqual(recovered, []);
+  assert.deepEqual(client.stats, { missed: 3, recovered: 2 });
+  link.message("room", 15);
+  link.message("room", 16);
+  assert.deepEqual(recovered, [{ channel: "room", missed: 3, recovered: 3 }]);
+  assert.deepEqual(client.stats, { missed: 3, recovered: 3 });
+  assert.deepEqual(seen.map(({ seq }) => seq), [11, 12, 13, 14, 15, 16]);
+});
+
+test("a second cut during the replay resumes from the last message that arrived", () => {
+  subscribeAndRead();
+  const link = comeBack();
+  link.take("subscribe").ok({ channel: "room", history: true, epoch: "e1", seq: 15, recovered: true, missed: 3 });
+  link.message("room", 13);
+  assert.deepEqual(comeBack().take("subscribe").fields["since"], { epoch: "e1", seq: 13 });
+});
+
+test("a resume with nothing missed says so", () => {
+  const recovered = collect(channel, "recovered");
+  subscribeAndRead();
+  const answer = { channel: "room", history: true, epoch: "e1", seq: 12, recovered: true, missed: 0 };
+  comeBack().take("subscribe").ok(answer);
+  assert.deepEqual(recovered, [{ channel: "room", missed: 0, recovered: 0 }]);
+});
+
+test("a history that no longer reaches back is a gap of known size, and the newest page follows", () => {
+  const gaps = collect(channel, "gap");
+  subscribeAndRead();
+  const link = comeBack();
+  link.take("subscribe").ok({ channel: "room", history: true, epoch: "e1", seq: 100, recovered: false, missed: 2 });
+  link.message("room", 99);
+  link.message("room", 100);
+  const to = { epoch: "e1", seq: 100 };
+  assert.deepEqual(gaps, [{ channel: "room", from: { epoch: "e1", seq: 12 }, to, lost: 86 }]);
+  assert.deepEqual(seen.map(({ seq }) => seq), [11, 12, 99, 100]);
+  assert.deepEqual(client.stats, { missed: 86, recovered: 0 });
+});
+
+test("another epoch is a gap of unknown size, and its lower numbers are delivered", () => {
+  const gaps = collect(channel, "gap");
+  subscribeAndRead();
+  const link = comeBack();
+  link.take("subscribe").ok({ channel: "room", history: true, epoch: "e2", seq: 2, recovered: false, missed: 2 });
+  link.message("room", 1, "e2");
+  link.message("room", 2, "e2");
+  assert.deepEqual(gaps, [{ channel: "room", from: { epoch: "e1", seq: 12 }, to: { epoch: "e2", seq: 2 } }]);
+  assert.deepEqual(seen.map(({ seq }) => seq), [11, 12, 1, 2]);
+});
+
+test("a server whose head is behind ours gives a gap, not a deaf client", () => {
+  const gaps = collect(channel, "gap");
+  subscribeAndRead();
+  const link = comeBack();
+  link.take("subscribe").ok({ channel: "room", history: true, epoch: "e1", seq: 5, recovered: false, missed: 1 });
+  link.message("room", 5);
+  link.message("room", 6);
+  assert.equal(gaps.length, 1);
+  assert.deepEqual(seen.map(({ seq }) => seq), [11, 12, 5, 6]);
+});
+
+test("an epoch that changes under a live subscription is a gap too", () => {
+  const gaps = collect(channel, "gap");
+  subscribeAndRead();
+  server.link.message("room", 1, "e2");
+  assert.equal(gaps.length, 1);
+  assert.deepEqual(channel.position, { epoch: "e2", seq: 1 });
+});
+
+test("an unanswered subscribe is sent again from the same position", () => {
+  subscribeAndRead();
+  const link = comeBack();
+  const first = link.take("subscribe");
+  mock.timers.tick(ACK_TIMEOUT);
+  mock.timers.tick(BACK_SOON);
+  assert.deepEqual(link.take("subscribe").fields, first.fields);
+});
+
+test("a refused subscription rejects, tells, and is not tried again", async () => {
+  const refused = collect(channel, "refused");
+  const subscribed = channel.subscribe();
+  server.accept().take("subscribe").error("forbidden", "no");
+  await assert.rejects(subscribed, { code: "forbidden" });
+  assert.equal(refused.length, 1);
+  assert.deepEqual(comeBack().commands(), []);
+});
+
+test("after unsubscribe nothing is delivered and nothing is resumed", async () => {
+  subscribeAndRead();
+  const left = channel.unsubscribe();
+  server.link.message("room", 13);
+  server.link.take("unsubscribe").ok({ channel: "room" });
+  await left;
+  assert.deepEqual(seen.map(({ seq }) => seq), [11, 12]);
+  assert.deepEqual(comeBack().commands(), []);
+});
+
+test("presence is kept up with who joins and leaves", () => {
+  const told = collect(channel, "presence");
+  void channel.subscribe({ presence: true });
+  const link = server.accept();
+  link.take("subscribe").ok({ channel: "room", history: false, presence: { count: 1, users: [{ user: "ann" }] } });
+  link.events.push("presence", { channel: "room", count: 2, joined: [{ user: "bob", name: "Bob" }] });
+  link.events.push("presence", { channel: "room", count: 1, left: [{ user: "ann" }] });
+  assert.deepEqual(told, [
+    { count: 1, users: [{ user: "ann" }] },
+    { count: 2, users: [{ user: "ann" }, { user: "bob", name: "Bob" }] },
+    { count: 1, users: [{ user: "bob", name: "Bob" }] },
+  ]);
+});
+
+test("own messages without echo leave no hole, and none of the others is skipped", async () => {
+  subscribeAndRead();
+  const first = channel.publish("a", { echo: false });
+  server.link.take("publish").ok({ channel: "room", id: "x", epoch: "e1", seq: 13, at: 1 });
+  await first;
+  assert.equal(channel.position?.seq, 13);
+  const second = channel.publish("b", { echo: false });
+  server.link.take("publish").ok({ channel: "room", id: "y", epoch: "e1", seq: 15, at: 1 });
+  await second;
+  assert.equal(channel.position?.seq, 13);
+});
+
+test("a throwing listener neither stops the stream nor stays unheard", async (context) => {
+  const thrown: unknown[] = [];
+  context.mock.method(globalThis, "queueMicrotask", (task: () => void) => {
+    try {
+      task();
+    } catch (error) {
+      thrown.push(error);
+    }
+  });
+  channel.on("message", () => {
+    throw new Error("listener");
+  });
+  const after = collect(channel, "message");
+  subscribeAndRead();
+  await settle();
+  assert.equal(after.length, 2);
+  assert.equal(thrown.length, 2);
+});
