@@ -24,7 +24,7 @@ impl Repo {
         self.root.join(relative)
     }
 
-    /// A Python environment of our own: `python3` here has what e2e/requirements.txt names.
+    /// A Python environment of our own: `python3` here has what e2e/python/requirements.txt names.
     pub(crate) fn venv(&self) -> PathBuf {
         self.target.join("xtask/venv")
     }

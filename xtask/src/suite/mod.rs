@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use crate::repo::Repo;
 use crate::run::seconds;
 
-use counts::Counts;
+use counts::{Counts, Tally};
 pub(crate) use needs::npm_packages;
 
 use needs::Need;
-use steps::{STEPS, Step};
+use steps::{Course, STEPS, Step};
 
 /// A run on a build machine has to end, and to say which step hung. At a keyboard there is Ctrl-C.
 const CI_TIME: Duration = Duration::from_secs(38 * 60);
@@ -70,37 +70,35 @@ fn choose(options: &[&str]) -> Result<Vec<&'static Step>, String> {
 fn run(repo: &Repo, step: &'static Step, missing: &[(Need, String)], deadline: Option<Instant>) -> Report {
     heading(step.name, step.title);
     let started = Instant::now();
-    let mut tally = counts::Tally::default();
+    let mut course = Course { repo, deadline, tally: Tally::new(step.tests) };
     let absent = missing.iter().find(|(need, _)| step.needs.contains(need));
     let outcome = match absent {
-        Some((need, _)) => Err(format!("not run: {need} is missing")),
+        Some((need, _)) => Err(format!("not run for want of: {need}")),
         None if deadline.is_some_and(|at| at <= Instant::now()) => Err("not run: out of time".to_owned()),
-        None => (step.run)(repo, deadline, &mut tally),
+        None => (step.run)(&mut course),
     };
-    let mut counts = tally.counts();
-    match &outcome {
-        // A check that is no test runner counts as one test.
-        Ok(()) if counts == Counts::default() && !step.has_tests => counts.passed = 1,
-        Ok(()) => {}
-        // A failure is never lost, even when no test has failed: think of code that does not compile.
-        Err(_) => counts.failed = counts.failed.max(1),
-    }
-    let problem = match outcome {
-        Err(problem) => Some(problem),
-        Ok(()) if counts.failed > 0 => Some("tests failed".to_owned()),
-        Ok(()) if counts == Counts::default() => {
-            // Silence is no success: a runner that found nothing to run is broken.
-            counts.failed = 1;
-            Some("no test was run".to_owned())
-        }
-        Ok(()) => None,
-    };
+    let (counts, problem) = judge(outcome, course.tally.counts(), step.tests.is_some());
     let elapsed = started.elapsed();
     match &problem {
         None => println!("-- {}: ok, {}", step.name, seconds(elapsed)),
         Some(problem) => println!("-- {}: FAILED, {}: {problem}", step.name, seconds(elapsed)),
     }
-    Report { step, counts, elapsed, problem, failures: tally.into_failures() }
+    Report { step, counts, elapsed, problem, failures: course.tally.into_failures() }
+}
+
+/// The counts to report and what is wrong: no failure is lost because no test was counted, and silence is no success.
+fn judge(outcome: Result<(), String>, counted: Counts, has_tests: bool) -> (Counts, Option<String>) {
+    match outcome {
+        // Think of code that does not compile.
+        Err(problem) => (Counts { failed: counted.failed.max(1), ..counted }, Some(problem)),
+        Ok(()) if counted.failed > 0 => (counted, Some("tests failed".to_owned())),
+        Ok(()) if has_tests && counted.passed == 0 => {
+            (Counts { passed: 0, failed: 1 }, Some("no test was run".to_owned()))
+        }
+        Ok(()) if has_tests => (counted, None),
+        // A check that is no test runner counts as one test.
+        Ok(()) => (Counts { passed: 1, failed: 0 }, None),
+    }
 }
 
 /// Prints the outcome of every step and the counts; true when all is well.
@@ -109,7 +107,7 @@ fn summarise(reports: &[Report], missing: &[(Need, String)], elapsed: Duration) 
     for (need, reason) in missing {
         println!("MISSING {need}: {reason}");
     }
-    let mut total = Counts { passed: 0, failed: missing.len() as u64 };
+    let mut total = Counts::default();
     for report in reports {
         total = total + report.counts;
         let state = if report.problem.is_none() { "ok" } else { "FAILED" };
@@ -133,4 +131,50 @@ fn summarise(reports: &[Report], missing: &[(Need, String)], elapsed: Duration) 
 
 fn heading(name: &str, title: &str) {
     println!("\n== {name} {title}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(
+        outcome: Result<(), &str>,
+        passed: u64,
+        failed: u64,
+        has_tests: bool,
+    ) -> (u64, u64, Option<String>) {
+        let (counts, problem) = judge(outcome.map_err(str::to_owned), Counts { passed, failed }, has_tests);
+        (counts.passed, counts.failed, problem)
+    }
+
+    #[test]
+    fn a_failure_is_counted_even_when_no_test_was() {
+        assert_eq!(judged(Err("no compiler"), 0, 0, true), (0, 1, Some("no compiler".into())));
+        assert_eq!(judged(Err("stale"), 12, 0, true), (12, 1, Some("stale".into())));
+        assert_eq!(judged(Err("exit 101"), 12, 3, true), (12, 3, Some("exit 101".into())));
+    }
+
+    #[test]
+    fn a_runner_that_hides_its_failures_or_runs_nothing_fails() {
+        assert_eq!(judged(Ok(()), 12, 3, true), (12, 3, Some("tests failed".into())));
+        assert_eq!(judged(Ok(()), 0, 0, true), (0, 1, Some("no test was run".into())));
+    }
+
+    #[test]
+    fn what_is_well_is_counted() {
+        assert_eq!(judged(Ok(()), 12, 0, true), (12, 0, None));
+        assert_eq!(judged(Ok(()), 0, 0, false), (1, 0, None));
+    }
+
+    #[test]
+    fn steps_are_chosen_by_name() {
+        let names = |options: &[&str]| {
+            choose(options).map(|steps| steps.iter().map(|step| step.name).collect::<Vec<_>>()).ok()
+        };
+        assert_eq!(names(&[]), Some(STEPS.iter().map(|step| step.name).collect()));
+        assert_eq!(names(&["--only", "e2e", "--only=fmt"]), Some(vec!["e2e", "fmt"]));
+        for wrong in [&["--only"][..], &["--only", "nothing"], &["fmt"]] {
+            assert_eq!(names(wrong), None, "{wrong:?}");
+        }
+    }
 }

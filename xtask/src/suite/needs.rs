@@ -14,7 +14,7 @@ use super::steps::Step;
 pub(crate) enum Need {
     /// rustfmt and clippy, which a minimal toolchain lacks.
     RustTools,
-    /// Our Python environment with the packages of e2e/requirements.txt.
+    /// Our Python environment with the packages of e2e/python/requirements.txt.
     Python,
     /// Node and npm, as new as the pages' build wants them.
     Node,
@@ -89,7 +89,7 @@ fn rust_tools(repo: &Repo) -> Result<(), String> {
 }
 
 fn python(repo: &Repo) -> Result<(), String> {
-    let wanted = repo.path("e2e/requirements.txt");
+    let wanted = repo.path("e2e/python/requirements.txt");
     venv(repo)?;
     once_per(&wanted, &repo.venv().join("installed-requirements.txt"), || {
         let file = wanted.to_string_lossy();

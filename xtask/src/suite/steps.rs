@@ -1,21 +1,29 @@
 //! The steps of `cargo xtask test`, in order: the quick ones first.
 
+use std::process::Command;
 use std::time::Instant;
 
 use crate::repo::Repo;
 use crate::run::{command, npm, stream};
 use crate::{tidy, web};
 
-use super::counts::Tally;
-use super::needs::Need;
+use super::counts::{Runner, Tally};
+use super::needs::{self, Need};
 
 pub(crate) struct Step {
     pub(crate) name: &'static str,
     pub(crate) title: &'static str,
     pub(crate) needs: &'static [Need],
-    /// Whether it counts tests; the others are one check each.
-    pub(crate) has_tests: bool,
-    pub(crate) run: fn(&Repo, Option<Instant>, &mut Tally) -> Result<(), String>,
+    /// Who counts its tests; without a runner it is one check.
+    pub(crate) tests: Option<Runner>,
+    pub(crate) run: fn(&mut Course<'_>) -> Result<(), String>,
+}
+
+/// A step on its way.
+pub(crate) struct Course<'a> {
+    pub(crate) repo: &'a Repo,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) tally: Tally,
 }
 
 pub(crate) const STEPS: &[Step] = &[
@@ -23,15 +31,15 @@ pub(crate) const STEPS: &[Step] = &[
         name: "fmt",
         title: "cargo fmt --check",
         needs: &[Need::RustTools],
-        has_tests: false,
-        run: |repo, deadline, tally| run(repo, deadline, tally, &["cargo", "fmt", "--all", "--check"]),
+        tests: None,
+        run: |course| course.cargo(&["fmt", "--all", "--check"]),
     },
     Step {
         name: "tidy",
         title: "the layout rules",
         needs: &[],
-        has_tests: false,
-        run: |repo, _, _| match tidy::command(repo)? {
+        tests: None,
+        run: |course| match tidy::command(course.repo)? {
             true => Ok(()),
             false => Err("layout rules are broken".to_owned()),
         },
@@ -40,76 +48,83 @@ pub(crate) const STEPS: &[Step] = &[
         name: "clippy",
         title: "cargo clippy, warnings denied",
         needs: &[Need::RustTools],
-        has_tests: false,
-        run: |repo, deadline, tally| {
-            let words =
-                ["cargo", "clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"];
-            run(repo, deadline, tally, &words)
+        tests: None,
+        run: |course| {
+            course.cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"])
         },
     },
     Step {
         name: "rust",
         title: "cargo test --workspace",
         needs: &[],
-        has_tests: true,
-        run: |repo, deadline, tally| {
-            run(repo, deadline, tally, &["cargo", "test", "--locked", "--workspace", "--no-fail-fast"])
-        },
+        tests: Some(Runner::Cargo),
+        run: |course| course.cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]),
     },
     Step {
         name: "release",
         title: "cargo build --release -p xpush",
         needs: &[],
-        has_tests: false,
-        run: |repo, deadline, tally| {
-            run(repo, deadline, tally, &["cargo", "build", "--locked", "--release", "-p", "xpush"])
-        },
+        tests: None,
+        run: |course| course.release_build(),
     },
     Step {
         name: "client",
         title: "@xpush/client: types and unit tests",
-        needs: &[Need::Node, Need::Npm("clients/js")],
-        has_tests: true,
-        run: |repo, deadline, tally| typescript(repo, deadline, tally, "clients/js"),
+        needs: &[Need::Node, Need::Npm(web::CLIENT)],
+        tests: Some(Runner::JavaScript),
+        run: |course| course.typescript(web::CLIENT),
     },
     Step {
         name: "web",
         title: "the pages: types, unit tests, and web/dist as committed",
-        needs: &[Need::Node, Need::Npm("clients/js"), Need::Npm("web")],
-        has_tests: true,
-        run: |repo, deadline, tally| {
-            typescript(repo, deadline, tally, "web")?;
-            web::compare(repo, deadline)
+        needs: &[Need::Node, Need::Npm(web::CLIENT), Need::Npm(web::PAGES)],
+        tests: Some(Runner::JavaScript),
+        run: |course| {
+            web::build_client(course.repo, course.deadline)?;
+            // Both are told, whatever the first says.
+            let tests = course.typescript(web::PAGES);
+            web::compare(course.repo, course.deadline).and(tests)
         },
     },
     Step {
         name: "e2e",
         title: "real clients and a real browser against the real binary",
-        needs: &[Need::Node, Need::Npm("e2e"), Need::Python, Need::Chromium],
-        has_tests: true,
-        run: e2e,
+        needs: &[Need::Node, Need::Npm(web::CLIENT), Need::Npm("e2e"), Need::Python, Need::Chromium],
+        tests: Some(Runner::Plain),
+        run: |course| {
+            // Nothing to do after the steps before; but never a run against an old binary or client.
+            course.release_build()?;
+            web::build_client(course.repo, course.deadline)?;
+            course.run(&mut end_to_end(course.repo))
+        },
     },
 ];
 
-fn run(repo: &Repo, deadline: Option<Instant>, tally: &mut Tally, words: &[&str]) -> Result<(), String> {
-    stream(&mut command(repo, words), deadline, &mut |line| tally.line(line))
-}
-
-/// The scripts that each of our npm packages has.
-fn typescript(repo: &Repo, deadline: Option<Instant>, tally: &mut Tally, folder: &str) -> Result<(), String> {
-    stream(&mut npm(repo, folder, &["run", "typecheck"]), deadline, &mut |_| {})?;
-    stream(&mut npm(repo, folder, &["test"]), deadline, &mut |line| tally.line(line))
-}
-
-fn e2e(repo: &Repo, deadline: Option<Instant>, tally: &mut Tally) -> Result<(), String> {
-    let binary = repo.release_binary();
-    if !binary.exists() {
-        return Err(format!("{} is missing: run the step `release` first", binary.display()));
+impl Course<'_> {
+    fn run(&mut self, command: &mut Command) -> Result<(), String> {
+        stream(command, self.deadline, &mut |line| self.tally.line(line))
     }
+
+    fn cargo(&mut self, words: &[&str]) -> Result<(), String> {
+        self.run(command(self.repo, &["cargo"]).args(words))
+    }
+
+    fn release_build(&mut self) -> Result<(), String> {
+        self.cargo(&["build", "--locked", "--release", "-p", "xpush"])
+    }
+
+    /// The scripts that each of our npm packages has.
+    fn typescript(&mut self, folder: &str) -> Result<(), String> {
+        self.run(&mut npm(self.repo, folder, &["run", "check"]))?;
+        self.run(&mut npm(self.repo, folder, &["test"]))
+    }
+}
+
+fn end_to_end(repo: &Repo) -> Command {
     let mut runner = command(repo, &["node", "e2e/run.mjs"]);
-    runner.env("XPUSH_BIN", binary).env("PYTHON", repo.venv().join("bin/python3"));
-    if let Some(chromium) = super::needs::chromium() {
+    runner.env("XPUSH_BIN", repo.release_binary()).env("PYTHON", repo.venv().join("bin/python3"));
+    if let Some(chromium) = needs::chromium() {
         runner.env("CHROMIUM", chromium);
     }
-    stream(&mut runner, deadline, &mut |line| tally.line(line))
+    runner
 }
