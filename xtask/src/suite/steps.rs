@@ -116,7 +116,8 @@ impl Course<'_> {
     /// The scripts that each of our npm packages has.
     fn typescript(&mut self, folder: &str) -> Result<(), String> {
         self.run(&mut npm(self.repo, folder, &["run", "check"]))?;
-        self.run(&mut npm(self.repo, folder, &["test"]))
+        // A line a test; node's form for pipes is seven.
+        self.run(npm(self.repo, folder, &["test"]).env("NODE_OPTIONS", "--test-reporter=spec"))
     }
 }
 
