@@ -1,1 +1,13 @@
-//! See Cargo.toml.
+//! What tests of ports and nodes stand on: time and chance that a test decides, a bus that behaves as badly as it may, and one
+//! conformance suite a port.
+//!
+//! A backend shows that it keeps a port's contract by one line in its `tests/`, such as `xpush_testkit::bus_suite!(fixture);`, where
+//! `fixture` makes a new store with at least two handles on it. Each property is a function here and a test there.
+
+#![allow(clippy::unwrap_used)]
+
+pub mod environment;
+pub mod hostile;
+
+pub use environment::{ManualClock, SeededEntropy};
+pub use hostile::{HostileHub, Hostility};

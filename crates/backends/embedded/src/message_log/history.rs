@@ -1,0 +1,185 @@
+//! One channel's messages: a ring, and the index that recognizes a retry.
+
+use std::collections::{HashSet, VecDeque};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use xpush_core::ports::message_log::{Draft, Page, Placed, Range};
+use xpush_core::{ChannelKey, Epoch, Message, Monotonic, Position, Retention};
+
+/// What a channel takes beside its messages: its entries in two maps, the least that the ring and the index allocate, its name.
+const CHANNEL_WEIGHT: usize = size_of::<History>() + 3 * size_of::<ChannelKey>() + 512;
+
+/// What a message takes beside its contents: itself, its places in ring and index (which grow by doubling), the heads of what it points to.
+const MESSAGE_WEIGHT: usize = size_of::<Message>() + 2 * (size_of::<Slot>() + size_of::<Fence>()) + 128;
+
+pub(super) struct History {
+    epoch: Epoch,
+    /// The newest seq; 0 before the first message.
+    head: u64,
+    /// The newest messages, without holes; the last one is `head`.
+    slots: VecDeque<Slot>,
+    /// Exactly the messages of `slots`.
+    fence: HashSet<Fence, RandomState>,
+    /// As the latest append gave it.
+    retention: Retention,
+    /// The bound on `weight`.
+    share: usize,
+    /// Bytes as [`Retention::bytes`] counts them.
+    bytes: usize,
+    /// Bytes of memory, about.
+    weight: usize,
+    /// The number of the latest write.
+    pub(super) written: u64,
+}
+
+struct Slot {
+    message: Arc<Message>,
+    placed: Monotonic,
+}
+
+/// A message as its sender identifies it: equal to every message of the same sender and id.
+struct Fence(Arc<Message>);
+
+impl History {
+    pub(super) fn new(epoch: Epoch, written: u64) -> Self {
+        Self {
+            epoch,
+            head: 0,
+            slots: VecDeque::new(),
+            fence: HashSet::default(),
+            retention: Retention { count: 1, bytes: 0, age_ms: 0 },
+            share: 0,
+            bytes: 0,
+            weight: CHANNEL_WEIGHT,
+            written,
+        }
+    }
+
+    /// Sets the bounds that hold from now on.
+    pub(super) fn keep(&mut self, retention: Retention, share: usize) {
+        self.retention = retention;
+        self.share = share;
+    }
+
+    /// Gives the draft its place, or finds the one that it has.
+    pub(super) fn place(&mut self, channel: &ChannelKey, draft: Draft, now: Monotonic) -> Placed {
+        let Draft { id, event, payload, from, at } = draft;
+        let position = Some(Position { epoch: self.epoch, seq: self.head + 1 });
+        let message = Arc::new(Message { channel: channel.clone(), position, id, event, payload, from, at });
+        let fence = Fence(Arc::clone(&message));
+        if let Some(Fence(first)) = self.fence.get(&fence) {
+            return Placed { message: Arc::clone(first), retry: true };
+        }
+        self.fence.insert(fence);
+        self.head += 1;
+        self.bytes += bytes_of(&message);
+        self.weight += weight_of(&message);
+        self.slots.push_back(Slot { message: Arc::clone(&message), placed: now });
+        Placed { message, retry: false }
+    }
+
+    /// Takes out what is too much, the oldest first.
+    pub(super) fn trim(&mut self) {
+        while self.slots.len() > self.retention.count
+            || self.bytes > self.retention.bytes
+            || self.weight > self.share
+        {
+            if !self.pop() {
+                return;
+            }
+        }
+    }
+
+    /// Takes out what is too old.
+    pub(super) fn expire(&mut self, now: Monotonic) {
+        while self.slots.front().is_some_and(|slot| now.since(slot.placed) > self.retention.age_ms) {
+            if !self.pop() {
+                return;
+            }
+        }
+    }
+
+    /// Takes out the oldest message; false when it is the newest, too, which stays.
+    fn pop(&mut self) -> bool {
+        if self.slots.len() < 2 {
+            return false;
+        }
+        if let Some(Slot { message, .. }) = self.slots.pop_front() {
+            self.bytes -= bytes_of(&message);
+            self.weight -= weight_of(&message);
+            self.fence.remove(&Fence(message));
+        }
+        true
+    }
+
+    pub(super) fn page(&self, range: Range, limit: usize) -> Page {
+        let first = self.first();
+        let behind_last = self.head + 1;
+        let (from, to) = match range {
+            Range::After(seq) => {
+                let from = seq.saturating_add(1).clamp(first, behind_last);
+                (from, from.saturating_add(limit as u64).min(behind_last))
+            }
+            Range::Before(seq) => {
+                let to = seq.clamp(first, behind_last);
+                (to.saturating_sub(limit as u64).max(first), to)
+            }
+            Range::Newest => (behind_last.saturating_sub(limit as u64).max(first), behind_last),
+        };
+        let messages = self.slots.range(self.index(from)..self.index(to));
+        let messages = messages.map(|slot| Arc::clone(&slot.message)).collect();
+        Page { epoch: self.epoch, first, head: self.head, messages }
+    }
+
+    pub(super) fn position(&self) -> Position {
+        Position { epoch: self.epoch, seq: self.head }
+    }
+
+    pub(super) fn weight(&self) -> usize {
+        self.weight
+    }
+
+    fn first(&self) -> u64 {
+        self.head + 1 - self.slots.len() as u64
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "at most the number of slots")]
+    fn index(&self, seq: u64) -> usize {
+        (seq - self.first()) as usize
+    }
+}
+
+impl Fence {
+    fn key(&self) -> (&str, &str) {
+        (self.0.from.user.as_str(), self.0.id.as_str())
+    }
+}
+
+impl PartialEq for Fence {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Fence {}
+
+impl Hash for Fence {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
+}
+
+/// Upper bound of what a message made of the draft weighs: its channel's and its sender's names are shared with others.
+pub(super) fn weight_of_draft(draft: &Draft) -> usize {
+    MESSAGE_WEIGHT + draft.id.as_str().len() + draft.event.as_str().len() + draft.payload.size()
+}
+
+fn weight_of(message: &Message) -> usize {
+    MESSAGE_WEIGHT + message.id.as_str().len() + bytes_of(message)
+}
+
+fn bytes_of(message: &Message) -> usize {
+    message.event.as_str().len() + message.payload.size()
+}

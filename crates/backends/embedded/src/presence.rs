@@ -1,0 +1,181 @@
+//! Who is where, counted in memory.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+
+use foldhash::fast::RandomState;
+use xpush_core::ports::Done;
+use xpush_core::ports::presence::{Change, Delta, Member, Outcome, Presence, Roster};
+use xpush_core::{ChannelKey, NodeId, User};
+
+use crate::lock;
+
+/// Enough that shards rarely meet.
+const STRIPES: usize = 64;
+
+/// Presence of the nodes of one process.
+///
+/// They share its fate, so entries need no lease: `renew` does nothing, and only a node that goes before the process is evicted.
+pub struct LocalPresence {
+    stripes: Box<[Mutex<Rooms>]>,
+}
+
+type Rooms = HashMap<ChannelKey, Room, RandomState>;
+
+/// A channel with somebody in it.
+#[derive(Default)]
+struct Room {
+    users: HashMap<User, Visit, RandomState>,
+    /// Users by the number of their first entry.
+    order: BTreeMap<u64, User>,
+    /// Numbers given so far.
+    entries: u64,
+    connections: u64,
+}
+
+/// A user's stay: from the first connection that enters to the last that leaves.
+struct Visit {
+    entry: u64,
+    name: Option<Arc<str>>,
+    /// Connections by node; hardly ever more than one node.
+    by_node: Vec<(NodeId, u64)>,
+}
+
+impl LocalPresence {
+    /// With nobody in it.
+    pub fn new() -> Self {
+        Self { stripes: (0..STRIPES).map(|_| Mutex::default()).collect() }
+    }
+
+    fn stripe(&self, channel: &ChannelKey) -> &Mutex<Rooms> {
+        // The top bits: shards are chosen by the others, and one shard's channels should spread, too.
+        &self.stripes[(channel.hash64() >> 58) as usize % STRIPES]
+    }
+
+    fn change(&self, node: &NodeId, Change { channel, member, enters }: Change) -> Outcome {
+        let mut rooms = lock(self.stripe(&channel));
+        if enters {
+            let room = rooms.entry(channel).or_default();
+            let transition = room.enter(node, member);
+            return room.outcome(transition);
+        }
+        let Some(room) = rooms.get_mut(&channel) else {
+            return Outcome { transition: false, users: 0, connections: 0 };
+        };
+        let transition = room.leave(node, &member.user);
+        let outcome = room.outcome(transition);
+        if outcome.users == 0 {
+            rooms.remove(&channel);
+        }
+        outcome
+    }
+}
+
+impl Default for LocalPresence {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Presence for LocalPresence {
+    fn apply(&self, node: &NodeId, changes: Vec<Change>, done: Done<Vec<Outcome>>) {
+        let outcomes = changes.into_iter().map(|change| self.change(node, change)).collect();
+        done(Ok(outcomes));
+    }
+
+    fn list(&self, channel: &ChannelKey, limit: usize, done: Done<Roster>) {
+        let roster =
+            lock(self.stripe(channel)).get(channel).map(|room| room.roster(limit)).unwrap_or_default();
+        done(Ok(roster));
+    }
+
+    fn renew(&self, _: &NodeId) {}
+
+    fn evict(&self, node: &NodeId, done: Done<Vec<(ChannelKey, Delta)>>) {
+        let mut gone = Vec::new();
+        for stripe in &self.stripes {
+            lock(stripe).retain(|channel, room| {
+                let left = room.evict(node);
+                let users = room.users.len() as u64;
+                if !left.is_empty() {
+                    gone.push((channel.clone(), Delta { users, joined: Vec::new(), left }));
+                }
+                users > 0
+            });
+        }
+        done(Ok(gone));
+    }
+}
+
+impl Room {
+    /// Whether it is the user's first connection.
+    fn enter(&mut self, node: &NodeId, Member { user, name }: Member) -> bool {
+        self.connections += 1;
+        if let Some(visit) = self.users.get_mut(&user) {
+            visit.name = name;
+            match visit.by_node.iter_mut().find(|(of, _)| of == node) {
+                Some((_, connections)) => *connections += 1,
+                None => visit.by_node.push((node.clone(), 1)),
+            }
+            return false;
+        }
+        let entry = self.entries;
+        self.entries += 1;
+        self.order.insert(entry, user.clone());
+        self.users.insert(user, Visit { entry, name, by_node: vec![(node.clone(), 1)] });
+        true
+    }
+
+    /// Whether it was the user's last connection.
+    fn leave(&mut self, node: &NodeId, user: &User) -> bool {
+        let Some(visit) = self.users.get_mut(user) else { return false };
+        let Some(at) = visit.by_node.iter().position(|(of, _)| of == node) else { return false };
+        self.connections -= 1;
+        visit.by_node[at].1 -= 1;
+        if visit.by_node[at].1 == 0 {
+            visit.by_node.swap_remove(at);
+        }
+        if !visit.by_node.is_empty() {
+            return false;
+        }
+        self.order.remove(&visit.entry);
+        self.users.remove(user);
+        true
+    }
+
+    /// The users who are gone with `node`, in the order of their entry.
+    fn evict(&mut self, node: &NodeId) -> Vec<User> {
+        let Self { users, order, connections, .. } = self;
+        let mut left = Vec::new();
+        order.retain(|_, user| {
+            let Some(visit) = users.get_mut(user) else { return false };
+            visit.by_node.retain(|(of, count)| {
+                let stays = of != node;
+                *connections -= if stays { 0 } else { *count };
+                stays
+            });
+            let stays = !visit.by_node.is_empty();
+            if !stays {
+                users.remove(user);
+                left.push(user.clone());
+            }
+            stays
+        });
+        left
+    }
+
+    fn outcome(&self, transition: bool) -> Outcome {
+        Outcome { transition, users: self.users.len() as u64, connections: self.connections }
+    }
+
+    fn roster(&self, limit: usize) -> Roster {
+        let member = |user: &User| {
+            let visit = self.users.get(user)?;
+            Some(Member { user: user.clone(), name: visit.name.clone() })
+        };
+        Roster {
+            users: self.users.len() as u64,
+            members: self.order.values().take(limit).filter_map(member).collect(),
+        }
+    }
+}
