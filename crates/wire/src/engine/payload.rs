@@ -1,5 +1,7 @@
 //! The bodies of long polling: several packets in one.
 
+use std::fmt::Write as _;
+
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use base64::engine::{DecodePaddingMode, Engine as _};
@@ -42,7 +44,7 @@ enum Form {
 
 impl PayloadWriter {
     /// `base64`: the client cannot take binary bodies (`b64=1`). Version 4 always uses base64 for binary packets.
-    /// For version 3 without `base64`, a body is binary as soon as it has one binary packet (then text packets use that form too, re-framed at [`PayloadWriter::finish`]).
+    /// For version 3 without `base64`, a body is binary as soon as it has one binary packet (then text packets use that form too; those before it are framed anew).
     pub fn new(version: Version, base64: bool) -> Self {
         let form = match version {
             Version::V3 => Form::Counted { base64 },
@@ -52,17 +54,19 @@ impl PayloadWriter {
     }
 
     /// Adds a text packet, type digit included.
+    ///
+    /// With version 3 its characters beyond ASCII are written as JSON escapes (Socket.IO has them in JSON strings only). Clients of
+    /// Socket.IO 1 expect text that is UTF-8 encoded twice here, those of Socket.IO 2 once, and nothing in the handshake
+    /// tells them apart; ASCII is the same to both.
     pub fn text(&mut self, packet: &str) {
-        match self.form {
-            Form::Separated => self.separate(),
-            Form::Counted { .. } => {
-                let units = utf16_len(packet);
-                self.body.extend_from_slice(units.to_string().as_bytes());
-                self.body.push(b':');
-            }
-            Form::Binary => self.binary_head(0, packet.len()),
+        if self.form == Form::Separated {
+            self.separate();
+            self.body.extend_from_slice(packet.as_bytes());
+        } else if packet.is_ascii() {
+            self.ascii(packet);
+        } else {
+            self.ascii(&escape(packet));
         }
-        self.body.extend_from_slice(packet.as_bytes());
     }
 
     /// Adds a binary message: only the data, without version 3's type byte.
@@ -74,9 +78,8 @@ impl PayloadWriter {
                 self.base64(data);
             }
             Form::Counted { base64: true } => {
-                let len = "b4".len() + data.len().div_ceil(3) * 4;
-                self.body.extend_from_slice(len.to_string().as_bytes());
-                self.body.extend_from_slice(b":b4");
+                self.counted_head("b4".len() + data.len().div_ceil(3) * 4);
+                self.body.extend_from_slice(b"b4");
                 self.base64(data);
             }
             Form::Counted { base64: false } => {
@@ -106,6 +109,16 @@ impl PayloadWriter {
         (self.body.into(), self.form == Form::Binary)
     }
 
+    /// Adds a text packet of version 3: in ASCII, code units and bytes are the same number.
+    fn ascii(&mut self, packet: &str) {
+        if self.form == Form::Binary {
+            self.binary_head(0, packet.len());
+        } else {
+            self.counted_head(packet.len());
+        }
+        self.body.extend_from_slice(packet.as_bytes());
+    }
+
     fn separate(&mut self) {
         if !self.body.is_empty() {
             self.body.push(SEPARATOR as u8);
@@ -114,6 +127,11 @@ impl PayloadWriter {
 
     fn base64(&mut self, data: &[u8]) {
         self.body.extend_from_slice(STANDARD.encode(data).as_bytes());
+    }
+
+    fn counted_head(&mut self, len: usize) {
+        self.body.extend_from_slice(len.to_string().as_bytes());
+        self.body.push(b':');
     }
 
     fn binary_head(&mut self, is_binary: u8, len: usize) {
@@ -128,7 +146,7 @@ impl PayloadWriter {
         let counted = String::from_utf8(std::mem::take(&mut self.body)).expect("text packets only");
         let mut rest = &counted[..];
         while let Ok(packet) = take_counted(&mut rest) {
-            self.text(packet);
+            self.ascii(packet);
         }
     }
 }
@@ -138,6 +156,7 @@ impl PayloadWriter {
 /// Version 4: packets separated by 0x1e, `b…` is base64. Version 3: `<length>:<packet>…`, where the length counts UTF-16 code
 /// units of the whole packet, `b4…` is base64; or, when `binary` (content type `application/octet-stream`), each packet is
 /// 0 (text) or 1 (binary), the length's decimal digits as bytes 0 to 9, 0xff, the packet. In that form a text packet's length counts bytes.
+/// In the text form, what a client of Socket.IO 1 encoded twice is decoded twice.
 /// At most `max_packets` packets. Nothing is allocated by a declared length.
 pub fn read_payload<E: From<Error>>(
     version: Version,
@@ -199,6 +218,10 @@ fn read_element<E: From<Error>>(
 ) -> Result<(), E> {
     if element.starts_with('b') {
         visit(Packet::Binary(&read_base64(version, element)?))
+    } else if version == Version::V3
+        && let Some(decoded) = encoded_twice(element)
+    {
+        visit(read_text(&decoded)?)
     } else {
         visit(read_text(element)?)
     }
@@ -261,8 +284,30 @@ fn split_at_utf16(text: &str, units: usize) -> Option<(&str, &str)> {
     (left == 0).then_some((text, ""))
 }
 
-fn utf16_len(text: &str) -> usize {
-    text.chars().map(char::len_utf16).sum()
+/// Writes what is not ASCII as JSON escapes.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len() * 2);
+    for character in text.chars() {
+        if character.is_ascii() {
+            escaped.push(character);
+        } else {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                write!(escaped, "\\u{unit:04x}").expect("a string takes all");
+            }
+        }
+    }
+    escaped
+}
+
+/// Text that was UTF-8 encoded twice, as clients of Socket.IO 1 do in version 3's text form; `None` when it was not. It was when all
+/// of its characters are bytes, and these bytes are UTF-8 again. Text that was encoded once passes for it only if all that is not
+/// ASCII in it comes in pairs such as `É®`.
+fn encoded_twice(text: &str) -> Option<String> {
+    if text.is_ascii() {
+        return None;
+    }
+    let bytes: Option<Vec<u8>> = text.chars().map(|character| u8::try_from(character).ok()).collect();
+    String::from_utf8(bytes?).ok()
 }
 
 fn text(bytes: &[u8]) -> Result<&str, Error> {

@@ -134,6 +134,30 @@ mod reading {
         assert_eq!(v3("4:4😀").1, Some(Error::Malformed), "more than there is");
     }
 
+    /// The bodies are those of engine.io-parser 1.3.2 and 2.2.1 for the same packets.
+    #[test]
+    fn version_3_of_socket_io_1_and_2() {
+        let expected = (vec![message(r#"2["é","日本","😀"]"#), Got::Text(Kind::Ping, String::new())], None);
+        let once = r#"17:42["é","日本","😀"]1:2"#;
+        let twice = "24:42[\"Ã©\",\"æ\u{97}¥æ\u{9c}¬\",\"ð\u{9f}\u{98}\u{80}\"]1:2";
+        assert_eq!(v3(once), expected);
+        assert_eq!(v3(twice), expected);
+        let binary =
+            b"\0\x02\x04\xff42[\"\xc3\xa9\",\"\xe6\x97\xa5\xe6\x9c\xac\",\"\xf0\x9f\x98\x80\"]\0\x01\xff2";
+        assert_eq!(v3_binary(binary), expected);
+    }
+
+    #[test]
+    fn text_that_was_encoded_once_is_left_alone() {
+        for text in ["déjà vu", "«CAFÉ»", "Ã© 日", "\u{80}", "ÿ"] {
+            let body = format!("{}:4{text}", 1 + text.encode_utf16().count());
+            assert_eq!(v3(&body), (vec![message(text)], None));
+        }
+        // only version 3's text form was ever encoded twice
+        assert_eq!(v4("4Ã©"), (vec![message("Ã©")], None));
+        assert_eq!(v3_binary(b"\0\x05\xff4\xc3\x83\xc2\xa9"), (vec![message("Ã©")], None));
+    }
+
     #[test]
     fn packets_before_an_error_are_visited() {
         assert_eq!(v4("4a\u{1e}9\u{1e}4b"), (vec![message("a")], Some(Error::UnknownType)));
@@ -268,22 +292,30 @@ mod writing {
     }
 
     #[test]
-    fn version_3_as_in_the_protocol_document() {
-        let texts = [message("hello"), message("€"), message("😀")];
+    fn version_3_in_its_three_forms() {
+        let texts = [message("hello"), Got::Text(Kind::Ping, String::new())];
         for base64 in [false, true] {
             let body = written(PayloadWriter::new(Version::V3, base64), &texts);
-            assert_eq!(body, ("6:4hello2:4€3:4😀".as_bytes().to_vec(), false));
+            assert_eq!(body, (b"6:4hello1:2".to_vec(), false));
         }
-        let packets = [message("€"), Got::Binary(vec![1, 2, 3, 4])];
+        let packets = [message("hello"), Got::Binary(vec![1, 2, 3, 4])];
         let base64 = written(PayloadWriter::new(Version::V3, true), &packets);
-        assert_eq!(base64, ("2:4€10:b4AQIDBA==".as_bytes().to_vec(), false));
+        assert_eq!(base64, (b"6:4hello10:b4AQIDBA==".to_vec(), false));
         let binary = written(PayloadWriter::new(Version::V3, false), &packets);
-        assert_eq!(binary, (vec![0, 4, 0xff, 0x34, 0xe2, 0x82, 0xac, 1, 5, 0xff, 4, 1, 2, 3, 4], true));
+        assert_eq!(binary, (b"\0\x06\xff4hello\x01\x05\xff\x04\x01\x02\x03\x04".to_vec(), true));
+    }
+
+    #[test]
+    fn version_3_is_ascii_so_that_clients_of_socket_io_1_and_2_read_the_same() {
+        let body = written(PayloadWriter::new(Version::V3, true), &[message(r#"2["é","日本","😀"]"#)]);
+        // both parsers make [ 'é', '日本', '😀' ] of it
+        let expected = r#"42:42["\u00e9","\u65e5\u672c","\ud83d\ude00"]"#;
+        assert_eq!(body, (expected.as_bytes().to_vec(), false));
     }
 
     #[test]
     fn texts_before_and_after_a_binary_packet_take_its_form() {
-        let packets = [message("12345678 é"), message("😀"), Got::Binary(vec![]), message("3:4x")];
+        let packets = [message("hello world"), message("2:4x"), Got::Binary(vec![]), message("3:4x")];
         let (body, binary) = written(PayloadWriter::new(Version::V3, false), &packets);
         assert!(binary);
         assert_eq!(body[..4], [0, 1, 2, 0xff], "12 bytes");
