@@ -1,0 +1,147 @@
+//! One publisher, many subscribers: what a delivery costs.
+
+use super::{Audience, TURN};
+use crate::{
+    Target,
+    ledger::Groups,
+    report::{Report, Watch},
+    swarm::{Dial, Swarm},
+};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    rc::Rc,
+    time::Duration,
+};
+
+/// One publisher, many subscribers.
+///
+/// `single` sends the next message only after everybody has the last one: each delivery costs the server a write of its
+/// own. `saturated` keeps `--window` messages under way (a message is under way until everybody has it), so that the
+/// server always has work, and no more than it can queue.
+#[derive(clap::Args, Debug)]
+pub(crate) struct Fanout {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// How the publisher paces itself
+    #[arg(long, value_enum, default_value_t = Mode::Single)]
+    mode: Mode,
+    /// Subscribers of the one channel
+    #[arg(long, default_value_t = 1000)]
+    subscribers: usize,
+    /// Bytes of data in a message
+    #[arg(long, default_value_t = 128, value_parser = super::payload_len)]
+    payload: usize,
+    /// Messages under way in `saturated`
+    #[arg(long, default_value_t = 16)]
+    window: usize,
+    /// How long to publish
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Mode {
+    Single,
+    Saturated,
+}
+
+/// How many subscribers have each message that is under way.
+struct UnderWay {
+    /// The lowest number that somebody lacks.
+    first: u32,
+    arrivals: VecDeque<usize>,
+    subscribers: usize,
+}
+
+impl Fanout {
+    pub(crate) fn run(&self) -> io::Result<Report> {
+        let Self { subscribers, window, .. } = *self;
+        let channel: Rc<str> = format!("{}fanout", self.target.prefix).into();
+        let mut swarm = Swarm::new(&self.target.url, self.target.dialect, self.payload)?;
+        let subscribe = |number| ((number < subscribers).then(|| channel.clone()), Dial::default());
+        swarm.connect(subscribers + 1, self.target.patience(), subscribe)?;
+
+        let window = if self.mode == Mode::Single { 1 } else { window };
+        let mut audience =
+            Audience::new(subscribers, Groups { listeners_each: subscribers, publishers_each: 1 });
+        let mut under_way = UnderWay { first: 0, arrivals: VecDeque::new(), subscribers };
+        // A tenth of the time warms caches, buffers and compilers up.
+        self.publish_for(self.seconds / 10.0, window, &channel, &mut swarm, &mut audience, &mut under_way)?;
+        audience.measure_from_here();
+        let (sent, delivered) = (under_way.first, audience.ledger.deliveries);
+        let watch = Watch::start(self.target.server())?;
+        self.publish_for(self.seconds, window, &channel, &mut swarm, &mut audience, &mut under_way)?;
+
+        let published = under_way.next();
+        let deliveries = audience.ledger.deliveries - delivered;
+        let faults = audience.ledger.close(&[published]);
+        let name = if self.mode == Mode::Single { "fanout/single" } else { "fanout/saturated" };
+        let mut report = watch.stop(name, &self.target.url, (published - sent).into(), deliveries, faults)?;
+        report.settings = BTreeMap::from([
+            ("subscribers", subscribers as f64),
+            ("payload", self.payload as f64),
+            ("window", window as f64),
+        ]);
+        report.latency_us = audience.latencies.percentiles();
+        report.failures.extend(audience.trouble);
+        Ok(report)
+    }
+
+    /// Publishes for so long, then waits until everybody has everything (or patience ends).
+    fn publish_for(
+        &self,
+        seconds: f64,
+        window: usize,
+        channel: &str,
+        swarm: &mut Swarm,
+        audience: &mut Audience,
+        under_way: &mut UnderWay,
+    ) -> io::Result<()> {
+        let publisher = self.subscribers;
+        let clock = swarm.clock();
+        let started = std::time::Instant::now();
+        let mut progress = started;
+        loop {
+            let publishing = started.elapsed() < Duration::from_secs_f64(seconds);
+            if publishing && under_way.arrivals.len() < window {
+                while under_way.arrivals.len() < window {
+                    swarm.publish(publisher, channel, 0, under_way.next())?;
+                    under_way.arrivals.push_back(0);
+                }
+                swarm.flush(publisher)?;
+            }
+            let before = audience.ledger.deliveries;
+            swarm.turn(TURN, &mut |client, heard| {
+                if let Some(seq) = audience.hear(client, heard, clock.now_ns()) {
+                    under_way.arrived(seq);
+                }
+            })?;
+            if audience.ledger.deliveries > before {
+                progress = std::time::Instant::now();
+            }
+            let finished = !publishing && under_way.arrivals.is_empty();
+            if finished || progress.elapsed() > self.target.patience() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+impl UnderWay {
+    /// The next message's number.
+    fn next(&self) -> u32 {
+        self.first + u32::try_from(self.arrivals.len()).unwrap_or(u32::MAX)
+    }
+
+    fn arrived(&mut self, seq: u32) {
+        let place = seq.wrapping_sub(self.first) as usize;
+        if let Some(count) = self.arrivals.get_mut(place) {
+            *count += 1;
+        }
+        while self.arrivals.front() == Some(&self.subscribers) {
+            self.arrivals.pop_front();
+            self.first += 1;
+        }
+    }
+}
