@@ -1,1 +1,69 @@
-//! See Cargo.toml.
+//! The session server: tells clients which channel server to use.
+//!
+//! For now the two requests that XPUSH 0.1 clients make. Anybody's page may make them (CORS `*`): the answers say nothing that depends on who asks.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod address;
+mod node;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde_json::json;
+
+use xpush_core::NodeId;
+use xpush_core::ports::cluster::View;
+
+pub use address::is_authority;
+
+/// Gives the newest view of the cluster.
+pub type CurrentView = Arc<dyn Fn() -> Arc<View> + Send + Sync>;
+
+struct Session {
+    /// Answers are numbered within it.
+    node: NodeId,
+    answers: AtomicU64,
+    view: CurrentView,
+}
+
+/// `GET /node/{app}/{channel}` and `GET /status/ping`.
+pub fn router(node: NodeId, view: CurrentView) -> Router {
+    let session = Arc::new(Session { node, answers: AtomicU64::new(0), view });
+    Router::new()
+        .route("/node/{app}/{channel}", get(node::choose))
+        .route("/status/ping", get(ping))
+        .layer(middleware::from_fn(open_to_every_page))
+        .with_state(session)
+}
+
+async fn ping() -> Response {
+    axum::Json(json!({"status": "ok", "result": {"message": "pong"}})).into_response()
+}
+
+/// CORS (Fetch standard, 3.2): every page may read the answers, and a preflight is granted.
+async fn open_to_every_page(request: Request, next: Next) -> Response {
+    let mut response = if request.method() == Method::OPTIONS {
+        let grants = [
+            (header::ACCESS_CONTROL_ALLOW_METHODS, "GET"),
+            (header::ACCESS_CONTROL_ALLOW_HEADERS, "*"),
+            (header::ACCESS_CONTROL_MAX_AGE, "86400"),
+        ];
+        (StatusCode::NO_CONTENT, grants).into_response()
+    } else {
+        next.run(request).await
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,65 @@
+//! Which channel server a channel's clients should use.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use xpush_core::ports::cluster::Node;
+use xpush_core::{App, Channel, ChannelKey, Code};
+
+use crate::Session;
+use crate::address::reached_at;
+
+/// `GET /node/{app}/{channel}`. Failures come with status 200, except those that 0.1 did not know: its clients read the body.
+pub(crate) async fn choose(
+    State(session): State<Arc<Session>>,
+    Path((app, channel)): Path<(String, String)>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let key = match (App::new(&app), Channel::new(&channel)) {
+        (Ok(app), Ok(channel)) => ChannelKey::new(app, channel),
+        (Err(code), _) | (_, Err(code)) => return bad_request(code.text()),
+    };
+    let view = (session.view)();
+    let Some(node) = assign(&key, &view.nodes) else {
+        return failure(StatusCode::OK, "Channel server is not available.");
+    };
+    let url = match &*node.url {
+        "" => match reached_at(&uri, &headers) {
+            Some(url) => url,
+            None => return bad_request("The Host header is missing or malformed."),
+        },
+        configured => configured.to_owned(),
+    };
+    let number = session.answers.fetch_add(1, Ordering::Relaxed);
+    Json(json!({
+        "status": "ok",
+        "result": {
+            "seq": format!("{}-{number}", session.node),
+            "channel": channel,
+            "server": {"channel": channel, "name": node.id.as_str(), "url": url},
+        },
+    }))
+    .into_response()
+}
+
+/// The same node for the same channel as long as the nodes are the same.
+fn assign<'a>(channel: &ChannelKey, nodes: &'a [Node]) -> Option<&'a Node> {
+    let at = channel.hash64().checked_rem(nodes.len() as u64)?;
+    nodes.get(usize::try_from(at).ok()?)
+}
+
+fn bad_request(message: &str) -> Response {
+    let status = StatusCode::from_u16(Code::BadRequest.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    failure(status, message)
+}
+
+fn failure(status: StatusCode, message: &str) -> Response {
+    (status, Json(json!({"status": "error", "result": {"message": message}}))).into_response()
+}
