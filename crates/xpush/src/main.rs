@@ -1,1 +1,26 @@
-fn main() {}
+//! The `xpush` binary.
+
+mod banner;
+mod check;
+mod cli;
+mod config;
+mod health;
+mod log;
+mod open_files;
+mod pages;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    match Cli::parse().command() {
+        Command::Serve(options) => serve::run(&options),
+        Command::DefaultConfig => cli::say(config::ANNOTATED),
+        Command::CheckConfig { files } => check::run(&files),
+        Command::Bench(args) => xpush_bench::run(args),
+    }
+}

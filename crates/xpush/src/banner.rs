@@ -1,0 +1,69 @@
+//! What a person sees at the start: where to click.
+
+use std::fmt::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+use crate::config::{Guests, Settings};
+
+/// Printed once, when the server is ready.
+pub(crate) fn ready(settings: &Settings, addresses: &[SocketAddr], file: Option<&Path>) -> String {
+    let mut text = format!("XPUSH {} is ready\n\n", env!("CARGO_PKG_VERSION"));
+    for address in addresses {
+        let note =
+            if address.ip().is_unspecified() { "   (and every other address of this machine)" } else { "" };
+        let _ = writeln!(text, "  Open        {}/{note}", url(*address));
+    }
+    let data = std::fs::canonicalize(&settings.data_dir).unwrap_or_else(|_| settings.data_dir.clone());
+    let _ = writeln!(text, "  Data        {}", data.display());
+    let _ = match file {
+        Some(file) => writeln!(text, "  Settings    {}", file.display()),
+        None => {
+            writeln!(text, "  Settings    the defaults (xpush default-config > xpush.toml, to change them)")
+        }
+    };
+    text + &apps(settings) + "\n"
+}
+
+/// One line an app.
+pub(crate) fn apps(settings: &Settings) -> String {
+    let mut text = String::new();
+    for (place, app) in settings.apps.iter().enumerate() {
+        let guests = match (app.guests, app.guests.welcome(settings.on_loopback())) {
+            (_, true) => "guests are welcome",
+            (Guests::OnLoopback, false) => "no guests, as others can reach this server: --demo lets them in",
+            _ => "no guests",
+        };
+        let patterns: Vec<_> = app.rules.iter().map(|rule| &*rule.pattern).collect();
+        let label = if place == 0 { "Apps" } else { "" };
+        let _ = writeln!(text, "  {label:<12}{}: {} ({guests})", app.name, patterns.join(" "));
+    }
+    text
+}
+
+/// Where a browser on this machine reaches a listener.
+pub(crate) fn url(address: SocketAddr) -> String {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(ip, address.port()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_one_that_can_be_clicked() {
+        for (listener, clickable) in [
+            ("127.0.0.1:8000", "http://127.0.0.1:8000"),
+            ("0.0.0.0:80", "http://127.0.0.1:80"),
+            ("[::]:8000", "http://[::1]:8000"),
+            ("192.0.2.1:8000", "http://192.0.2.1:8000"),
+        ] {
+            assert_eq!(url(listener.parse().unwrap()), clickable);
+        }
+    }
+}

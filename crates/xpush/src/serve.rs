@@ -1,0 +1,193 @@
+//! `xpush serve`: from settings to a server that is ready, and from a signal to its orderly end.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use xpush_core::ports::cluster::{Node, Standing, View};
+use xpush_core::{Entropy, NodeId};
+
+use crate::cli::{Options, say};
+use crate::config::{self, Loaded, Settings, Sources};
+use crate::health::{self, Readiness};
+use crate::{banner, log, open_files, pages};
+
+/// From the signal to the exit, at most.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Connections that the kernel keeps until they are accepted: a storm of reconnecting clients must not be refused.
+const BACKLOG: u32 = 4_096;
+
+/// Runs until a signal ends it.
+pub(crate) fn run(options: &Options) -> ExitCode {
+    match start(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(options: &Options) -> Result<(), String> {
+    let named = options.config.clone().or_else(|| std::env::var_os(config::CONFIG).map(Into::into));
+    let file = config::read_file(named).map_err(|error| error.to_string())?;
+    let Loaded { settings, warnings } =
+        load(options, file.as_ref().map(|(path, text)| (path.as_path(), text.as_str())))?;
+    log::start(&settings.log);
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    prepare_data_dir(&settings.data_dir)?;
+    let open_files = open_files::raise_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start: {error}"))?;
+    let file = file.as_ref().map(|(path, _)| path.as_path());
+    let ended = runtime.block_on(serve(&settings, file, open_files));
+    // What has not ended by now has had its time.
+    runtime.shutdown_background();
+    ended
+}
+
+fn load(options: &Options, file: Option<(&Path, &str)>) -> Result<Loaded, String> {
+    // A name or a value that is not UTF-8 cannot be one of ours.
+    let variables: Vec<_> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let name = file.map(|(path, _)| path.display().to_string());
+    let sources = Sources {
+        file: name.as_deref().zip(file.map(|(_, text)| text)),
+        variables: variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
+        flags: options.flags(),
+        demo: options.demo,
+    };
+    config::load(&sources).map_err(|invalid| invalid.to_string())
+}
+
+async fn serve(settings: &Settings, file: Option<&Path>, open_files: Option<u64>) -> Result<(), String> {
+    let mut signals = Signals::new().map_err(|error| format!("cannot watch for signals: {error}"))?;
+    let readiness = Readiness::default();
+    let router = router(settings, readiness.clone());
+    let (stop, stopped) = watch::channel(false);
+    let mut addresses = Vec::new();
+    let mut servers = Vec::new();
+    for address in &settings.listen {
+        let listener = listen(*address).map_err(|error| cannot_listen(*address, &error))?;
+        addresses.push(listener.local_addr().map_err(|error| cannot_listen(*address, &error))?);
+        servers.push(tokio::spawn(front(listener, router.clone(), stopped.clone())));
+    }
+    readiness.ready();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = ?addresses, open_files, "ready");
+    say(&banner::ready(settings, &addresses, file));
+
+    let name = signals.next().await;
+    tracing::info!(signal = name, "draining");
+    readiness.draining();
+    let _ = stop.send(true);
+    let drained = async {
+        for server in servers {
+            let _ = server.await;
+        }
+    };
+    tokio::select! {
+        () = drained => tracing::info!("drained"),
+        () = tokio::time::sleep(DRAIN) => tracing::warn!("not drained in time"),
+        name = signals.next() => tracing::warn!(signal = name, "ending at once"),
+    }
+    Ok(())
+}
+
+/// HTTP that is no live connection.
+fn router(settings: &Settings, readiness: Readiness) -> Router {
+    let node = NodeId::new(&format!("{:016x}", xpush_embedded::OsEntropy::new().word()))
+        .expect("hexadecimal digits");
+    let url = settings.advertise_url.clone().unwrap_or_default();
+    let view = Arc::new(View { standing: Standing::Live, nodes: vec![Node { id: node.clone(), url }] });
+    health::router(readiness, Arc::new(|| "# EOF\n".to_owned()))
+        .merge(xpush_session::router(node, Arc::new(move || view.clone())))
+        .fallback_service(pages::router())
+}
+
+/// Accepts until told to stop, then lets the open requests end.
+async fn front(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
+    let stop = async move {
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    };
+    let _ = axum::serve(listener, router).with_graceful_shutdown(stop).await;
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // Without it a restart would have to wait for the old connections' TIME_WAIT.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+fn cannot_listen(address: SocketAddr, error: &io::Error) -> String {
+    let hint = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            let free = SocketAddr::new(address.ip(), address.port().checked_add(1).unwrap_or(8_000));
+            format!(
+                "another program (perhaps another xpush) listens there. Stop it, or take another port: xpush --listen {free}"
+            )
+        }
+        io::ErrorKind::PermissionDenied => {
+            let free = SocketAddr::new(address.ip(), 8_000);
+            format!(
+                "ports below 1024 need a privilege. Take a higher one (xpush --listen {free}), or grant it: setcap cap_net_bind_service=+ep xpush"
+            )
+        }
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
+        _ => error.to_string(),
+    };
+    format!("cannot listen on {address}: {hint}")
+}
+
+/// Makes the folder, and finds out now rather than at the first write whether it can be written to.
+fn prepare_data_dir(folder: &Path) -> Result<(), String> {
+    let probe = folder.join(format!(".probe-{}", std::process::id()));
+    let written = fs::create_dir_all(folder)
+        .and_then(|()| fs::write(&probe, b""))
+        .and_then(|()| fs::remove_file(&probe));
+    written.map_err(|error| {
+        format!(
+            "cannot keep data in {}: {error}. Choose another folder: xpush --data-dir FOLDER",
+            folder.display()
+        )
+    })
+}
+
+#[expect(clippy::print_stderr, reason = "the log may not have started")]
+fn complain(error: &str) {
+    eprintln!("xpush: {error}");
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
