@@ -1,0 +1,185 @@
+import type { ReadonlySignal } from "@preact/signals";
+import { useEffect, useState } from "preact/hooks";
+import type { State } from "@xpush/client";
+import { Icon, type IconName } from "../ui/icon.tsx";
+import { Sparkline } from "../ui/sparkline.tsx";
+import { LATENCY_SECONDS, type Connection } from "./connection.ts";
+import type { Experiment } from "./experiment.ts";
+import type { Lobby } from "./lobby.ts";
+
+/** A loss shorter than this is over before it could be read. */
+const PATIENCE_MS = 400;
+
+/** The connection's state in two words, always in sight. */
+export function ConnectionPill({ connection, experiment }: { connection: Connection; experiment: Experiment }) {
+  const state = connection.state.value;
+  const { tone, icon, text } = pill(state, experiment.phase.value === "cut");
+  return (
+    <span class={`pill ${tone}`} role="status" data-testid="conn-state" data-status={state.status}>
+      <Icon name={icon} />
+      {text}
+    </span>
+  );
+}
+
+function pill(state: State, cutByUs: boolean): { tone: string; icon: IconName; text: string } {
+  switch (state.status) {
+    case "online":
+      return { tone: "good", icon: "check", text: "Connected" };
+    case "connecting":
+      return { tone: "", icon: "clock", text: state.attempt > 0 ? "Reconnecting" : "Connecting" };
+    case "waiting":
+      return { tone: "warn", icon: "alert", text: "Disconnected" };
+    case "paused":
+      return { tone: "warn", icon: "cut", text: cutByUs ? "Cut by you" : "Paused" };
+    case "closed":
+      return { tone: "bad", icon: "alert", text: "Refused" };
+  }
+}
+
+/** A slim bar while there is no connection: why, and when it is tried again. */
+export function ConnectionBar({ connection, experiment, lobby }: { connection: Connection; experiment: Experiment; lobby: Lobby }) {
+  const state = connection.state.value;
+  const shown = useLasting(state.status !== "online" && !(state.status === "connecting" && state.attempt === 0));
+  if (!shown || state.status === "online") return null;
+
+  const waiting = lobby.waiting.value;
+  const queued = waiting > 0 && ` ${waiting === 1 ? "One message waits" : `${waiting} messages wait`}.`;
+  switch (state.status) {
+    case "closed":
+      return (
+        <div class="bar bad" role="alert">
+          <Icon name="alert" />
+          <span>The server refused the connection: {state.error?.message ?? "closed"}</span>
+          <button type="button" onClick={() => location.reload()}>
+            Try again
+          </button>
+        </div>
+      );
+    case "paused":
+      return (
+        <div class="bar">
+          <Icon name="cut" />
+          <span>
+            Network cut by you.{queued}
+          </span>
+          <button type="button" onClick={() => experiment.toggle(false)}>
+            End it now
+          </button>
+        </div>
+      );
+    case "connecting":
+      return (
+        <div class="bar">
+          <Icon name="clock" />
+          <span>Reconnecting…{queued}</span>
+        </div>
+      );
+    case "waiting":
+      return (
+        <div class="bar">
+          <Icon name="alert" />
+          <span class="figures">
+            Reconnecting… <Countdown until={state.retryAt} />
+            {queued}
+          </span>
+          <button type="button" onClick={() => connection.client.retryNow()}>
+            Try now
+          </button>
+        </div>
+      );
+  }
+}
+
+/** Who we are to the server, and how far away it is. */
+export function ConnectionCard({ connection }: { connection: Connection }) {
+  const state = connection.state.value;
+  const welcome = connection.welcome.value;
+  const rows: [string, string | undefined][] = [
+    ["Transport", state.status === "online" ? transportName(state.transport) : undefined],
+    ["Node", welcome?.node],
+    ["You are", welcome?.user],
+  ];
+  return (
+    <section class="card connection" aria-labelledby="connection-title">
+      <h2 id="connection-title">This connection</h2>
+      <Latency samples={connection.latency} />
+      <dl>
+        {rows.map(([term, value]) => (
+          <div key={term}>
+            <dt>{term}</dt>
+            <dd title={value}>{value ?? "–"}</dd>
+          </div>
+        ))}
+      </dl>
+    </section>
+  );
+}
+
+function Latency({ samples }: { samples: ReadonlySignal<readonly (number | undefined)[]> }) {
+  const values = samples.value;
+  const last = values.at(-1);
+  const known = values.filter((value) => value !== undefined);
+  const top = niceAbove(Math.max(0, ...known));
+  const worst = known.length > 0 ? `at most ${inMs(Math.max(...known))} ms` : "no sample yet";
+  return (
+    <div class="latency">
+      <p class="latency-figure figures">
+        <span class="latency-name">Round trip</span>
+        <span data-testid="latency">
+          {last === undefined ? "–" : inMs(last)}
+          <small> ms</small>
+        </span>
+      </p>
+      <figure class="latency-chart">
+        <div class="latency-plot">
+          <Sparkline values={values} top={top} label={`Round trip over the last minute, ${worst}`} />
+          <div class="latency-scale figures" aria-hidden="true">
+            <span>{top} ms</span>
+            <span>0</span>
+          </div>
+        </div>
+        <figcaption class="figures" aria-hidden="true">
+          <span>{LATENCY_SECONDS} s ago</span>
+          <span>now</span>
+        </figcaption>
+      </figure>
+    </div>
+  );
+}
+
+function Countdown({ until }: { until: number }) {
+  const [now, setNow] = useState(Date.now());
+  useEffect(() => {
+    setNow(Date.now());
+    const timer = setInterval(() => setNow(Date.now()), 250);
+    return () => clearInterval(timer);
+  }, [until]);
+  // At least 1: "0 s" would say that it happens now, and then it does not.
+  return <>{Math.max(1, Math.ceil((until - now) / 1_000))} s</>;
+}
+
+/** True once `condition` has held for a while. */
+function useLasting(condition: boolean): boolean {
+  const [lasting, setLasting] = useState(false);
+  useEffect(() => {
+    if (!condition) return setLasting(false);
+    const timer = setTimeout(() => setLasting(true), PATIENCE_MS);
+    return () => clearTimeout(timer);
+  }, [condition]);
+  return lasting && condition;
+}
+
+function transportName(transport: string): string {
+  return { websocket: "WebSocket", polling: "Long polling" }[transport] ?? transport;
+}
+
+/** The next of 1, 2, 5, 10, 20, 50 … */
+function niceAbove(value: number): number {
+  const power = 10 ** Math.floor(Math.log10(Math.max(value, 1)));
+  return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value) ?? 10 * power;
+}
+
+function inMs(ms: number): string {
+  return ms < 10 ? ms.toFixed(1) : String(Math.round(ms));
+}
