@@ -63,7 +63,7 @@ enum Container {
 /// an ISO 8601 string. An ArrayBuffer (ext 0 with an explicit length) is an attachment like a bin. Other exts are [`Error::Malformed`].
 /// An object with the key `_placeholder` is refused as [`Error::Malformed`].
 ///
-/// After an error `json` and `attachments` hold what came before it.
+/// Depth is the JSON's, in which an attachment's placeholder is an object. After an error `json` and `attachments` hold what came before it.
 pub fn to_json(
     input: &mut &[u8],
     max_depth: usize,
@@ -249,18 +249,21 @@ fn walk<'a>(
     mut visit: impl FnMut(Step<'a>) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let mut open = [(Container::Array, 0_u32); json::DEEPEST]; // with how many elements are to come
+    let max_depth = max_depth.min(open.len());
     let mut depth = 0;
     loop {
         let token = token(input)?;
+        if let Token::Array(_) | Token::Map(_) | Token::Bin(_) = token
+            && depth >= max_depth
+        {
+            return Err(Error::TooDeep);
+        }
         let container = match token {
             Token::Array(len) => Some((Container::Array, len)),
             Token::Map(len) => Some((Container::Map, len)),
             _ => None,
         };
         if let Some(container) = container {
-            if depth >= max_depth.min(open.len()) {
-                return Err(Error::TooDeep);
-            }
             open[depth] = container;
             depth += 1;
         }

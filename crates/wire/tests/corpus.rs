@@ -5,8 +5,14 @@ use std::path::Path;
 
 #[path = "../../../fuzz/targets/engine.rs"]
 mod engine;
+#[path = "../../../fuzz/targets/json.rs"]
+mod json;
+#[path = "../../../fuzz/targets/msgpack.rs"]
+mod msgpack;
 #[path = "../../../fuzz/targets/query.rs"]
 mod query;
+#[path = "../../../fuzz/targets/socket.rs"]
+mod socket;
 #[path = "../../../fuzz/targets/ws.rs"]
 mod ws;
 
@@ -22,8 +28,23 @@ fn engine() {
 }
 
 #[test]
+fn json() {
+    replay("json", json::run);
+}
+
+#[test]
+fn msgpack() {
+    replay("msgpack", msgpack::run);
+}
+
+#[test]
 fn query() {
     replay("query", query::run);
+}
+
+#[test]
+fn socket() {
+    replay("socket", socket::run);
 }
 
 #[test]

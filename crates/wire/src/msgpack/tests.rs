@@ -178,6 +178,7 @@ fn bad_input_is_refused_by_both() {
         (b"\xa3\xed\xa0\x80".to_vec(), Error::Utf8),
         (b"\x81\xa1\xff\x01".to_vec(), Error::Utf8),
         (nested(33), Error::TooDeep),
+        ([vec![0x91; 32], b"\xc4\x00".to_vec()].concat(), Error::TooDeep), // the placeholder is an object
         (nested(1_000_000), Error::TooDeep),
     ];
     for (input, error) in cases {
@@ -193,7 +194,7 @@ fn bad_input_is_refused_by_both() {
 #[test]
 fn skip_stops_behind_the_value() {
     let mut input: &[u8] = b"\x82\xa1a\x92\x01\xc4\x01x\xa1b\xd4\x00\x00\x05";
-    assert_eq!(skip(&mut input, 2), Ok(()));
+    assert_eq!(skip(&mut input, 3), Ok(()));
     assert_eq!(input, b"\x05");
 }
 
