@@ -17,8 +17,6 @@ type Files = BTreeMap<String, Vec<u8>>;
 
 /// `cargo xtask web`: builds web/dist in place.
 pub(crate) fn build(repo: &Repo) -> Result<(), String> {
-    npm_packages(repo, CLIENT)?;
-    build_client(repo, None)?;
     npm_packages(repo, PAGES)?;
     build_into(repo, &repo.path("web/dist"), None)?;
     println!("web/dist is built; commit it with the sources");

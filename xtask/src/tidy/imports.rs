@@ -27,9 +27,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 const ANY: &[&str] = &["*"];
 
-/// The file of the binary that names backends.
-const WIRING: &str = "crates/xpush/src/wiring.rs";
-
 /// What a crate ships with; what only its tests use is free.
 pub(super) fn between_crates(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
@@ -58,20 +55,19 @@ pub(super) fn between_crates(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// Inside the binary, only the wiring names backends.
+/// Inside the binary, one file names backends.
 pub(super) fn in_the_binary(tree: &Tree) -> Vec<Finding> {
     const BACKENDS: &[&str] = &["xpush_embedded", "xpush_redis", "xpush_zookeeper", "xpush_mongodb"];
-    let mut findings = Vec::new();
-    for (file, text) in tree.texts(".rs") {
-        if !file.path.starts_with("crates/xpush/src/") || file.path == WIRING || file.is_rust_test() {
-            continue;
-        }
-        for (index, line) in code_only(text).lines().enumerate() {
-            for backend in BACKENDS.iter().filter(|backend| line.contains(*backend)) {
-                let message = format!("{backend} is named outside {WIRING}");
-                findings.push(Finding { path: file.path.clone(), line: index + 1, message });
-            }
-        }
-    }
-    findings
+    let sources = tree.texts(".rs").filter(|(file, _)| file.path.starts_with("crates/xpush/src/"));
+    let wirings: Vec<Finding> = sources
+        .filter(|(file, _)| !file.is_rust_test())
+        .filter_map(|(file, text)| {
+            let code = code_only(text);
+            let named = |line: &str| BACKENDS.iter().find(|backend| line.contains(**backend)).copied();
+            let (index, backend) = code.lines().enumerate().find_map(|(i, line)| Some((i, named(line)?)))?;
+            let message = format!("names {backend}, and is not the only file that names a backend");
+            Some(Finding { path: file.path.clone(), line: index + 1, message })
+        })
+        .collect();
+    if wirings.len() > 1 { wirings } else { Vec::new() }
 }

@@ -55,12 +55,15 @@ fn a_part_that_nobody_placed_is_found() {
 }
 
 #[test]
-fn only_the_wiring_names_backends() {
-    let source = "// xpush_embedded is not named here\nuse xpush_embedded::Bus;\n";
-    assert_eq!(places(imports::in_the_binary, &[("crates/xpush/src/wiring.rs", source)]), NOTHING);
+fn one_file_of_the_binary_names_backends() {
+    let source = "// xpush_redis is not named here\nuse xpush_embedded::Bus;\n";
+    let comment = "// xpush_embedded is wired elsewhere\n";
+    let wiring = ("crates/xpush/src/wiring.rs", source);
+    let (test, other) = (("crates/xpush/tests/boot.rs", source), ("crates/xpush/src/main.rs", comment));
+    assert_eq!(places(imports::in_the_binary, &[wiring, test, other]), NOTHING);
     assert_eq!(
-        places(imports::in_the_binary, &[("crates/xpush/src/role/all.rs", source)]),
-        ["crates/xpush/src/role/all.rs:2"]
+        places(imports::in_the_binary, &[wiring, ("crates/xpush/src/role/all.rs", source)]),
+        ["crates/xpush/src/wiring.rs:2", "crates/xpush/src/role/all.rs:2"]
     );
 }
 
