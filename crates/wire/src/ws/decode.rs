@@ -201,7 +201,8 @@ impl Partial {
             bytes: Vec::new(),
             checked: 0,
         });
-        let at_most = if frame.fin { piece.len() + frame.remaining } else { max - message.bytes.len() };
+        let at_most =
+            if frame.fin { piece.len() + frame.remaining } else { max.saturating_sub(message.bytes.len()) };
         message.push(piece, at_most)
     }
 

@@ -249,23 +249,26 @@ mod refusing {
     fn the_buffer_is_at_most_twice_what_arrived_and_never_over_the_limit() {
         const MAX: usize = 1000;
         let mut decoder = Decoder::new();
-        let mut feed = |mut bytes: Vec<u8>| {
-            let got = decoder.next(&mut &mut bytes[..], MAX).map(|message| message.is_some());
-            if let Some(bytes) = decoder.buffer() {
-                assert!(
-                    bytes.capacity() <= MAX.min(2 * bytes.len()),
-                    "{} for {}",
-                    bytes.capacity(),
-                    bytes.len()
-                );
-            }
-            got
-        };
-        assert_eq!(feed(frame(2, b"x")), Ok(false));
-        for _ in 1..MAX {
-            assert_eq!(feed(frame(0, b"x")), Ok(false));
+        let mut sizes = Vec::new();
+        for number in 0..MAX {
+            let mut bytes = frame(if number == 0 { 2 } else { 0 }, b"x");
+            assert_eq!(decoder.next(&mut &mut bytes[..], MAX), Ok(None));
+            let buffer = decoder.buffer().unwrap();
+            assert!(buffer.capacity() <= MAX.min(2 * buffer.len()), "{} for {number}", buffer.capacity());
+            sizes.push(buffer.capacity());
         }
-        assert_eq!(feed(frame(0, b"x")), Err(Error::TooLarge));
+        sizes.dedup();
+        assert!(sizes.len() <= 11, "it doubles, or the time would be quadratic: {sizes:?}");
+        assert_eq!(decoder.next(&mut &mut frame(0, b"x")[..], MAX), Err(Error::TooLarge));
+    }
+
+    #[test]
+    fn a_limit_that_is_lowered_within_a_message() {
+        let mut bytes = [frame(2, b"123456"), frame(FIN, b"")].concat();
+        let (mut front, mut back) = bytes.split_at_mut(9);
+        let mut decoder = Decoder::new();
+        assert_eq!(decoder.next(&mut front, 6), Ok(None));
+        assert_eq!(decoder.next(&mut back, 1), Ok(Some(Message::Binary(b"123456"))));
     }
 
     #[test]
