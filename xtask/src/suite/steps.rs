@@ -32,7 +32,11 @@ pub(crate) const STEPS: &[Step] = &[
         title: "cargo fmt --check",
         needs: &[Need::RustTools],
         tests: None,
-        run: |course| course.cargo(&["fmt", "--all", "--check"]),
+        run: |course| {
+            // The fuzz targets are a workspace of their own.
+            let fuzz = course.cargo(&["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]);
+            course.cargo(&["fmt", "--all", "--check"]).and(fuzz)
+        },
     },
     Step {
         name: "tidy",

@@ -71,3 +71,41 @@ pub(super) fn in_the_binary(tree: &Tree) -> Vec<Finding> {
         .collect();
     if wirings.len() > 1 { wirings } else { Vec::new() }
 }
+
+/// What reaches out of a pure crate: the world has to come in through arguments and ports.
+const OUTSIDE: &[&str] = &[
+    "tokio",
+    "mio::",
+    "std::env",
+    "std::fs",
+    "std::process",
+    "std::thread",
+    "SystemTime",
+    "Instant",
+    "TcpStream",
+    "TcpListener",
+    "UdpSocket",
+];
+
+/// The leaves compute; their tests may read files.
+pub(super) fn leaves_are_pure(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (file, text) in tree.texts(".rs") {
+        let pure = file.path.starts_with("crates/wire/src/") || file.path.starts_with("crates/core/src/");
+        if !pure || file.is_rust_test() {
+            continue;
+        }
+        for (index, line) in before_tests(&code_only(text)).lines().enumerate() {
+            for outside in OUTSIDE.iter().filter(|outside| line.contains(**outside)) {
+                let message = format!("`{}` does not belong in a pure crate", outside.trim_end_matches(':'));
+                findings.push(Finding { path: file.path.clone(), line: index + 1, message });
+            }
+        }
+    }
+    findings
+}
+
+/// Tests that stand in the file itself are at its end.
+fn before_tests(code: &str) -> &str {
+    code.find("#[cfg(test)]\nmod ").map_or(code, |at| &code[..at])
+}

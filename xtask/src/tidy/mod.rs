@@ -37,6 +37,11 @@ const RULES: &[Rule] = &[
         check: imports::between_crates,
     },
     Rule {
+        name: "purity",
+        why: "what touches no clock, no thread and no socket can be tested with any input, in any order, and fuzzed",
+        check: imports::leaves_are_pure,
+    },
+    Rule {
         name: "wiring",
         why: "one file joins the parts, so that what a backend is used for has one answer",
         check: imports::in_the_binary,

@@ -68,6 +68,22 @@ fn one_file_of_the_binary_names_backends() {
 }
 
 #[test]
+fn the_leaves_touch_no_world() {
+    let good = "// no tokio here\nuse std::net::IpAddr;\n#[cfg(test)]\nmod tests {\n    use std::fs;\n}\n";
+    let bad = "use std::time::Duration;\nuse std::time::Instant;\nfn f() { std::thread::yield_now() }\n";
+    let files = [
+        ("crates/core/src/a.rs", good),
+        ("crates/wire/src/a/tests.rs", bad),
+        ("crates/channel/src/a.rs", bad),
+    ];
+    assert_eq!(places(imports::leaves_are_pure, &files), NOTHING);
+    assert_eq!(
+        places(imports::leaves_are_pure, &[("crates/wire/src/a.rs", bad)]),
+        ["crates/wire/src/a.rs:2", "crates/wire/src/a.rs:3"]
+    );
+}
+
+#[test]
 fn empty_names_are_found_in_paths_and_inline() {
     let files = [("crates/core/src/ring.rs", "mod utility {}\nmod util;\n"), ("docs/common.md", "")];
     assert_eq!(places(names::say_something, &files), NOTHING);
