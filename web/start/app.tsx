@@ -33,7 +33,7 @@ export function App({ connection, lobby, experiment }: AppProps) {
         <section class="hero">
           <div class="hero-words">
             <h1>
-              The real-time platform <em>in one binary</em>
+              The <span class="whole">real-time</span> platform <em>in one binary</em>
             </h1>
             <p>
               Channels, presence and history for everything that speaks Socket.IO, WebSocket or server-sent events. It is

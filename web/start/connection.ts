@@ -7,12 +7,17 @@ export const LATENCY_SECONDS = 60;
 
 const SECOND = 1_000;
 
+/** A loss shorter than this is over before it could be read. */
+const PATIENCE_MS = 400;
+
 /** This page's connection, as signals. */
 export class Connection {
   readonly client: Client;
   readonly state: ReadonlySignal<State>;
   readonly welcome: ReadonlySignal<Welcome | undefined>;
   readonly name: ReadonlySignal<string>;
+  /** There has been no connection for long enough to say so. */
+  readonly away: ReadonlySignal<boolean>;
   /** One round trip a second in ms, oldest first; `undefined` where there was none. */
   readonly latency: ReadonlySignal<readonly (number | undefined)[]>;
   readonly #name = signal(visitorName());
@@ -23,10 +28,22 @@ export class Connection {
     this.client = connect(location.origin, { name: this.#name.value, storage: windowStorage });
     const state = signal(this.client.state);
     const welcome = signal(this.client.welcome);
-    this.client.on("state", (next) => (state.value = next));
+    const away = signal(false);
+    let patience: ReturnType<typeof setTimeout> | undefined;
+    this.client.on("state", (next) => {
+      state.value = next;
+      if (next.status === "online") {
+        clearTimeout(patience);
+        patience = undefined;
+        away.value = false;
+      } else {
+        patience ??= setTimeout(() => (away.value = true), PATIENCE_MS);
+      }
+    });
     this.client.on("welcome", (next) => (welcome.value = next));
     this.state = state;
     this.welcome = welcome;
+    this.away = away;
     this.name = this.#name;
     this.latency = this.#latency;
     setInterval(() => void this.#sample(), SECOND);

@@ -7,9 +7,6 @@ import { LATENCY_SECONDS, type Connection } from "./connection.ts";
 import type { Experiment } from "./experiment.ts";
 import type { Lobby } from "./lobby.ts";
 
-/** A loss shorter than this is over before it could be read. */
-const PATIENCE_MS = 400;
-
 /** The connection's state in two words, always in sight. */
 export function ConnectionPill({ connection, experiment }: { connection: Connection; experiment: Experiment }) {
   const state = connection.state.value;
@@ -40,11 +37,10 @@ function pill(state: State, cutByUs: boolean): { tone: string; icon: IconName; t
 /** A slim bar while there is no connection: why, and when it is tried again. */
 export function ConnectionBar({ connection, experiment, lobby }: { connection: Connection; experiment: Experiment; lobby: Lobby }) {
   const state = connection.state.value;
-  const shown = useLasting(state.status !== "online" && !(state.status === "connecting" && state.attempt === 0));
-  if (!shown || state.status === "online") return null;
+  if (!connection.away.value || state.status === "online") return null;
 
   const waiting = lobby.waiting.value;
-  const queued = waiting > 0 && ` ${waiting === 1 ? "One message waits" : `${waiting} messages wait`}.`;
+  const queued = waiting > 0 && ` · ${waiting === 1 ? "1 message waits" : `${waiting} messages wait`}`;
   switch (state.status) {
     case "closed":
       return (
@@ -60,9 +56,7 @@ export function ConnectionBar({ connection, experiment, lobby }: { connection: C
       return (
         <div class="bar">
           <Icon name="cut" />
-          <span>
-            Network cut by you.{queued}
-          </span>
+          <span class="figures">Network cut by you{queued}</span>
           <button type="button" onClick={() => experiment.toggle(false)}>
             End it now
           </button>
@@ -72,7 +66,10 @@ export function ConnectionBar({ connection, experiment, lobby }: { connection: C
       return (
         <div class="bar">
           <Icon name="clock" />
-          <span>Reconnecting…{queued}</span>
+          <span class="figures">
+            {state.attempt > 0 ? "Reconnecting…" : "Connecting…"}
+            {queued}
+          </span>
         </div>
       );
     case "waiting":
@@ -128,7 +125,7 @@ function Latency({ samples }: { samples: ReadonlySignal<readonly (number | undef
         <span class="latency-name">Round trip</span>
         <span data-testid="latency">
           {last === undefined ? "–" : inMs(last)}
-          <small> ms</small>
+          {last !== undefined && <small> ms</small>}
         </span>
       </p>
       <figure class="latency-chart">
@@ -157,17 +154,6 @@ function Countdown({ until }: { until: number }) {
   }, [until]);
   // At least 1: "0 s" would say that it happens now, and then it does not.
   return <>{Math.max(1, Math.ceil((until - now) / 1_000))} s</>;
-}
-
-/** True once `condition` has held for a while. */
-function useLasting(condition: boolean): boolean {
-  const [lasting, setLasting] = useState(false);
-  useEffect(() => {
-    if (!condition) return setLasting(false);
-    const timer = setTimeout(() => setLasting(true), PATIENCE_MS);
-    return () => clearTimeout(timer);
-  }, [condition]);
-  return lasting && condition;
 }
 
 function transportName(transport: string): string {

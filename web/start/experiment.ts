@@ -36,6 +36,10 @@ export class Experiment {
   readonly published = signal(0);
   readonly result = signal<Result | undefined>(undefined);
   readonly cells = computed(() => this.#cells());
+  readonly tally = computed(() => ({
+    sent: this.cells.value.length,
+    here: this.#arrivals.value.size,
+  }));
   readonly #client: Client;
   readonly #arrivals = signal<ReadonlyMap<number, Arrival>>(new Map());
   #order: number[] = [];

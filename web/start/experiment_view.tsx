@@ -36,6 +36,7 @@ export function ExperimentCard({ experiment, connection }: { experiment: Experim
           <i class="cell recovered" /> recovered
         </li>
       </ul>
+      <Tally experiment={experiment} />
       <Outcome experiment={experiment} />
     </section>
   );
@@ -53,6 +54,25 @@ function Cells({ experiment }: { experiment: Experiment }) {
         <i key={cells.length + index} class="cell" />
       ))}
     </div>
+  );
+}
+
+function Tally({ experiment }: { experiment: Experiment }) {
+  const { sent, here } = experiment.tally.value;
+  const figures: [string, number][] = [
+    ["Sent there", sent],
+    ["Here", here],
+    ["Missing", sent - here],
+  ];
+  return (
+    <dl class="tally figures">
+      {figures.map(([term, figure]) => (
+        <div key={term}>
+          <dt>{term}</dt>
+          <dd>{figure}</dd>
+        </div>
+      ))}
+    </dl>
   );
 }
 
@@ -76,7 +96,7 @@ function Counted({ result }: { result: Result }) {
         </span>
       </p>
       <p class="outcome-more figures">
-        {result.inOrder ? "In order, none twice" : "Not in order"}, {Math.max(1, Math.round(result.took))} ms after the network was back.
+        {result.inOrder ? "In order, none twice" : "Not in order"}; took {Math.max(1, Math.round(result.took))} ms.
       </p>
     </>
   );

@@ -17,6 +17,8 @@ export interface Line {
   readonly from: Person;
   readonly at: number;
   readonly seq?: number;
+  /** Counts the gaps before this line: positions are compared within one stretch only. */
+  readonly stretch: number;
   readonly status: "pending" | "sent" | "failed";
   readonly error?: string;
 }
@@ -25,7 +27,7 @@ export interface Line {
 export class Lobby {
   readonly lines = signal<readonly Line[]>([]);
   readonly presence = signal<Presence | undefined>(undefined);
-  readonly history = signal<"loading" | "loaded" | "failed">("loading");
+  readonly history = signal<"loading" | "loaded" | "failed" | "refused">("loading");
   /** Users who are typing. */
   readonly typing = signal<readonly Person[]>([]);
   readonly waiting = computed(() => this.lines.value.filter(({ status }) => status === "pending").length);
@@ -33,18 +35,24 @@ export class Lobby {
   readonly #connection: Connection;
   readonly #typingTimers = new Map<string, ReturnType<typeof setTimeout>>();
   #toldTypingAt = -Infinity;
+  #stretch = 0;
 
   constructor(connection: Connection) {
     this.#connection = connection;
     this.channel = connection.client.channel(CHANNEL);
     this.channel.on("message", (message) => this.#received(message));
     this.channel.on("presence", (presence) => (this.presence.value = presence));
-    this.channel.on("gap", () => void this.loadHistory());
-    this.channel.on("refused", () => (this.history.value = "failed"));
+    this.channel.on("gap", () => {
+      this.#stretch += 1;
+      void this.loadHistory();
+    });
     this.channel.on("signal", ({ event, from }) => {
       if (event === "typing" && from.user !== this.#connection.welcome.value?.user) this.#isTyping(from);
     });
-    void this.channel.subscribe({ presence: true }).then(() => this.loadHistory(), () => undefined);
+    void this.channel.subscribe({ presence: true }).then(
+      () => this.loadHistory(),
+      () => (this.history.value = "refused"),
+    );
   }
 
   /** Fetches the newest page again; what is live or on its way stays. */
@@ -53,7 +61,7 @@ export class Lobby {
     try {
       const { messages } = await this.channel.history({ limit: PAGE });
       batch(() => {
-        this.#merge(messages.map(sentLine));
+        this.#merge(messages.map((message) => this.#sentLine(message)));
         this.history.value = "loaded";
       });
     } catch {
@@ -66,14 +74,14 @@ export class Lobby {
     const { user = "me" } = this.#connection.welcome.value ?? {};
     const from = { user, name: this.#connection.name.value };
     const id = newId();
-    const line: Line = { key: id, id, text, from, at: Date.now(), status: "pending" };
+    const line: Line = { key: id, id, text, from, at: Date.now(), stretch: this.#stretch, status: "pending" };
     this.#toldTypingAt = -Infinity;
     this.#merge([line]);
     this.#publish(line);
   }
 
   retry(line: Line): void {
-    this.#update(line.id, { key: line.key, id: line.id, text: line.text, from: line.from, at: Date.now(), status: "pending" });
+    this.#update(line.id, { status: "pending" });
     this.#publish(line);
   }
 
@@ -91,7 +99,9 @@ export class Lobby {
 
   #publish({ id, text }: Line): void {
     this.channel.publish({ text }, { id }).then(
-      ({ seq, at }) => this.#update(id, { status: "sent", at, ...(seq !== undefined && { seq }) }),
+      ({ seq, at }) => {
+        this.#update(id, { status: "sent", at, stretch: this.#stretch, ...(seq !== undefined && { seq }) });
+      },
       (error: XpushError) => this.#update(id, { status: "failed", error: error.message }),
     );
   }
@@ -99,7 +109,7 @@ export class Lobby {
   #received(message: Message): void {
     batch(() => {
       this.#notTyping(message.from.user);
-      this.#merge([sentLine(message)]);
+      this.#merge([this.#sentLine(message)]);
     });
   }
 
@@ -112,9 +122,14 @@ export class Lobby {
     const byId = new Map(this.lines.value.map((line) => [line.id, line]));
     for (const line of lines) {
       const known = byId.get(line.id);
-      byId.set(line.id, known ? { ...line, key: known.key } : line);
+      byId.set(line.id, known?.seq !== undefined ? known : { ...line, key: known?.key ?? line.key });
     }
     this.lines.value = ordered([...byId.values()]).slice(-KEPT);
+  }
+
+  #sentLine({ id, from, data, at, seq }: Message): Line {
+    const line = { key: `${from.user}/${id}`, id, text: textOf(data), from, at, stretch: this.#stretch };
+    return { ...line, status: "sent", ...(seq !== undefined && { seq }) };
   }
 
   #isTyping(person: Person): void {
@@ -134,11 +149,9 @@ export class Lobby {
 
 /** By place in the channel; what has none yet stands at the end, in the order it was sent. */
 function ordered(lines: readonly Line[]): Line[] {
-  return lines.toSorted((a, b) => (a.seq ?? Infinity) - (b.seq ?? Infinity) || 0);
-}
-
-function sentLine({ id, from, data, at, seq }: Message): Line {
-  return { key: `${from.user}/${id}`, id, text: textOf(data), from, at, status: "sent", ...(seq !== undefined && { seq }) };
+  const placed = lines.filter(({ seq }) => seq !== undefined);
+  placed.sort((a, b) => a.stretch - b.stretch || (a.seq ?? 0) - (b.seq ?? 0));
+  return [...placed, ...lines.filter(({ seq }) => seq === undefined)];
 }
 
 /** Any client may publish anything: `{text}`, a plain string, or else its JSON. */

@@ -1,3 +1,4 @@
+import { Fragment } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Avatar, Avatars } from "../ui/avatar.tsx";
 import { Blank } from "../ui/blank.tsx";
@@ -14,10 +15,10 @@ const NEAR_END_PX = 48;
 const NAME_LENGTH = 64;
 const TEXT_LENGTH = 2_000;
 
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const clock = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
 
 export function LobbyCard({ connection, lobby }: { connection: Connection; lobby: Lobby }) {
-  const presence = lobby.presence.value;
+  const presence = connection.away.value ? undefined : lobby.presence.value;
   const me = connection.welcome.value?.user;
   const people = (presence?.users ?? []).map(({ user, name }) => ({ user, name: user === me ? connection.name.value : name }));
   return (
@@ -85,12 +86,18 @@ function Timeline({ connection, lobby }: { connection: Connection; lobby: Lobby 
         {lines.length > 0 && (
           <ol class="lines">
             {lines.map((line, index) => (
-              <Row key={line.key} line={line} above={lines[index - 1]} below={lines[index + 1]} {...{ connection, lobby }} />
+              <Fragment key={line.key}>
+                {line.stretch > (lines[index - 1]?.stretch ?? line.stretch) && (
+                  <li class="gap">Messages may be missing here</li>
+                )}
+                <Row line={line} above={lines[index - 1]} below={lines[index + 1]} {...{ connection, lobby }} />
+              </Fragment>
             ))}
           </ol>
         )}
         {lines.length === 0 && history === "loading" && <Loading />}
         {lines.length === 0 && history === "loaded" && <Empty lobby={lobby} />}
+        {history === "refused" && <Refused />}
       </div>
       {unread > 0 && (
         <button type="button" class="button outline small to-end figures" onClick={toEnd}>
@@ -152,7 +159,8 @@ function Row({ line, above, below, connection, lobby }: RowProps) {
 }
 
 function together(a: Line | undefined, b: Line | undefined): boolean {
-  return !!a && !!b && a.from.user === b.from.user && b.at - a.at < GROUP_MS && a.status === b.status;
+  if (!a || !b || a.from.user !== b.from.user || a.stretch !== b.stretch) return false;
+  return b.at - a.at < GROUP_MS && a.status === b.status;
 }
 
 function Composer({ connection, lobby }: { connection: Connection; lobby: Lobby }) {
@@ -270,6 +278,21 @@ function HistoryFailed({ lobby }: { lobby: Lobby }) {
       }
     >
       New ones still arrive here.
+    </Blank>
+  );
+}
+
+function Refused() {
+  return (
+    <Blank
+      title="The server does not let us in"
+      actions={
+        <button type="button" class="button outline small" onClick={() => location.reload()}>
+          Try again
+        </button>
+      }
+    >
+      It may take no guests at this address.
     </Blank>
   );
 }

@@ -39,9 +39,9 @@ export function Avatars({ people, count, limit = 5 }: { people: readonly AvatarP
 }
 
 function seriesOf(user: string): number {
-  let hash = 7;
-  for (const char of user) hash = (hash * 31 + char.codePointAt(0)!) >>> 0;
-  return hash % SERIES;
+  let hash = 0;
+  for (const char of user) hash = Math.imul(hash ^ char.codePointAt(0)!, 0x9e3779b1) >>> 0;
+  return (hash >>> 8) % SERIES;
 }
 
 function initials(name: string): string {
