@@ -1,0 +1,57 @@
+//! Names and records for tests, from as little text as possible. A text that is no such name panics.
+
+use bytes::Bytes;
+use xpush_core::ports::message_log::Draft;
+use xpush_core::ports::presence::{Change, Member};
+use xpush_core::{App, Channel, ChannelKey, ClientId, EventName, NodeId, Payload, Sender, User};
+
+/// A channel of the app `demo`.
+pub fn channel(name: &str) -> ChannelKey {
+    channel_of("demo", name)
+}
+
+/// A channel.
+pub fn channel_of(app: &str, name: &str) -> ChannelKey {
+    ChannelKey::new(App::new(app).expect("an app"), Channel::new(name).expect("a channel"))
+}
+
+/// A node's id.
+pub fn node(id: &str) -> NodeId {
+    NodeId::new(id).expect("a node's id")
+}
+
+/// A user's id.
+pub fn user(id: &str) -> User {
+    User::new(id).expect("a user's id")
+}
+
+/// A user without a display name.
+pub fn member(id: &str) -> Member {
+    Member { user: user(id), name: None }
+}
+
+/// A `message` whose data is its own id.
+pub fn draft(from: &str, id: &str) -> Draft {
+    draft_with(from, id, &format!("\"{id}\""))
+}
+
+/// A `message` with this data.
+pub fn draft_with(from: &str, id: &str, json: &str) -> Draft {
+    Draft {
+        id: ClientId::new(id).expect("a client's id"),
+        event: EventName::new("message").expect("an event's name"),
+        payload: Payload { json: Bytes::copy_from_slice(json.as_bytes()), attachments: Vec::new() },
+        from: Sender { user: user(from), name: None },
+        at: 1_767_225_600_000,
+    }
+}
+
+/// A connection of a user comes.
+pub fn enters(channel: &ChannelKey, id: &str) -> Change {
+    Change { channel: channel.clone(), member: member(id), enters: true }
+}
+
+/// A connection of a user goes.
+pub fn leaves(channel: &ChannelKey, id: &str) -> Change {
+    Change { channel: channel.clone(), member: member(id), enters: false }
+}

@@ -1,0 +1,72 @@
+//! One conformance suite a port, written against the trait's contract and against no backend.
+
+pub mod bus;
+pub mod cluster;
+pub mod message_log;
+pub mod presence;
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use xpush_core::ports::{Done, PortError};
+
+/// How long anything may take before a test gives up: far beyond what any backend needs, for machines that are busy.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Makes each property of a suite a test.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! properties {
+    ($fixture:expr, $suite:ident: $($property:ident)*) => {
+        $(
+            #[test]
+            fn $property() {
+                $crate::suite::$suite::$property(&$fixture());
+            }
+        )*
+    };
+}
+
+/// Waits for the answer to what `start` begins.
+pub fn answer<T: Send + 'static>(start: impl FnOnce(Done<T>)) -> Result<T, PortError> {
+    let (sender, receiver) = mpsc::channel();
+    start(Box::new(move |result| {
+        // Nobody listens any more when the test has given up.
+        let _ = sender.send(result);
+    }));
+    receiver.recv_timeout(PATIENCE).expect("`done` is called")
+}
+
+/// Runs `within` on a thread of its own and fails when it does not end: what takes a lock twice would hang the test otherwise.
+fn ends(within: impl FnOnce() + Send + 'static) {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        within();
+        let _ = sender.send(());
+    });
+    receiver.recv_timeout(PATIENCE).expect("ends, without a panic and without waiting for itself");
+}
+
+#[cfg(test)]
+mod tests {
+    /// A property that the macro does not name would never run.
+    #[test]
+    fn every_property_is_a_test() {
+        for (suite, source) in [
+            ("bus", include_str!("suite/bus.rs")),
+            ("cluster", include_str!("suite/cluster.rs")),
+            ("message_log", include_str!("suite/message_log.rs")),
+            ("presence", include_str!("suite/presence.rs")),
+        ] {
+            let head = format!("$crate::properties!($fixture, {suite}:");
+            let (_, list) = source.split_once(&head).expect(suite);
+            let (list, _) = list.split_once(");").expect(suite);
+            let mut named: Vec<&str> = list.split_whitespace().collect();
+            let functions = source.lines().filter_map(|line| line.strip_prefix("pub fn ")?.split_once('('));
+            let mut written: Vec<&str> = functions.map(|(name, _)| name).collect();
+            named.sort_unstable();
+            written.sort_unstable();
+            assert_eq!(named, written, "{suite}");
+        }
+    }
+}
