@@ -150,6 +150,11 @@ where
 }
 
 #[test]
+fn a_declaration_does_not_take_the_next_braces() {
+    assert_eq!(functions("trait Port {\n fn declared(&self);\n}\nmod next {\n}\n"), []);
+}
+
+#[test]
 fn what_is_no_code_is_blanked_and_lines_stay() {
     let source = "let a = \"dbg!(\\\"1\\\")\"; // todo!\nlet b = b'\\'';\nlet c: &'static str = br##\"\"#\"##;\n\"two\nlines\"";
     let code = code_only(source);
@@ -223,7 +228,7 @@ fn links_lead_to_files_and_folders() {
 fn machine_paths_are_found_but_not_their_look_alikes() {
     let path = concat!("/wo", "rk/main");
     let temporary = concat!("/tm", "p/x");
-    let good = format!("https://example.org{path}\n../homewo{path}\n");
+    let good = format!("https://example.org{path}\n..{path} and $ROOT-{path}\n");
     assert_eq!(places(text::no_machine_paths, &[("README.md", &good), ("src/a.rs", temporary)]), NOTHING);
     let bad = format!("cd {path}\n");
     assert_eq!(places(text::no_machine_paths, &[("a.sh", &bad), ("a.md", temporary)]), ["a.sh:1", "a.md:1"]);
