@@ -8,24 +8,14 @@ use crate::repo::Repo;
 use crate::run::{npm, stream};
 use crate::suite::npm_packages;
 
-/// The folder of the pages.
-pub(crate) const PAGES: &str = "web";
-/// The folder of the client library that the pages are built on.
-pub(crate) const CLIENT: &str = "clients/js";
-
 type Files = BTreeMap<String, Vec<u8>>;
 
 /// `cargo xtask web`: builds web/dist in place.
 pub(crate) fn build(repo: &Repo) -> Result<(), String> {
-    npm_packages(repo, PAGES)?;
+    npm_packages(repo, "web")?;
     build_into(repo, &repo.path("web/dist"), None)?;
     println!("web/dist is built; commit it with the sources");
     Ok(())
-}
-
-/// Builds the client library, which the pages and the end-to-end tests import.
-pub(crate) fn build_client(repo: &Repo, deadline: Option<Instant>) -> Result<(), String> {
-    stream(&mut npm(repo, CLIENT, &["run", "build"]), deadline, &mut |_| {})
 }
 
 /// Builds elsewhere and fails, naming the files, when web/dist is not what the sources make.
@@ -47,7 +37,7 @@ pub(crate) fn compare(repo: &Repo, deadline: Option<Instant>) -> Result<(), Stri
 
 fn build_into(repo: &Repo, folder: &Path, deadline: Option<Instant>) -> Result<(), String> {
     let words = ["run", "build", "--", "--emptyOutDir", "--outDir"];
-    stream(npm(repo, PAGES, &words).arg(folder), deadline, &mut |_| {})
+    stream(npm(repo, "web", &words).arg(folder), deadline, &mut |_| {})
 }
 
 /// What it takes to turn the committed files into the fresh ones, one line a file.

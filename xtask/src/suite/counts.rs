@@ -51,6 +51,9 @@ impl Tally {
         }
         if let Some(name) = failure_in(line)
             && self.failures.len() < NAMED
+            // node names them a second time, under a heading.
+            && name != "failing tests:"
+            && !self.failures.iter().any(|known| known == name)
         {
             self.failures.push(name.to_owned());
         }
@@ -134,8 +137,10 @@ mod tests {
 
     #[test]
     fn node_prints_passed_and_failed_apart() {
-        let tally =
-            tally(Runner::JavaScript, "✖ resumes (3.1ms)\nℹ tests 8\nℹ pass 7\nℹ fail 1\n# pass 2\n# fail 0");
+        let tally = tally(
+            Runner::JavaScript,
+            "✖ resumes (3.1ms)\n✖ failing tests:\n✖ resumes (3.1ms)\nℹ tests 8\nℹ pass 7\nℹ fail 1\n# pass 2\n# fail 0",
+        );
         assert_eq!(tally.counts(), Counts { passed: 9, failed: 1 });
         assert_eq!(tally.into_failures(), ["resumes (3.1ms)"]);
     }

@@ -74,26 +74,25 @@ pub(crate) const STEPS: &[Step] = &[
     Step {
         name: "client",
         title: "@xpush/client: types and unit tests",
-        needs: &[Need::Node, Need::Npm(web::CLIENT)],
+        needs: &[Need::Node, Need::Npm("clients/js")],
         tests: Some(Runner::JavaScript),
-        run: |course| course.typescript(web::CLIENT),
+        run: |course| course.typescript("clients/js"),
     },
     Step {
         name: "web",
         title: "the pages: types, and web/dist as committed",
-        needs: &[Need::Node, Need::Npm(web::PAGES)],
+        needs: &[Need::Node, Need::Npm("web")],
         tests: None,
         run: |course| web::compare(course.repo, course.deadline),
     },
     Step {
         name: "e2e",
         title: "real clients and a real browser against the real binary",
-        needs: &[Need::Node, Need::Npm(web::CLIENT), Need::Npm("e2e"), Need::Python, Need::Chromium],
+        needs: &[Need::Node, Need::Npm("e2e"), Need::Python, Need::Chromium],
         tests: Some(Runner::Plain),
         run: |course| {
-            // Nothing to do after the steps before; but never a run against an old binary or client.
+            // Nothing to do after the step `release`; but never a run against an old binary.
             course.release_build()?;
-            web::build_client(course.repo, course.deadline)?;
             course.run(&mut end_to_end(course.repo))
         },
     },
@@ -122,7 +121,7 @@ impl Course<'_> {
 
 fn end_to_end(repo: &Repo) -> Command {
     let mut runner = command(repo, &["node", "e2e/run.mjs"]);
-    runner.env("XPUSH_BIN", repo.release_binary()).env("PYTHON", repo.venv().join("bin/python3"));
+    runner.env("XPUSH_BIN", repo.release_binary()).env("XPUSH_PYTHON", repo.venv().join("bin/python3"));
     if let Some(chromium) = needs::chromium() {
         runner.env("CHROMIUM", chromium);
     }
