@@ -79,7 +79,7 @@ pub(crate) struct Options {
 
 impl Cli {
     /// What to do: `xpush` is `xpush serve`.
-    pub(crate) fn command(self) -> Command {
+    pub(crate) fn into_command(self) -> Command {
         self.command.unwrap_or_else(|| Command::Serve(Box::new(self.options)))
     }
 }
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn alone_it_serves() {
         for line in [&["xpush", "--listen", "a"][..], &["xpush", "serve", "-l", "a"]] {
-            let Command::Serve(options) = Cli::parse_from(line).command() else { panic!("{line:?}") };
+            let Command::Serve(options) = Cli::parse_from(line).into_command() else { panic!("{line:?}") };
             let flags = options.flags();
             assert_eq!((flags[0].path.as_str(), flags[0].words.as_str()), ("listen", "a"), "{line:?}");
         }

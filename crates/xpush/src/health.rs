@@ -17,7 +17,7 @@ pub(crate) type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Readiness(Arc<AtomicU8>);
 
-const STARTING: u8 = 0;
+// 0: starting.
 const READY: u8 = 1;
 const DRAINING: u8 = 2;
 

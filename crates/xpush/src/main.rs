@@ -1,5 +1,7 @@
 //! The `xpush` binary.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod banner;
 mod check;
 mod cli;
@@ -17,7 +19,7 @@ use clap::Parser;
 use cli::{Cli, Command};
 
 fn main() -> ExitCode {
-    match Cli::parse().command() {
+    match Cli::parse().into_command() {
         Command::Serve(options) => serve::run(&options),
         Command::DefaultConfig => cli::say(config::ANNOTATED),
         Command::CheckConfig { files } => check::run(&files),

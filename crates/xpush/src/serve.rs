@@ -26,10 +26,19 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// Connections that the kernel keeps until they are accepted: a storm of reconnecting clients must not be refused.
 const BACKLOG: u32 = 4_096;
 
+/// How it ended.
+enum End {
+    /// In order, or as far as the time allowed.
+    Drained,
+    /// By a second signal.
+    CutShort,
+}
+
 /// Runs until a signal ends it.
 pub(crate) fn run(options: &Options) -> ExitCode {
     match start(options) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(End::Drained) => ExitCode::SUCCESS,
+        Ok(End::CutShort) => ExitCode::FAILURE,
         Err(error) => {
             complain(&error);
             ExitCode::FAILURE
@@ -37,7 +46,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     }
 }
 
-fn start(options: &Options) -> Result<(), String> {
+fn start(options: &Options) -> Result<End, String> {
     let named = options.config.clone().or_else(|| std::env::var_os(config::CONFIG).map(Into::into));
     let file = config::read_file(named).map_err(|error| error.to_string())?;
     let Loaded { settings, warnings } =
@@ -74,7 +83,7 @@ fn load(options: &Options, file: Option<(&Path, &str)>) -> Result<Loaded, String
     config::load(&sources).map_err(|invalid| invalid.to_string())
 }
 
-async fn serve(settings: &Settings, file: Option<&Path>, open_files: Option<u64>) -> Result<(), String> {
+async fn serve(settings: &Settings, file: Option<&Path>, open_files: Option<u64>) -> Result<End, String> {
     let mut signals = Signals::new().map_err(|error| format!("cannot watch for signals: {error}"))?;
     let readiness = Readiness::default();
     let router = router(settings, readiness.clone());
@@ -102,9 +111,12 @@ async fn serve(settings: &Settings, file: Option<&Path>, open_files: Option<u64>
     tokio::select! {
         () = drained => tracing::info!("drained"),
         () = tokio::time::sleep(DRAIN) => tracing::warn!("not drained in time"),
-        name = signals.next() => tracing::warn!(signal = name, "ending at once"),
+        name = signals.next() => {
+            tracing::warn!(signal = name, "ending at once");
+            return Ok(End::CutShort);
+        }
     }
-    Ok(())
+    Ok(End::Drained)
 }
 
 /// HTTP that is no live connection.

@@ -46,7 +46,8 @@ mod tests {
             ("", "abc", 3),
             ("limts", "limits", 1),
             ("lsiten", "listen", 1),
-            ("paylod", "outbox", 6),
+            ("kitten", "sitting", 3),
+            ("payload", "paylod", 1),
         ] {
             assert_eq!(distance(a, b), slips, "{a} {b}");
             assert_eq!(distance(b, a), slips, "{b} {a}");

@@ -28,6 +28,8 @@ pub(crate) struct Settings {
     pub(crate) heartbeat: Heartbeat,
     /// Shards; 0: one a core.
     pub(crate) shards: usize,
+    /// Bytes that all recent histories together may take.
+    pub(crate) history_memory: usize,
     pub(crate) log: Log,
     pub(crate) apps: Vec<AppSettings>,
 }
@@ -66,6 +68,7 @@ impl Default for Settings {
             limits: Limits::default(),
             heartbeat: Heartbeat::default(),
             shards: 0,
+            history_memory: xpush_embedded::DEFAULT_BOUND,
             log: Log { level: "info".to_owned(), format: LogFormat::Text },
             apps: Vec::new(),
         }
@@ -106,6 +109,10 @@ impl Settings {
         let mut shards = top.section("shards");
         settings.shards = shards.read("count", count(0..=1_024)).map_or(settings.shards, narrow);
         shards.finish();
+        let mut history = top.section("history");
+        let memory = history.read("memory", size(1 << 20..=1 << 40));
+        settings.history_memory = memory.map_or(settings.history_memory, narrow);
+        history.finish();
         settings.read_log(top.section("log"));
         settings.apps = apps::read(top.section("apps"), reading);
         settings.default_app = read_default_app(&mut top, &settings.apps);

@@ -26,7 +26,7 @@ async fn pages_come_with_their_type_and_tag() {
     for path in every_page() {
         let (response, body) = send(Method::GET, &path, &[]).await;
         assert_eq!(response.status(), 200, "{path}");
-        assert_eq!(body, Pages::get(&path[1..]).unwrap().data, "{path}");
+        assert_eq!(body, &*Pages::get(&path[1..]).unwrap().data, "{path}");
         let headers = response.headers();
         assert_ne!(headers["content-type"], "application/octet-stream", "{path} has no known type");
         assert_eq!(headers["cache-control"], "no-cache");
