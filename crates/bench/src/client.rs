@@ -85,17 +85,10 @@ struct Wire<'a> {
 }
 
 impl Client {
-    /// Starts to connect; `receive_buffer` bounds what the kernel takes while we do not read.
-    pub(crate) fn dial(
-        addr: SocketAddr,
-        channel: Option<Rc<str>>,
-        receive_buffer: Option<usize>,
-    ) -> io::Result<Self> {
+    /// Starts to connect.
+    pub(crate) fn dial(addr: SocketAddr, channel: Option<Rc<str>>) -> io::Result<Self> {
         let stream = TcpStream::connect(addr)?;
         stream.set_nodelay(true)?;
-        if let Some(bytes) = receive_buffer {
-            socket2::SockRef::from(&stream).set_recv_buffer_size(bytes)?;
-        }
         Ok(Self { stream, phase: Phase::Dialing, channel, next_ack: 0, messages: 0, last_words: None })
     }
 

@@ -85,6 +85,9 @@ pub(crate) struct Target {
     /// Give up when nothing arrives for so long
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0)]
     patience: f64,
+    /// Never sleep while waiting, so that the server does not pay for waking us up
+    #[arg(long)]
+    spin: bool,
     /// Print one line of JSON instead of a table
     #[arg(long)]
     json: bool,

@@ -1,8 +1,8 @@
 //! All connections of the load generator on one thread and one epoll.
 
 use crate::{
+    Target,
     client::{Client, Desk, Heard},
-    dialect::Dialect,
     payload::{Payload, Stamp},
 };
 use mio::{Events, Interest, Poll, Token};
@@ -26,6 +26,7 @@ pub(crate) struct Swarm {
     clients: Vec<Client>,
     desk: Desk,
     addr: SocketAddr,
+    spin: bool,
     clock: Clock,
 }
 
@@ -33,12 +34,6 @@ pub(crate) struct Swarm {
 #[derive(Clone, Copy)]
 pub(crate) struct Clock {
     started: Instant,
-}
-
-/// How to dial.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Dial {
-    pub(crate) receive_buffer: Option<usize>,
 }
 
 impl Clock {
@@ -50,7 +45,8 @@ impl Clock {
 
 impl Swarm {
     /// For the server at `url` (`ws://HOST:PORT/PATH?QUERY`); messages carry `payload` bytes.
-    pub(crate) fn new(url: &str, dialect: Dialect, payload: usize) -> io::Result<Self> {
+    pub(crate) fn new(target: &Target, payload: usize) -> io::Result<Self> {
+        let url = &target.url;
         let rest =
             url.strip_prefix("ws://").ok_or_else(|| io::Error::other("the URL must start with ws://"))?;
         let slash = rest.find('/').unwrap_or(rest.len());
@@ -58,7 +54,7 @@ impl Swarm {
         let addr =
             host.to_socket_addrs()?.next().ok_or_else(|| io::Error::other("the host has no address"))?;
         let desk = Desk {
-            dialect,
+            dialect: target.dialect,
             payload: Payload::new(payload),
             path: if path.is_empty() { "/".into() } else { path.into() },
             host: host.into(),
@@ -70,6 +66,7 @@ impl Swarm {
             clients: Vec::new(),
             desk,
             addr,
+            spin: target.spin,
             clock: Clock { started: Instant::now() },
         })
     }
@@ -88,9 +85,9 @@ impl Swarm {
     }
 
     /// Starts one more connection.
-    pub(crate) fn dial(&mut self, channel: Option<Rc<str>>, how: Dial) -> io::Result<usize> {
+    pub(crate) fn dial(&mut self, channel: Option<Rc<str>>) -> io::Result<usize> {
         let number = self.clients.len();
-        let mut client = Client::dial(self.addr, channel, how.receive_buffer)?;
+        let mut client = Client::dial(self.addr, channel)?;
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(client.source(), Token(number), interest)?;
         self.clients.push(client);
@@ -102,21 +99,20 @@ impl Swarm {
         &mut self,
         count: usize,
         patience: Duration,
-        mut how: impl FnMut(usize) -> (Option<Rc<str>>, Dial),
+        channel_of: impl Fn(usize) -> Option<Rc<str>>,
     ) -> io::Result<()> {
         let goal = self.clients.len() + count;
         let mut ready = self.clients.len();
         let mut progress = Instant::now();
         while ready < goal {
             while self.clients.len() < goal && self.clients.len() - ready < DIALING_AT_ONCE {
-                let (channel, dial) = how(self.clients.len());
-                self.dial(channel, dial)?;
+                self.dial(channel_of(self.clients.len()))?;
             }
             let mut trouble = None;
             let before = ready;
             self.turn(Duration::from_millis(100), &mut |client, heard| match heard {
                 Heard::Ready => ready += 1,
-                Heard::Refused(why) | Heard::Gone(why) => trouble = Some((client, why)),
+                Heard::Refused(why) | Heard::Gone(why) => _ = trouble.get_or_insert((client, why)),
                 _ => {}
             })?;
             if let Some((client, why)) = trouble {
@@ -131,8 +127,9 @@ impl Swarm {
         Ok(())
     }
 
-    /// Waits for events and handles them.
+    /// Waits for events, so long at most, and handles them.
     pub(crate) fn turn(&mut self, wait: Duration, hear: &mut impl FnMut(usize, Heard)) -> io::Result<()> {
+        let wait = if self.spin { Duration::ZERO } else { wait };
         match self.poll.poll(&mut self.events, Some(wait)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             done => done?,
@@ -170,7 +167,8 @@ impl Swarm {
         self.clients[client].flush()
     }
 
-    /// Stops to read what the server sends to this client.
+    /// Stops to read what the server sends to this client. (Its receive buffer stays as it is: made smaller than the
+    /// window that was promised, the kernel would drop segments, and the connection would stall for seconds.)
     pub(crate) fn pause(&mut self, client: usize) -> io::Result<()> {
         self.poll.registry().deregister(self.clients[client].source())
     }

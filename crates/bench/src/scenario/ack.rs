@@ -6,7 +6,7 @@ use crate::{
     client::Heard,
     ledger::Faults,
     report::{Latencies, Report, Watch},
-    swarm::{Dial, Swarm},
+    swarm::Swarm,
 };
 use std::{
     collections::BTreeMap,
@@ -35,8 +35,8 @@ pub(crate) struct Ack {
 
 impl Ack {
     pub(crate) fn run(&self) -> io::Result<Report> {
-        let mut swarm = Swarm::new(&self.target.url, self.target.dialect, self.payload)?;
-        swarm.connect(self.clients, self.target.patience(), |_| (None, Dial::default()))?;
+        let mut swarm = Swarm::new(&self.target, self.payload)?;
+        swarm.connect(self.clients, self.target.patience(), |_| None)?;
         let mut requests = Requests {
             swarm,
             latencies: Latencies::new(),

@@ -5,7 +5,7 @@ use crate::{
     Target,
     ledger::Groups,
     report::{Report, Watch},
-    swarm::{Dial, Swarm},
+    swarm::Swarm,
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -58,8 +58,8 @@ impl Fanout {
     pub(crate) fn run(&self) -> io::Result<Report> {
         let Self { subscribers, window, .. } = *self;
         let channel: Rc<str> = format!("{}fanout", self.target.prefix).into();
-        let mut swarm = Swarm::new(&self.target.url, self.target.dialect, self.payload)?;
-        let subscribe = |number| ((number < subscribers).then(|| channel.clone()), Dial::default());
+        let mut swarm = Swarm::new(&self.target, self.payload)?;
+        let subscribe = |number| (number < subscribers).then(|| channel.clone());
         swarm.connect(subscribers + 1, self.target.patience(), subscribe)?;
 
         let window = if self.mode == Mode::Single { 1 } else { window };

@@ -5,7 +5,7 @@ use crate::{
     ledger::Faults,
     meter::{self, Meter},
     report::{Report, Watch},
-    swarm::{Dial, Swarm},
+    swarm::Swarm,
 };
 use std::{
     collections::BTreeMap,
@@ -42,7 +42,7 @@ const STEADY_AT_MOST: Duration = Duration::from_secs(20);
 impl Idle {
     pub(crate) fn run(&self) -> io::Result<Report> {
         let server = self.target.server().ok_or_else(|| io::Error::other("idle needs --server-pid"))?;
-        let mut swarm = Swarm::new(&self.target.url, self.target.dialect, crate::payload::MIN_LEN)?;
+        let mut swarm = Swarm::new(&self.target, crate::payload::MIN_LEN)?;
         let watch = Watch::start(Some(server))?;
         self.connect(self.first, &mut swarm)?;
         let mut cut = 0;
@@ -69,7 +69,7 @@ impl Idle {
     fn connect(&self, count: usize, swarm: &mut Swarm) -> io::Result<()> {
         let channel =
             |number: usize| Rc::from(format!("{}idle-{}", self.target.prefix, number / self.members));
-        swarm.connect(count, self.target.patience(), |number| (Some(channel(number)), Dial::default()))
+        swarm.connect(count, self.target.patience(), |number| Some(channel(number)))
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     Target,
     ledger::Groups,
     report::{Report, Watch},
-    swarm::{Dial, Swarm},
+    swarm::Swarm,
 };
 use std::{
     collections::BTreeMap,
@@ -45,10 +45,8 @@ impl Rooms {
         let clients = rooms * members;
         let room = |number: usize| format!("{}room-{}", self.target.prefix, number / members).into();
         let channels: Vec<Rc<str>> = (0..clients).map(room).collect();
-        let mut swarm = Swarm::new(&self.target.url, self.target.dialect, self.payload)?;
-        swarm.connect(clients, self.target.patience(), |number| {
-            (Some(channels[number].clone()), Dial::default())
-        })?;
+        let mut swarm = Swarm::new(&self.target, self.payload)?;
+        swarm.connect(clients, self.target.patience(), |number| Some(channels[number].clone()))?;
 
         let mut audience =
             Audience::new(clients, Groups { listeners_each: members, publishers_each: members });

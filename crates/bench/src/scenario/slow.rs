@@ -5,7 +5,7 @@ use crate::{
     Target,
     ledger::Groups,
     report::{Percentiles, Report, Watch},
-    swarm::{Dial, Swarm},
+    swarm::Swarm,
 };
 use std::{
     collections::BTreeMap,
@@ -13,9 +13,6 @@ use std::{
     rc::Rc,
     time::{Duration, Instant},
 };
-
-/// What the kernel keeps for a slow client, so that the server notices soon.
-const RECEIVE_BUFFER: usize = 16 * 1024;
 
 /// Some subscribers stop reading.
 ///
@@ -35,7 +32,7 @@ pub(crate) struct Slow {
     #[arg(long, default_value_t = 4096, value_parser = super::payload_len)]
     payload: usize,
     /// Messages a second
-    #[arg(long, default_value_t = 100.0)]
+    #[arg(long, default_value_t = 200.0)]
     rate: f64,
     /// How long to publish; a server that waits for a slow client should be done with it by then
     #[arg(long, default_value_t = 24.0)]
@@ -47,10 +44,9 @@ impl Slow {
         let Self { subscribers, .. } = *self;
         let slow = (subscribers * self.percent).div_ceil(100);
         let channel: Rc<str> = format!("{}slow", self.target.prefix).into();
-        let mut swarm = Swarm::new(&self.target.url, self.target.dialect, self.payload)?;
+        let mut swarm = Swarm::new(&self.target, self.payload)?;
         swarm.connect(subscribers + 1, self.target.patience(), |number| {
-            let receive_buffer = (number < slow).then_some(RECEIVE_BUFFER);
-            ((number < subscribers).then(|| channel.clone()), Dial { receive_buffer })
+            (number < subscribers).then(|| channel.clone())
         })?;
 
         let mut audience =

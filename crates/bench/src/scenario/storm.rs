@@ -6,7 +6,7 @@ use crate::{
     client::Heard,
     ledger::Groups,
     report::{Latencies, Report, Watch},
-    swarm::{Dial, Swarm},
+    swarm::Swarm,
 };
 use std::{
     collections::BTreeMap,
@@ -36,8 +36,8 @@ impl Storm {
     pub(crate) fn run(&self) -> io::Result<Report> {
         let Self { clients, .. } = *self;
         let channel: Rc<str> = format!("{}storm", self.target.prefix).into();
-        let mut swarm = Swarm::new(&self.target.url, self.target.dialect, PAYLOAD)?;
-        swarm.connect(clients, self.target.patience(), |_| (Some(channel.clone()), Dial::default()))?;
+        let mut swarm = Swarm::new(&self.target, PAYLOAD)?;
+        swarm.connect(clients, self.target.patience(), |_| Some(channel.clone()))?;
 
         let watch = Watch::start(self.target.server())?;
         swarm.drop_all();
@@ -47,7 +47,7 @@ impl Storm {
             watch.stop("storm", &self.target.url, clients as u64, swarm.len() as u64, Default::default())?;
 
         // One more connection, which only publishes.
-        swarm.connect(1, self.target.patience(), |_| (None, Dial::default()))?;
+        swarm.connect(1, self.target.patience(), |_| None)?;
         let mut audience = Audience::new(clients, Groups { listeners_each: clients, publishers_each: 1 });
         for seq in 0..PROOFS {
             swarm.publish(clients, &channel, 0, seq)?;
@@ -73,7 +73,7 @@ impl Storm {
             // Answers are handled between dials, or the first ones would wait for the last one's dial.
             let missing = self.clients - swarm.len();
             for _ in 0..missing.min(DIALS_A_TURN) {
-                swarm.dial(Some(channel.clone()), Dial::default())?;
+                swarm.dial(Some(channel.clone()))?;
             }
             let before = back;
             let wait = if swarm.len() < self.clients { Duration::ZERO } else { TURN };
