@@ -45,14 +45,13 @@ function Timeline({ connection, lobby }: { connection: Connection; lobby: Lobby 
   const following = useRef(true);
   const seen = useRef(0);
   const [unread, setUnread] = useState(0);
-  const newest = lines.at(-1)?.key;
 
   useLayoutEffect(() => {
     const grown = Math.max(0, lines.length - seen.current);
     seen.current = lines.length;
-    if (following.current || lines.at(-1)?.status === "pending") toEnd();
+    if (following.current || (grown > 0 && lines.at(-1)?.status === "pending")) toEnd();
     else setUnread((count) => count + grown);
-  }, [newest, lines.length]);
+  }, [lines]);
 
   function toEnd(): void {
     const element = view.current;

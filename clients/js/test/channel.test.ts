@@ -166,17 +166,37 @@ test("after unsubscribe nothing is delivered and nothing is resumed", async () =
   assert.deepEqual(comeBack().commands(), []);
 });
 
+test("an answer that comes after unsubscribe brings nothing back", () => {
+  void channel.subscribe();
+  const late = server.accept().take("subscribe");
+  void channel.unsubscribe();
+  late.ok({ channel: "room", history: true, epoch: "e1", seq: 10 });
+  assert.equal(channel.position, undefined);
+});
+
+test("a live message behind a replay that ended short is not counted as recovered", () => {
+  const recovered = collect(channel, "recovered");
+  subscribeAndRead();
+  const link = comeBack();
+  link.take("subscribe").ok({ channel: "room", history: true, epoch: "e1", seq: 14, recovered: true, missed: 2 });
+  link.message("room", 13);
+  link.message("room", 15);
+  assert.deepEqual(recovered, [{ channel: "room", missed: 2, recovered: 1 }]);
+});
+
 test("presence is kept up with who joins and leaves", () => {
   const told = collect(channel, "presence");
   void channel.subscribe({ presence: true });
   const link = server.accept();
   link.take("subscribe").ok({ channel: "room", history: false, presence: { count: 1, users: [{ user: "ann" }] } });
   link.events.push("presence", { channel: "room", count: 2, joined: [{ user: "bob", name: "Bob" }] });
+  link.events.push("presence", { channel: "room", count: 2, joined: [{ user: "bob", name: "Rob" }] });
   link.events.push("presence", { channel: "room", count: 1, left: [{ user: "ann" }] });
   assert.deepEqual(told, [
     { count: 1, users: [{ user: "ann" }] },
     { count: 2, users: [{ user: "ann" }, { user: "bob", name: "Bob" }] },
-    { count: 1, users: [{ user: "bob", name: "Bob" }] },
+    { count: 2, users: [{ user: "ann" }, { user: "bob", name: "Rob" }] },
+    { count: 1, users: [{ user: "bob", name: "Rob" }] },
   ]);
 });
 

@@ -67,6 +67,13 @@ test("retryNow does not wait", () => {
   assert.equal(server.links.length, 2, "the attempt that was planned is not made as well");
 });
 
+test("a connection that is up is left alone", () => {
+  server.accept();
+  mock.timers.tick(60_000);
+  assert.equal(client.state.status, "online");
+  assert.equal(server.links.length, 1);
+});
+
 test("a server that accepts and never answers is given up", () => {
   mock.timers.tick(15_000);
   assert.equal(server.link.dropped, true);
@@ -120,6 +127,14 @@ test("moved reconnects at a random time within the limit, to the new address, an
   assert.equal(link.dropped, true);
   assert.equal(server.link.url, "http://other");
   assert.deepEqual(server.accept().take("subscribe").fields["since"], { epoch: "e1", seq: 4 });
+});
+
+test("moved twice is one move, to the last address", () => {
+  const link = server.accept();
+  link.events.push("moved", { within_ms: 1_000, url: "http://first" });
+  link.events.push("moved", { within_ms: 1_000, url: "http://second" });
+  mock.timers.tick(1_000);
+  assert.deepEqual(server.links.map(({ url }) => url), ["http://home", "http://second"]);
 });
 
 test("an address that does not answer is left for home", () => {

@@ -68,6 +68,25 @@ test("a refusal for now holds back what stands behind it", () => {
   assert.deepEqual(published(), ["a", "c", "d"]);
 });
 
+test("what is published during the wait waits too", () => {
+  void channel.publish("a");
+  server.accept().take("publish").error("overloaded", "later");
+  void channel.publish("b");
+  assert.deepEqual(published(), []);
+  mock.timers.tick(A_WHILE);
+  assert.deepEqual(published(), ["a", "b"]);
+});
+
+test("a new connection ends the wait", () => {
+  void channel.publish("a");
+  server.accept().take("publish").error("overloaded", "later");
+  client.pause();
+  client.resume();
+  assert.deepEqual(published(server.accept()), ["a"]);
+  mock.timers.tick(A_WHILE);
+  assert.equal(client.state.status, "online");
+});
+
 test("a refusal for good rejects that message alone", async () => {
   const bad = channel.publish("bad");
   void channel.publish("good");
