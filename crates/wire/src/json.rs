@@ -76,7 +76,7 @@ impl Scanner<'_> {
     }
 
     fn space(&mut self) {
-        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
+        while self.peek().as_ref().is_some_and(is_space) {
             self.at += 1;
         }
     }
@@ -374,15 +374,18 @@ pub(crate) fn split_digits(text: &str) -> (&str, &str) {
 
 /// Without the white space of RFC 8259, section 2 at both ends (Rust's own `trim` takes more).
 pub(crate) fn trim(text: &str) -> &str {
-    text.trim_matches(SPACE)
+    let text = trim_start(text);
+    &text[..text.len() - text.bytes().rev().take_while(is_space).count()]
 }
 
 /// [`trim`], at the front only.
 pub(crate) fn trim_start(text: &str) -> &str {
-    text.trim_start_matches(SPACE)
+    &text[text.bytes().take_while(is_space).count()..]
 }
 
-const SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
+fn is_space(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+}
 
 /// An unescaped key at the front of valid text, and the text from its value on; `None` when a string there is no key.
 fn split_key(text: &str) -> Option<(Cow<'_, str>, &str)> {
@@ -407,7 +410,7 @@ fn value_len(text: &[u8]) -> usize {
         Some(b'{' | b'[') => container_len(text),
         _ => text
             .iter()
-            .position(|byte| matches!(byte, b',' | b']' | b'}' | b' ' | b'\t' | b'\n' | b'\r'))
+            .position(|byte| matches!(byte, b',' | b']' | b'}') || is_space(byte))
             .unwrap_or(text.len()),
     }
 }

@@ -124,6 +124,7 @@ pub fn from_json(json: &str, attachments: &[Bytes], out: &mut Vec<u8>) {
     let mut rest = json;
     while let Some(&byte) = rest.as_bytes().first() {
         if byte == b'{'
+            && !attachments.is_empty()
             && let Some((num, after)) = json::placeholder(rest)
             && let Some(attachment) = attachments.get(num)
         {
