@@ -47,10 +47,13 @@ export class Server {
 
   async launch() {
     const child = spawn(BINARY, this.#args, { stdio: ['ignore', 'pipe', 'pipe'], cwd: this.#folder });
+    // A test that failed before it could stop its server must still end.
+    child.unref();
     this.#child = child;
     running.add(child);
     child.once('exit', () => running.delete(child));
     for (const stream of [child.stdout, child.stderr]) {
+      stream.unref();
       stream.setEncoding('utf8').on('data', (text) => (this.log = (this.log + text).slice(-20_000)));
     }
     const spawned = new Promise((_, reject) => child.once('error', reject));

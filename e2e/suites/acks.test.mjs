@@ -12,7 +12,7 @@ for (const transport of Object.keys(TRANSPORTS)) {
       client = await Client.open(server, { transport });
     });
     after(async () => {
-      client.close();
+      client?.close();
       await server?.stop();
     });
 

@@ -20,7 +20,7 @@ for (const [major, transport] of Object.keys(MAJORS).flatMap((major) => Object.k
       other = await Client.open(server);
     });
     after(async () => {
-      other.close();
+      other?.close();
       await server?.stop();
     });
 
@@ -93,7 +93,7 @@ describe('positions', () => {
     client = await Client.open(server);
   });
   after(async () => {
-    client.close();
+    client?.close();
     await server?.stop();
   });
 
