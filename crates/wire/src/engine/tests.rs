@@ -241,7 +241,7 @@ mod reading {
             (Version::V3, true, b"\x02\x01\xff4", Error::Malformed),
             (Version::V3, true, b"\0\xff4", Error::Malformed),
             (Version::V3, true, b"\0\x014", Error::Malformed),
-            (Version::V3, true, b"\0\x0a\xff4", Error::Malformed),
+            (Version::V3, true, b"\0\x0a\xff4123456789", Error::Malformed),
             (Version::V3, true, b"\0\x02\xff4", Error::Malformed),
             (Version::V3, true, b"\0", Error::Malformed),
             (Version::V3, true, b"\0\x09\x09\x09\x09\x09\x09\x09\x09\x09\x09\xff4", Error::Malformed),
