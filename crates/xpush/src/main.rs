@@ -7,10 +7,13 @@ mod check;
 mod cli;
 mod config;
 mod health;
+mod listen;
 mod log;
 mod open_files;
 mod pages;
+mod role;
 mod serve;
+mod signals;
 
 use std::process::ExitCode;
 

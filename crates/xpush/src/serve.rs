@@ -1,30 +1,27 @@
 //! `xpush serve`: from settings to a server that is ready, and from a signal to its orderly end.
 
 use std::fs;
-use std::io;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use tokio::net::{TcpListener, TcpSocket};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
-use xpush_core::ports::cluster::{Node, Standing, View};
+use xpush_core::ports::cluster::Node;
 use xpush_core::{Entropy, NodeId};
+use xpush_embedded::{OsEntropy, SoloCluster};
 
 use crate::cli::{Options, say};
 use crate::config::{self, Loaded, Settings, Sources};
 use crate::health::{self, Readiness};
-use crate::{banner, log, open_files, pages};
+use crate::listen::listen;
+use crate::signals::Signals;
+use crate::{banner, log, open_files, pages, role};
 
 /// From the signal to the exit, at most.
 const DRAIN: Duration = Duration::from_secs(10);
-
-/// Connections that the kernel keeps until they are accepted: a storm of reconnecting clients must not be refused.
-const BACKLOG: u32 = 4_096;
 
 /// How it ended.
 enum End {
@@ -91,8 +88,8 @@ async fn serve(settings: &Settings, file: Option<&Path>, open_files: Option<u64>
     let mut addresses = Vec::new();
     let mut servers = Vec::new();
     for address in &settings.listen {
-        let listener = listen(*address).map_err(|error| cannot_listen(*address, &error))?;
-        addresses.push(listener.local_addr().map_err(|error| cannot_listen(*address, &error))?);
+        let listener = listen(*address)?;
+        addresses.push(listener.local_addr().unwrap_or(*address));
         servers.push(tokio::spawn(front(listener, router.clone(), stopped.clone())));
     }
     readiness.ready();
@@ -121,12 +118,11 @@ async fn serve(settings: &Settings, file: Option<&Path>, open_files: Option<u64>
 
 /// HTTP that is no live connection.
 fn router(settings: &Settings, readiness: Readiness) -> Router {
-    let node = NodeId::new(&format!("{:016x}", xpush_embedded::OsEntropy::new().word()))
-        .expect("hexadecimal digits");
-    let url = settings.advertise_url.clone().unwrap_or_default();
-    let view = Arc::new(View { standing: Standing::Live, nodes: vec![Node { id: node.clone(), url }] });
+    let id =
+        NodeId::new(&format!("{:016x}", OsEntropy::new().word())).expect("hexadecimal digits are a good id");
+    let node = Node { id, url: settings.advertise_url.clone().unwrap_or_default() };
     health::router(readiness, Arc::new(|| "# EOF\n".to_owned()))
-        .merge(xpush_session::router(node, Arc::new(move || view.clone())))
+        .merge(role::session::start(node, &SoloCluster::new()))
         .fallback_service(pages::router())
 }
 
@@ -136,34 +132,6 @@ async fn front(listener: TcpListener, router: Router, mut stopped: watch::Receiv
         let _ = stopped.wait_for(|stopped| *stopped).await;
     };
     let _ = axum::serve(listener, router).with_graceful_shutdown(stop).await;
-}
-
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // Without it a restart would have to wait for the old connections' TIME_WAIT.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
-}
-
-fn cannot_listen(address: SocketAddr, error: &io::Error) -> String {
-    let hint = match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            let free = SocketAddr::new(address.ip(), address.port().checked_add(1).unwrap_or(8_000));
-            format!(
-                "another program (perhaps another xpush) listens there. Stop it, or take another port: xpush --listen {free}"
-            )
-        }
-        io::ErrorKind::PermissionDenied => {
-            let free = SocketAddr::new(address.ip(), 8_000);
-            format!(
-                "ports below 1024 need a privilege. Take a higher one (xpush --listen {free}), or grant it: setcap cap_net_bind_service=+ep xpush"
-            )
-        }
-        io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
-        _ => error.to_string(),
-    };
-    format!("cannot listen on {address}: {hint}")
 }
 
 /// Makes the folder, and finds out now rather than at the first write whether it can be written to.
@@ -183,23 +151,4 @@ fn prepare_data_dir(folder: &Path) -> Result<(), String> {
 #[expect(clippy::print_stderr, reason = "the log may not have started")]
 fn complain(error: &str) {
     eprintln!("xpush: {error}");
-}
-
-/// SIGTERM and SIGINT.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
 }

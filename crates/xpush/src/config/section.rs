@@ -60,7 +60,6 @@ impl Reading {
             let text = format!("unknown key `{}`{within}; {hint}", shortened(&key));
             if foreign { warnings.push((place, text)) } else { complaints.push((place, text)) }
         }
-        complaints.sort();
         Findings { complaints, warnings, known }
     }
 }

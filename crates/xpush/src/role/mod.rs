@@ -1,0 +1,3 @@
+//! What a process can be, one file a role. `xpush serve` is all of them.
+
+pub(crate) mod session;
