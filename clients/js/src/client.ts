@@ -149,7 +149,7 @@ export class Client extends Emitter<ClientEvents> {
 
   /** Cuts the connection, as a lost network would; publishes wait, subscriptions resume after {@link resume}. */
   pause(): void {
-    if (this.#state.status !== "closed") this.#rest({ status: "paused" });
+    if (this.#state.status !== "closed" && this.#state.status !== "paused") this.#rest({ status: "paused" });
   }
 
   /** Connects again after {@link pause}. */
@@ -159,6 +159,7 @@ export class Client extends Emitter<ClientEvents> {
 
   /** Ends the connection; what still waits for an answer is rejected with `closed`. */
   close(): void {
+    if (this.#state.status === "closed") return;
     this.#rest({ status: "closed" });
     this.#fail(new XpushError("closed", "the client was closed", "no"));
   }

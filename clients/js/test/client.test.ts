@@ -155,6 +155,14 @@ test("pause cuts and tries nothing; resume comes back at once", () => {
   assert.equal(server.links.length, 2);
 });
 
+test("closing from within a listener ends it once", () => {
+  client.on("state", () => client.close());
+  refuse("unreachable");
+  assert.deepEqual(states.map(({ status }) => status), ["waiting", "closed"]);
+  mock.timers.tick(60_000);
+  assert.equal(server.links.length, 1);
+});
+
 test("what a left connection still says is not heard", () => {
   const welcomes = collect(client, "welcome");
   const old = server.accept();
