@@ -335,11 +335,11 @@ pub(crate) fn placeholder(text: &str) -> Option<(usize, &str)> {
     for end in [',', '}'] {
         let (key, value) = split_key(rest)?;
         rest = match &*key {
-            PLACEHOLDER if !marked => {
+            PLACEHOLDER => {
                 marked = true;
                 value.strip_prefix("true")?
             }
-            "num" if num.is_none() => {
+            "num" => {
                 let (digits, after) = split_digits(value);
                 num = Some(usize::try_from(unsigned(digits)?).ok()?);
                 after
@@ -348,7 +348,7 @@ pub(crate) fn placeholder(text: &str) -> Option<(usize, &str)> {
         };
         rest = trim_start(rest).strip_prefix(end)?;
     }
-    Some((num?, rest))
+    marked.then_some((num?, rest))
 }
 
 /// The value at the front of valid text, and what follows it; empty at a closing bracket.

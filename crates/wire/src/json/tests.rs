@@ -199,6 +199,7 @@ fn placeholders_must_match_exactly() {
         (format!(r#"["e",{{"a":[{P1},"_placeholder"],"b":{P0}}}]"#), 2, true),
         // A string that is no key is only a string.
         (format!(r#"["_placeholder",{P0},"{{"]"#), 1, true),
+        (format!(r#"["e",{P0},{{"num":0,"num":0}},{{"num":0}}]"#), 1, true),
         // None, too few, too many, twice.
         (r#"["e"]"#.to_owned(), 1, false),
         (format!(r#"["e",{P0}]"#), 2, false),
