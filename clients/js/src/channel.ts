@@ -14,6 +14,7 @@ import {
   type PresenceList,
   type Published,
   type Signal,
+  type Skipped,
   type Subscribed,
 } from "./protocol.ts";
 
@@ -34,7 +35,7 @@ export interface Gap {
   readonly channel: string;
   /** The last position that was seen. */
   readonly from: Position;
-  /** The newest position of the channel now. */
+  /** The newest position that the server knows of. */
   readonly to: Position;
   /** How many messages were left out; unknown when the epoch changed. */
   readonly lost?: number;
@@ -211,6 +212,14 @@ export class Channel extends Emitter<ChannelEvents> {
   /** @internal */
   receiveSignal(signal: Signal): void {
     if (this.#subscription) this.emit("signal", signal);
+  }
+
+  /** @internal */
+  receiveGap({ epoch, seq }: Skipped): void {
+    if (!this.#subscription) return;
+    const from = this.#position;
+    if (from) this.#startOver(from, { epoch, seq }, seq);
+    else this.#position = { epoch, seq };
   }
 
   /** @internal */

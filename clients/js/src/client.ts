@@ -13,6 +13,7 @@ import {
   type Moved,
   type PresenceChange,
   type Signal,
+  type Skipped,
   type Welcome,
 } from "./protocol.ts";
 
@@ -240,6 +241,8 @@ export class Client extends Emitter<ClientEvents> {
         return this.#channels.get((body as Message).channel)?.receiveMessage(body as Message);
       case "signal":
         return this.#channels.get((body as Signal).channel)?.receiveSignal(body as Signal);
+      case "gap":
+        return this.#channels.get((body as Skipped).channel)?.receiveGap(body as Skipped);
       case "presence":
         return this.#channels.get((body as PresenceChange).channel)?.receivePresence(body as PresenceChange);
       case "welcome":

@@ -70,6 +70,11 @@ export interface Signal {
   readonly at: number;
 }
 
+/** Push `gap`: messages up to and with `seq` cannot be had any more; the live stream goes on behind it. */
+export interface Skipped extends Position {
+  readonly channel: string;
+}
+
 /** Push `presence`. `count` counts users, not connections. */
 export interface PresenceChange {
   readonly channel: string;
@@ -122,7 +127,7 @@ export interface PresenceList {
 }
 
 /** Every push of the server by its name. */
-export const PUSHES = ["welcome", "message", "signal", "presence", "rejected", "closing", "moved"] as const;
+export const PUSHES = ["welcome", "message", "signal", "gap", "presence", "rejected", "closing", "moved"] as const;
 
 /** An {@link ErrorBody} that can be thrown; also the client's own errors (`timeout`, `disconnected`, `queue_full`, `closed`). */
 export class XpushError extends Error implements ErrorBody {

@@ -138,6 +138,17 @@ test("an epoch that changes under a live subscription is a gap too", () => {
   assert.deepEqual(channel.position, { epoch: "e2", seq: 1 });
 });
 
+test("a gap that the server tells of is skipped and told on", () => {
+  const gaps = collect(channel, "gap");
+  subscribeAndRead();
+  server.link.events.push("gap", { channel: "room", epoch: "e1", seq: 20 });
+  server.link.message("room", 20);
+  server.link.message("room", 21);
+  const to = { epoch: "e1", seq: 20 };
+  assert.deepEqual(gaps, [{ channel: "room", from: { epoch: "e1", seq: 12 }, to, lost: 8 }]);
+  assert.deepEqual(seen.map(({ seq }) => seq), [11, 12, 21]);
+});
+
 test("an unanswered subscribe is sent again from the same position", () => {
   subscribeAndRead();
   const link = comeBack();
