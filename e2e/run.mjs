@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { PYTHON, run as execute } from './python.mjs';
+import { CHROMIUM } from './browser.mjs';
 import { BINARY } from './server.mjs';
 
 const FILE_MS = 120_000;
@@ -64,7 +65,7 @@ async function findMissing() {
     }
   };
   executable(BINARY, 'cargo build --release, or set XPUSH_BIN');
-  executable(process.env.CHROMIUM ?? '/usr/bin/chromium', 'apt-get install chromium, or set CHROMIUM');
+  executable(CHROMIUM, 'apt-get install chromium, or set CHROMIUM');
   const hint = 'python3 -m venv e2e/.venv && e2e/.venv/bin/pip install -r e2e/python/requirements.txt, or set XPUSH_PYTHON';
   if (executable(PYTHON, hint)) {
     const { code } = await execute(PYTHON, ['-c', 'import socketio, websocket, requests']);
