@@ -38,7 +38,9 @@ pub fn is_authority(text: &str) -> bool {
     };
     let letters = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
     let port = match port.strip_prefix(':') {
-        Some(port) => port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0),
+        Some(port) => {
+            port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
+        }
         None => port.is_empty(),
     };
     letters && host.len() <= 253 && port
@@ -50,12 +52,34 @@ mod tests {
 
     #[test]
     fn authorities() {
-        for good in ["localhost", "localhost:8000", "a.example", "127.0.0.1:1", "[::1]", "[::1]:65535", "my_host"] {
+        for good in
+            ["localhost", "localhost:8000", "a.example", "127.0.0.1:1", "[::1]", "[::1]:65535", "my_host"]
+        {
             assert!(is_authority(good), "{good}");
         }
         for bad in [
-            "", ":80", "a:", "a:0", "a:65536", "a:+1", "a:8 0", "a b", "a/b", "user@a", "a?b", "a#b", "[::1", "[x]",
-            "[::1]x", "[]", "a:1:2", "a\"", "<a>", "ä", "a%41", &"x".repeat(254),
+            "",
+            ":80",
+            "a:",
+            "a:0",
+            "a:65536",
+            "a:+1",
+            "a:8 0",
+            "a b",
+            "a/b",
+            "user@a",
+            "a?b",
+            "a#b",
+            "[::1",
+            "[x]",
+            "[::1]x",
+            "[]",
+            "a:1:2",
+            "a\"",
+            "<a>",
+            "ä",
+            "a%41",
+            &"x".repeat(254),
         ] {
             assert!(!is_authority(bad), "{bad}");
         }

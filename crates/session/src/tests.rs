@@ -78,7 +78,10 @@ async fn without_a_configured_url_clients_come_back_where_they_are() {
     ] {
         assert_eq!(url(&router, "/node/demo/room", headers).await, expected);
     }
-    assert_eq!(url(&router, "http://b.example/node/demo/room", &[("host", "a.example")]).await, "http://b.example");
+    assert_eq!(
+        url(&router, "http://b.example/node/demo/room", &[("host", "a.example")]).await,
+        "http://b.example"
+    );
 }
 
 #[tokio::test]

@@ -45,8 +45,6 @@ pub(crate) enum Command {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
-    /// Put load on a server and judge what arrives: nothing lost, doubled or out of order?
-    #[command(verbatim_doc_comment)]
     Bench(xpush_bench::Args),
 }
 

@@ -2,6 +2,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod backends;
 mod banner;
 mod check;
 mod cli;

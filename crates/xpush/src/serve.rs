@@ -6,22 +6,19 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use tokio::net::TcpListener;
-use tokio::sync::watch;
-use xpush_core::ports::cluster::Node;
-use xpush_core::{Entropy, NodeId};
-use xpush_embedded::{OsEntropy, SoloCluster};
-
 use crate::cli::{Options, say};
 use crate::config::{self, Loaded, Settings, Sources};
 use crate::health::{self, Readiness};
 use crate::listen::listen;
+use crate::role::channel::Channel;
 use crate::signals::Signals;
-use crate::{banner, log, open_files, pages, role};
+use crate::{backends, banner, log, open_files, pages, role};
 
 /// From the signal to the exit, at most.
 const DRAIN: Duration = Duration::from_secs(10);
+
+/// What of it is left when the clients have had their time.
+const FLUSH: Duration = Duration::from_secs(2);
 
 /// How it ended.
 enum End {
@@ -82,16 +79,23 @@ fn load(options: &Options, file: Option<(&Path, &str)>) -> Result<Loaded, String
 
 async fn serve(settings: &Settings, file: Option<&Path>, open_files: Option<u64>) -> Result<End, String> {
     let mut signals = Signals::new().map_err(|error| format!("cannot watch for signals: {error}"))?;
-    let readiness = Readiness::default();
-    let router = router(settings, readiness.clone());
-    let (stop, stopped) = watch::channel(false);
-    let mut addresses = Vec::new();
-    let mut servers = Vec::new();
+    let mut listeners = Vec::new();
     for address in &settings.listen {
-        let listener = listen(*address)?;
-        addresses.push(listener.local_addr().unwrap_or(*address));
-        servers.push(tokio::spawn(front(listener, router.clone(), stopped.clone())));
+        listeners.push(listen(*address)?);
     }
+    let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+
+    let id = backends::node_id();
+    let parts = backends::embedded(id.clone(), settings);
+    let url = settings.advertise_url.as_deref().unwrap_or_default();
+    let node = xpush_channel::Node::start(settings.channel(id.clone()), parts, url)
+        .map_err(|error| format!("cannot start: {error}"))?;
+    let readiness = Readiness::default();
+    let metered = node.clone();
+    let others = health::router(readiness.clone(), Arc::new(move || metered.metrics()))
+        .merge(role::session::start(id, node.clone()))
+        .fallback_service(pages::router());
+    let channel = Channel::start(node, listeners, &others);
     readiness.ready();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = ?addresses, open_files, "ready");
     say(&banner::ready(settings, &addresses, file));
@@ -99,14 +103,8 @@ async fn serve(settings: &Settings, file: Option<&Path>, open_files: Option<u64>
     let name = signals.next().await;
     tracing::info!(signal = name, "draining");
     readiness.draining();
-    let _ = stop.send(true);
-    let drained = async {
-        for server in servers {
-            let _ = server.await;
-        }
-    };
     tokio::select! {
-        () = drained => tracing::info!("drained"),
+        () = channel.drain(DRAIN - FLUSH) => tracing::info!("drained"),
         () = tokio::time::sleep(DRAIN) => tracing::warn!("not drained in time"),
         name = signals.next() => {
             tracing::warn!(signal = name, "ending at once");
@@ -114,24 +112,6 @@ async fn serve(settings: &Settings, file: Option<&Path>, open_files: Option<u64>
         }
     }
     Ok(End::Drained)
-}
-
-/// HTTP that is no live connection.
-fn router(settings: &Settings, readiness: Readiness) -> Router {
-    let id =
-        NodeId::new(&format!("{:016x}", OsEntropy::new().word())).expect("hexadecimal digits are a good id");
-    let node = Node { id, url: settings.advertise_url.clone().unwrap_or_default() };
-    health::router(readiness, Arc::new(|| "# EOF\n".to_owned()))
-        .merge(role::session::start(node, &SoloCluster::new()))
-        .fallback_service(pages::router())
-}
-
-/// Accepts until told to stop, then lets the open requests end.
-async fn front(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
-    let stop = async move {
-        let _ = stopped.wait_for(|stopped| *stopped).await;
-    };
-    let _ = axum::serve(listener, router).with_graceful_shutdown(stop).await;
 }
 
 /// Makes the folder, and finds out now rather than at the first write whether it can be written to.

@@ -10,12 +10,20 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tungstenite::WebSocket;
 
 /// A server on a free port, in a folder of its own; killed at the end.
 struct Server {
     child: Child,
     stdout: BufReader<ChildStdout>,
     address: SocketAddr,
+    log: PathBuf,
+}
+
+/// A client on `/ws`.
+struct Client {
+    socket: WebSocket<TcpStream>,
 }
 
 impl Server {
@@ -31,7 +39,7 @@ impl Server {
         }
         let url = line.split_whitespace().find_map(|word| word.strip_prefix("http://")).unwrap();
         let address = url.trim_end_matches('/').parse().unwrap();
-        Self { child, stdout, address }
+        Self { child, stdout, address, log: folder(name).join("log") }
     }
 
     fn get(&self, path: &str) -> (u16, String) {
@@ -44,8 +52,34 @@ impl Server {
         (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
     }
 
+    /// A guest of the app `demo`.
+    fn client(&self) -> Client {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let (socket, _) = tungstenite::client(format!("ws://{}/ws", self.address), stream).unwrap();
+        let mut client = Client { socket };
+        client.send(r#"{"id":0,"cmd":"connect"}"#);
+        assert_eq!(client.push()["ok"]["app"], "demo");
+        client
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
     fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+}
+
+impl Client {
+    fn send(&mut self, command: &str) {
+        self.socket.send(command.into()).unwrap();
+    }
+
+    /// The next thing that the server says.
+    fn push(&mut self) -> Value {
+        serde_json::from_str(self.socket.read().unwrap().to_text().unwrap()).unwrap()
     }
 }
 
@@ -111,21 +145,41 @@ fn it_starts_in_time() {
 }
 
 #[test]
+fn draining_tells_the_clients_and_ends_when_they_are_gone() {
+    let mut server = Server::start("drain", |_| {});
+    let mut client = server.client();
+    server.signal(Signal::TERM);
+    assert_eq!(client.push()["push"], "moved");
+    client.socket.close(None).unwrap();
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+    assert!(server.log().contains("drained"), "{}", server.log());
+}
+
+#[test]
 fn a_second_signal_ends_it_at_once() {
     let mut server = Server::start("second-signal", |_| {});
-    // A request that never ends keeps it draining.
-    let mut stream = TcpStream::connect(server.address).unwrap();
-    stream.write_all(b"GET / HTTP/1.1\r\n").unwrap();
-    server.get("/livez");
+    let mut client = server.client();
     server.signal(Signal::TERM);
-    while TcpStream::connect(server.address).is_ok() {
-        std::thread::yield_now();
-    }
-    assert!(server.child.try_wait().unwrap().is_none(), "it drains");
+    assert_eq!(client.push()["push"], "moved");
+    assert!(server.child.try_wait().unwrap().is_none(), "it waits for the client to go");
     server.signal(Signal::INT);
     let before = Instant::now();
     assert_eq!(server.child.wait().unwrap().code(), Some(1));
-    assert!(before.elapsed() < Duration::from_secs(5));
+    assert!(before.elapsed() < Duration::from_secs(2));
+}
+
+#[test]
+fn two_clients_talk() {
+    let server = Server::start("talk", |_| {});
+    let (mut ann, mut ben) = (server.client(), server.client());
+    ann.send(r#"{"id":1,"cmd":"subscribe","channel":"chat:lobby"}"#);
+    assert_eq!(ann.push()["ok"]["channel"], "chat:lobby");
+    ben.send(r#"{"id":1,"cmd":"publish","channel":"chat:lobby","data":"hello"}"#);
+    assert_eq!(ben.push()["ok"]["seq"], 1);
+    let message = ann.push();
+    assert_eq!((&message["push"], &message["data"]), (&"message".into(), &"hello".into()));
+    let (_, metrics) = server.get("/metrics");
+    assert!(metrics.contains("# EOF"), "{metrics}");
 }
 
 #[test]
@@ -187,8 +241,8 @@ fn logs_may_be_json() {
     });
     server.signal(Signal::TERM);
     assert!(server.child.wait().unwrap().success());
-    let log = fs::read_to_string(folder("json").join("log")).unwrap();
-    let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let log = server.log();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines[0]["message"], "ready");
     assert_eq!(lines[1]["signal"], "SIGTERM");
 }

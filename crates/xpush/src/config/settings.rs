@@ -159,7 +159,7 @@ impl Settings {
         let set = |limit: &mut usize, value: Option<u64>| *limit = value.map_or(*limit, narrow);
         set(&mut limits.payload, section.read("payload", size(1_024..=1 << 30)));
         set(&mut limits.outbox, section.read("outbox", size(4_096..=1 << 34)));
-        set(&mut limits.headers, section.read("headers", size(1_024..=1 << 20)));
+        set(&mut limits.headers, section.read("headers", size(8_192..=1 << 20)));
         set(&mut limits.connections, section.read("connections", count(0..=100_000_000)));
         set(
             &mut limits.connections_per_address,

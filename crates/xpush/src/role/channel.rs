@@ -1,0 +1,33 @@
+//! The channel role: carries the live connections.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use xpush_channel::Node;
+
+/// A channel server and its listeners.
+pub(crate) struct Channel {
+    node: Arc<Node>,
+    accepting: JoinSet<io::Result<()>>,
+}
+
+impl Channel {
+    /// Serves live connections on `listeners`, and every other request by `others`.
+    pub(crate) fn start(node: Arc<Node>, listeners: Vec<TcpListener>, others: &Router) -> Self {
+        let mut accepting = JoinSet::new();
+        for listener in listeners {
+            accepting.spawn(node.clone().serve(listener, others.clone()));
+        }
+        Self { node, accepting }
+    }
+
+    /// Accepts nobody any more, tells the clients to go elsewhere, and waits until what they were sent has left; `within` at most.
+    pub(crate) async fn drain(mut self, within: Duration) {
+        self.accepting.abort_all();
+        self.node.drain(within).await;
+    }
+}
