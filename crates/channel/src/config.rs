@@ -21,7 +21,7 @@ pub struct Config {
     /// Proxies whose X-Forwarded-For is believed.
     pub trusted_proxies: Vec<Network>,
     /// The apps served here.
-    pub apps: Vec<AppConfig>,
+    pub apps: Vec<Arc<AppConfig>>,
     /// The app of a connection that names none.
     pub default_app: Option<App>,
 }
@@ -141,7 +141,7 @@ impl Network {
 
 impl Config {
     /// The settings of an app.
-    pub fn app(&self, name: &App) -> Option<&AppConfig> {
+    pub fn app(&self, name: &App) -> Option<&Arc<AppConfig>> {
         self.apps.iter().find(|config| config.app == *name)
     }
 }

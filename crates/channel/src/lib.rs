@@ -1,5 +1,29 @@
-//! The channel server: transports → sessions → commands → fan-out.
+//! The channel server. Folders follow a message:
+//!
+//! | folder | does |
+//! |---|---|
+//! | `front` | HTTP: accepts, judges origins and addresses, hands raw streams to shards |
+//! | `transport` | sockets and long polling: bytes in with back-pressure, outboxes out |
+//! | `session` | who a client is; heartbeats, rates, limits; the packets of each protocol |
+//! | `command` | what a client can ask for, one file each |
+//! | `fanout` | a channel's home gives order; topics lay frames out once for all subscribers |
+//! | `dialect` | how each wire format says things |
+//!
+//! `shard` holds them together: a state machine that `driver` turns with epoll.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod config;
+
+mod command;
+mod dialect;
+mod driver;
+mod fanout;
+mod front;
+mod metrics;
+mod node;
+mod session;
+mod shard;
+mod transport;
+
+pub use node::{MakeBus, Node, Parts};

@@ -134,8 +134,10 @@ impl PartialEq for ChannelKey {
 impl Eq for ChannelKey {}
 
 impl Hash for ChannelKey {
+    /// By name and not by `hash64`, which is no secret: clients choose names, and must not choose a table's buckets.
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.hash);
+        self.app.hash(state);
+        self.name.hash(state);
     }
 }
 

@@ -1,0 +1,143 @@
+//! XPUSH 0.1 on `/channel`: to connect is to join; `send` publishes, or reaches one socket.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use xpush_core::message::Message;
+use xpush_core::ports::message_log::Draft;
+use xpush_core::{Channel, ChannelKey, Code, EventName, Problem};
+use xpush_wire::{json, query};
+
+use super::fields::bad;
+use super::{Asked, Command, Outcome, Request, publish, subscribe};
+use crate::dialect::{self, Namespace, object};
+use crate::fanout::inbox::{Handle, Inbox, LegacyEntrance, Publication};
+use crate::session::LegacySocket;
+use crate::session::identity::Identity;
+use crate::session::sid::PublicId;
+use crate::shard::Shard;
+
+/// Connects to the namespace and joins the channel that `C` names, in the app that `A` names.
+pub(crate) fn connect(shard: &mut Shard, handle: Handle, packet_query: &str, auth: &str) {
+    match admit(shard, handle, packet_query, auth) {
+        Ok(channel) => {
+            shard.answer_connect(handle, Namespace::Legacy);
+            let asked = Asked { namespace: Namespace::Legacy, ack: None, command: Command::Subscribe };
+            if let Err(problem) = subscribe::follow(shard, handle, asked, channel, None, false) {
+                shard.leave_namespace(handle, Namespace::Legacy);
+                shard.refuse_connect(handle, Namespace::Legacy.as_str(), &problem);
+            }
+        }
+        Err(problem) => shard.refuse_connect(handle, Namespace::Legacy.as_str(), &problem),
+    }
+}
+
+fn admit(shard: &mut Shard, handle: Handle, packet_query: &str, auth: &str) -> Result<Channel, Problem> {
+    let session = shard.sessions.get(handle).ok_or(Code::Internal)?;
+    let opening = session.query.clone();
+    let parameter = |name: &str| -> Result<Option<String>, Problem> {
+        let given = json::members(auth).into_iter().flatten().find(|(field, _)| field == name);
+        if let Some(value) = given.and_then(|(_, value)| json::string(value)) {
+            return Ok(Some(value.into_owned()));
+        }
+        for query in [packet_query, &opening] {
+            let found = query::single(query, name).map_err(|_| bad(name, "given more than once"))?;
+            if let Some(value) = found {
+                return Ok(Some(value.into_owned()));
+            }
+        }
+        Ok(None)
+    };
+    let required = |name: &str| parameter(name)?.ok_or_else(|| missing(name));
+    let (app, channel) = (required("A")?, required("C")?);
+    let user = parameter("U")?.unwrap_or_else(|| PublicId(handle).to_string());
+    let device = parameter("D")?.unwrap_or_else(|| "N".to_owned());
+    let server = parameter("S")?.unwrap_or_default();
+    let identity = Identity::admit_legacy(&shard.node.config, &app, &user)?;
+    let channel = Channel::new(&channel).map_err(Problem::from)?;
+    let (key, _) = identity.channel(channel.clone())?;
+    let entrance = LegacyEntrance {
+        came: members(&[
+            ("id", &PublicId(handle).to_string()),
+            ("A", &app),
+            ("C", channel.as_str()),
+            ("S", &server),
+            ("U", &user),
+            ("D", &device),
+        ]),
+        left: members(&[("A", &app), ("C", channel.as_str()), ("U", &user)]),
+    };
+    let socket = LegacySocket { identity: identity.into(), channel: key, entrance: Arc::new(entrance) };
+    shard.sessions.get(handle).ok_or(Code::Internal)?.legacy = Some(Box::new(socket));
+    Ok(channel)
+}
+
+/// `send {NM, DT}` to the channel, or with `S` and `SS` to one socket of it.
+pub(crate) fn send(shard: &mut Shard, mut request: Request<'_>, params: &str) -> Result<Outcome, Problem> {
+    let name = request.fields.text("NM")?.ok_or_else(|| missing("NM"))?;
+    let data = request.fields.get("DT").ok_or_else(|| missing("DT"))?;
+    if dialect::reserved(Namespace::Legacy, &name) {
+        return Err(Problem::new(Code::BadEvent, format!("the event's name {name:?} is reserved")));
+    }
+    let event = EventName::new(&name).map_err(Problem::from)?;
+    let attachments = std::mem::take(&mut request.attachments);
+    if !json::placeholders_match(data, attachments.len()) {
+        return Err(bad("DT", "binary parts belong into DT, and nowhere else"));
+    }
+    let params = attachments.is_empty().then(|| Bytes::copy_from_slice(params.as_bytes()));
+    let payload = xpush_core::Payload { json: Bytes::copy_from_slice(data.as_bytes()), attachments };
+    let key = channel_of(shard, request.handle).ok_or(Code::BadOrder)?;
+    let (_, rule) = request.identity.channel(key.name.clone())?;
+    request.identity.may_publish(&rule)?;
+    let (id, at) = (publish::fresh_id(shard), shard.node.clock().wall());
+    let from = request.identity.sender.clone();
+    if let Some(socket) = request.fields.text("SS")? {
+        let Some(PublicId(to)) = PublicId::parse(&socket).filter(|to| shard.node.has_shard(to.0.shard)) else {
+            return Err(bad("SS", "no socket of this server"));
+        };
+        let message = Message { channel: key, position: None, id, event, payload, from, at };
+        shard.post(to.shard, Inbox::Direct { to, message: Arc::new(message) });
+        return Ok(Outcome::Now(dialect::legacy::success(params.as_ref())));
+    }
+    let home = shard.node.home_of(&key);
+    let draft = Draft { id, event, payload, from, at };
+    let (from, asked) = (request.handle, request.asked);
+    let publication = Publication { channel: key, rule, draft, from, asked, echo: true, params };
+    shard.post(home, Inbox::Publish(Box::new(publication)));
+    Ok(Outcome::Later)
+}
+
+impl Shard {
+    /// A message for one socket, which must be in the channel of the sender's.
+    pub(crate) fn deliver_direct(&mut self, to: Handle, message: &Message) {
+        if channel_of(self, to).as_ref() != Some(&message.channel) {
+            return;
+        }
+        let Some(session) = self.sessions.get(to) else { return };
+        let mut frame = Vec::new();
+        dialect::legacy::message(session.wire, message, &mut frame);
+        self.sessions.send(to.slot, frame.into());
+    }
+}
+
+fn channel_of(shard: &mut Shard, handle: Handle) -> Option<ChannelKey> {
+    shard.sessions.get(handle)?.legacy.as_ref().map(|socket| socket.channel.clone())
+}
+
+fn missing(name: &str) -> Problem {
+    Problem::new(Code::BadField, format!("[{name}] must be supplied"))
+}
+
+/// JSON members without the braces.
+fn members(pairs: &[(&str, &str)]) -> Box<str> {
+    let mut out = Vec::with_capacity(128);
+    for (index, (name, value)) in pairs.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        json::write_string(name, &mut out);
+        out.push(b':');
+        json::write_string(value, &mut out);
+    }
+    object::text(out).into()
+}

@@ -1,0 +1,225 @@
+//! What a client can ask for: one command, one file, one rhythm: parse → check → apply → answer.
+
+pub(crate) mod fields;
+pub(crate) mod history;
+pub(crate) mod legacy;
+pub(crate) mod ping;
+pub(crate) mod presence;
+pub(crate) mod publish;
+pub(crate) mod signal;
+pub(crate) mod subscribe;
+pub(crate) mod unsubscribe;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use xpush_core::{Code, Problem};
+
+use self::fields::Fields;
+use crate::dialect::{self, Namespace, object};
+use crate::fanout::inbox::{Handle, Reply};
+use crate::session::identity::Identity;
+use crate::session::rate::Verdict;
+use crate::shard::Shard;
+use crate::transport::stream::Flow;
+
+/// The commands, by their names on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Command {
+    Connect,
+    Subscribe,
+    Unsubscribe,
+    Publish,
+    Signal,
+    History,
+    Presence,
+    Ping,
+    /// XPUSH 0.1's `send`.
+    Send,
+    Unknown,
+}
+
+/// A command and where its answer goes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    pub(crate) namespace: Namespace,
+    /// The id of the acknowledgement; without one only a failure is told.
+    pub(crate) ack: Option<u64>,
+    pub(crate) command: Command,
+}
+
+/// A command as it came.
+pub(crate) struct Call<'a> {
+    pub(crate) namespace: Namespace,
+    pub(crate) name: &'a str,
+    /// Its argument: valid JSON of any type.
+    pub(crate) object: &'a str,
+    pub(crate) id: Option<u64>,
+    pub(crate) attachments: Vec<Bytes>,
+}
+
+/// A command under way: what its file works with.
+pub(crate) struct Request<'a> {
+    pub(crate) handle: Handle,
+    pub(crate) asked: Asked,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) fields: Fields<'a>,
+    pub(crate) attachments: Vec<Bytes>,
+}
+
+/// What a command comes to, if it does not fail.
+pub(crate) enum Outcome {
+    /// The JSON object of `ok`.
+    Now(String),
+    /// A home or a port will reply.
+    Later,
+}
+
+impl Command {
+    /// The name on the wire.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Subscribe => "subscribe",
+            Self::Unsubscribe => "unsubscribe",
+            Self::Publish => "publish",
+            Self::Signal => "signal",
+            Self::History => "history",
+            Self::Presence => "presence",
+            Self::Ping => "ping",
+            Self::Send => "send",
+            Self::Unknown => "",
+        }
+    }
+
+    fn parse(namespace: Namespace, name: &str) -> Self {
+        const NATIVE: [Command; 7] = [
+            Command::Subscribe,
+            Command::Unsubscribe,
+            Command::Publish,
+            Command::Signal,
+            Command::History,
+            Command::Presence,
+            Command::Ping,
+        ];
+        let commands: &[Command] = match namespace {
+            Namespace::Native => &NATIVE,
+            Namespace::Legacy => &[Command::Send],
+        };
+        commands.iter().copied().find(|command| command.as_str() == name).unwrap_or(Self::Unknown)
+    }
+}
+
+/// Runs one command of a session.
+pub(crate) fn run(shard: &mut Shard, handle: Handle, call: Call<'_>) -> Flow {
+    let (now, rate) = (shard.now, shard.node.config.limits.events_per_second);
+    let Some(session) = shard.sessions.get(handle) else { return Flow::Over };
+    let Some(identity) = session.identity(call.namespace).cloned() else { return Flow::Over };
+    let command = Command::parse(call.namespace, call.name);
+    let asked = Asked { namespace: call.namespace, ack: call.id, command };
+    match session.rate.take(now, rate) {
+        Verdict::Accept => {}
+        Verdict::Refuse => {
+            shard.answer_failure(handle, asked, &Code::RateLimited.into());
+            return Flow::Go;
+        }
+        Verdict::Close => {
+            shard.close(handle, Code::RateLimited.into());
+            return Flow::Over;
+        }
+    }
+    shard.counters.commands.add(1);
+    let flow = shard.command_begins(handle);
+    let fields = Fields::parse(call.object);
+    let request = |fields| Request { handle, asked, identity, fields, attachments: call.attachments };
+    let outcome = match (command, fields) {
+        (Command::Unknown | Command::Connect, _) => {
+            let detail = format!("there is no command {:?} here", shorten(call.name));
+            Err(Problem::new(Code::UnknownCommand, detail))
+        }
+        (Command::Ping, _) => ping::run(shard),
+        (_, Err(problem)) => Err(problem),
+        (Command::Subscribe, Ok(fields)) => subscribe::run(shard, request(fields)),
+        (Command::Unsubscribe, Ok(fields)) => unsubscribe::run(shard, request(fields)),
+        (Command::Publish, Ok(fields)) => publish::run(shard, request(fields)),
+        (Command::Signal, Ok(fields)) => signal::run(shard, request(fields)),
+        (Command::History, Ok(fields)) => history::run(shard, request(fields)),
+        (Command::Presence, Ok(fields)) => presence::run(shard, request(fields)),
+        (Command::Send, Ok(fields)) => legacy::send(shard, request(fields), call.object),
+    };
+    match outcome {
+        Ok(Outcome::Now(body)) => shard.succeed(handle, asked, &body),
+        Ok(Outcome::Later) => {}
+        Err(problem) => shard.fail(handle, asked, &problem),
+    }
+    flow
+}
+
+impl Shard {
+    /// What a home or a port has to say to a command.
+    pub(crate) fn replied(&mut self, to: Handle, asked: Asked, reply: Reply) {
+        match reply {
+            Reply::Joined(joined) => subscribe::joined(self, to, asked, *joined),
+            Reply::JoinFailed { ticket, problem } => subscribe::failed(self, to, asked, ticket, &problem),
+            Reply::Published { id, position, at, params } => {
+                let body = match asked.namespace {
+                    Namespace::Native => publish::answer(&id, position, at),
+                    Namespace::Legacy => dialect::legacy::success(params.as_ref()),
+                };
+                self.succeed(to, asked, &body);
+            }
+            Reply::History(channel, page) => {
+                let body = object::history(&channel, &page);
+                self.succeed(to, asked, &body);
+            }
+            Reply::Roster(channel, roster) => {
+                let body = object::roster(&channel, &roster);
+                self.succeed(to, asked, &body);
+            }
+            Reply::Failed(problem) => self.fail(to, asked, &problem),
+        }
+    }
+
+    /// Ends a command well.
+    pub(crate) fn succeed(&mut self, to: Handle, asked: Asked, body: &str) {
+        self.answer(to, asked, body);
+        self.command_ends(to);
+    }
+
+    /// Ends a command badly.
+    pub(crate) fn fail(&mut self, to: Handle, asked: Asked, problem: &Problem) {
+        self.answer_failure(to, asked, problem);
+        self.command_ends(to);
+    }
+
+    /// Sends an answer, if the client asked for one and is still there.
+    pub(crate) fn answer(&mut self, to: Handle, asked: Asked, body: &str) {
+        if asked.ack.is_none() {
+            return;
+        }
+        let Some(session) = self.sessions.get(to) else { return };
+        if session.identity(asked.namespace).is_none() {
+            return;
+        }
+        let mut frame = Vec::with_capacity(body.len() + 32);
+        dialect::answer(session.wire, asked, body, &mut frame);
+        self.sessions.send(to.slot, frame.into());
+    }
+
+    /// Sends a failure, and counts it.
+    pub(crate) fn answer_failure(&mut self, to: Handle, asked: Asked, problem: &Problem) {
+        self.count_refusal(problem.code);
+        let Some(session) = self.sessions.get(to) else { return };
+        if session.closing {
+            return;
+        }
+        let mut frame = Vec::with_capacity(160);
+        dialect::failure(session.wire, asked, problem, &mut frame);
+        self.sessions.send(to.slot, frame.into());
+    }
+}
+
+/// A client's word in an error of moderate length.
+fn shorten(text: &str) -> &str {
+    text.char_indices().nth(32).map_or(text, |(end, _)| &text[..end])
+}

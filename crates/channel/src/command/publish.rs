@@ -1,0 +1,99 @@
+//! `publish`: a message to everybody who follows a channel.
+
+use bytes::Bytes;
+use xpush_core::message::Payload;
+use xpush_core::ports::message_log::Draft;
+use xpush_core::{ClientId, Code, EventName, Position, Problem, UnixMillis};
+use xpush_wire::json;
+
+use super::fields::bad;
+use super::{Outcome, Request};
+use crate::dialect::{self, Namespace, object};
+use crate::fanout::inbox::{Inbox, Publication};
+use crate::shard::Shard;
+
+/// The event of a message that names none.
+const DEFAULT_EVENT: &str = "message";
+
+pub(crate) fn run(shard: &mut Shard, mut request: Request<'_>) -> Result<Outcome, Problem> {
+    let (key, rule) = request.identity.channel(request.fields.channel()?)?;
+    let event = event(&request)?;
+    let payload = payload(&mut request)?;
+    let id = match message_id(&request)? {
+        Some(id) => id,
+        None => fresh_id(shard),
+    };
+    let echo = request.fields.flag("echo", true)?;
+    request.identity.may_publish(&rule)?;
+    let from = request.identity.sender.clone();
+    let draft = Draft { id, event, payload, from, at: shard.node.clock().wall() };
+    let home = shard.node.home_of(&key);
+    let publication = Publication {
+        channel: key,
+        rule,
+        draft,
+        from: request.handle,
+        asked: request.asked,
+        echo,
+        params: None,
+    };
+    shard.post(home, Inbox::Publish(Box::new(publication)));
+    Ok(Outcome::Later)
+}
+
+/// The object of `ok`.
+pub(crate) fn answer(id: &ClientId, position: Option<Position>, at: UnixMillis) -> String {
+    let mut out = Vec::with_capacity(96);
+    out.extend_from_slice(br#"{"id":"#);
+    json::write_string(id.as_str(), &mut out);
+    if let Some(position) = position {
+        object::write_position(position, &mut out);
+    }
+    out.extend_from_slice(format!(r#","at":{at}}}"#).as_bytes());
+    object::text(out)
+}
+
+/// An id for a message whose client gave it none.
+pub(crate) fn fresh_id(shard: &mut Shard) -> ClientId {
+    let id = format!("{:016x}", shard.entropy.word());
+    // Sixteen hexadecimal digits are always a valid id.
+    ClientId::new(&id).unwrap_or_else(|_| unreachable!("{id} is a valid id"))
+}
+
+/// The event's name: the default, or one that is not reserved.
+pub(super) fn event(request: &Request<'_>) -> Result<EventName, Problem> {
+    let name = request.fields.text("event")?.unwrap_or(DEFAULT_EVENT.into());
+    if dialect::reserved(Namespace::Native, &name) {
+        return Err(Problem::new(Code::BadEvent, format!("the event's name {name:?} is reserved")));
+    }
+    EventName::new(&name).map_err(Problem::from)
+}
+
+/// `data`, in the bytes that came, and all attachments: each must have its placeholder in there.
+pub(super) fn payload(request: &mut Request<'_>) -> Result<Payload, Problem> {
+    let data = request.fields.get("data").unwrap_or("null");
+    let attachments = std::mem::take(&mut request.attachments);
+    if !json::placeholders_match(data, attachments.len()) {
+        return Err(bad("data", "binary parts belong into data, and nowhere else"));
+    }
+    Ok(Payload { json: Bytes::copy_from_slice(data.as_bytes()), attachments })
+}
+
+/// On `/ws`, `id` is the command's number: the message's id is `message_id` there, and may be so everywhere.
+fn message_id(request: &Request<'_>) -> Result<Option<ClientId>, Problem> {
+    let id = match request.fields.text("message_id")? {
+        Some(id) => Some(id),
+        None if request.fields.get("id").is_some_and(|id| id.starts_with('"')) => request.fields.text("id")?,
+        None if request.attends_id() => return Err(bad("id", "a string of 1 to 64 characters")),
+        None => None,
+    };
+    id.map(|id| ClientId::new(&id).map_err(|_| bad("id", "a string of 1 to 64 characters"))).transpose()
+}
+
+impl Request<'_> {
+    /// Whether an `id` that is no string is a mistake: on `/ws` it is the command's number.
+    fn attends_id(&self) -> bool {
+        let number = self.fields.get("id").and_then(json::unsigned);
+        self.fields.get("id").is_some() && number != self.asked.ack
+    }
+}

@@ -1,0 +1,143 @@
+//! `subscribe`: to follow a channel, from now on or from a position.
+
+use xpush_core::{Channel, Code, History, Position, Problem};
+use xpush_wire::json;
+
+use super::{Asked, Outcome, Request};
+use crate::dialect::{self, object};
+use crate::fanout::inbox::{Happening, Handle, Inbox, Join, Joined};
+use crate::fanout::topic::Subscriber;
+use crate::session::Subscription;
+use crate::shard::Shard;
+
+pub(crate) fn run(shard: &mut Shard, request: Request<'_>) -> Result<Outcome, Problem> {
+    let channel = request.fields.channel()?;
+    let since = request.fields.position("since")?;
+    let presence = request.fields.flag("presence", false)?;
+    follow(shard, request.handle, request.asked, channel, since, presence)?;
+    Ok(Outcome::Later)
+}
+
+/// Asks the channel's home; [`joined`] goes on.
+pub(crate) fn follow(
+    shard: &mut Shard,
+    handle: Handle,
+    asked: Asked,
+    channel: Channel,
+    since: Option<Position>,
+    wants_presence: bool,
+) -> Result<(), Problem> {
+    let most = shard.node.config.limits.channels_per_connection;
+    let Some(session) = shard.sessions.get(handle) else { return Ok(()) };
+    let Some(identity) = session.identity(asked.namespace).cloned() else { return Ok(()) };
+    let (key, rule) = identity.channel(channel)?;
+    if wants_presence && !rule.presence {
+        return Err(Code::NoPresence.into());
+    }
+    let since = since.filter(|_| rule.history != History::None);
+    session.tickets = session.tickets.wrapping_add(1);
+    let ticket = session.tickets;
+    let topic = shard.topics.find(&key);
+    let followed = |one: &Subscription| Some(one.topic) == topic && one.namespace == asked.namespace;
+    let index = session.subscriptions.iter().position(followed);
+    let mut enters = None;
+    match index {
+        Some(index) => {
+            // Nothing live goes between the second answer and what it announces.
+            let before = session.subscriptions[index];
+            let subscription = &mut session.subscriptions[index];
+            subscription.place = None;
+            subscription.ticket = ticket;
+            subscription.wants_presence = wants_presence;
+            shard.unplace(before);
+        }
+        None if session.subscriptions.len() >= most => return Err(Code::TooManyChannels.into()),
+        None => {
+            // XPUSH 0.1 tells comings and goings in every channel.
+            if rule.presence || asked.namespace == dialect::Namespace::Legacy {
+                enters = session.entrance(asked.namespace);
+            }
+            let entered = enters.is_some();
+            let topic = shard.topics.enter(&key);
+            let Some(session) = shard.sessions.get(handle) else { return Ok(()) };
+            let namespace = asked.namespace;
+            session.subscriptions.push(Subscription { topic, place: None, ticket, namespace, wants_presence, entered });
+        }
+    }
+    let home = shard.node.home_of(&key);
+    let join = Join {
+        channel: key,
+        rule,
+        who: handle,
+        asked,
+        ticket,
+        again: index.is_some(),
+        since,
+        enters,
+        wants_roster: wants_presence,
+    };
+    shard.post(home, Inbox::Join(Box::new(join)));
+    Ok(())
+}
+
+/// The home has answered: the answer, then what was missed, then everything live.
+pub(crate) fn joined(shard: &mut Shard, handle: Handle, asked: Asked, joined: Joined) {
+    let Some(session) = shard.sessions.get(handle) else { return };
+    let format = session.format(asked.namespace);
+    let Some(subscription) = session.subscriptions.iter_mut().find(|one| one.ticket == joined.ticket) else {
+        // Overtaken by a later `subscribe` or `unsubscribe`.
+        return shard.fail(handle, asked, &Code::Cancelled.into());
+    };
+    let (topic, wants_presence) = (subscription.topic, subscription.wants_presence);
+    let subscriber = Subscriber { slot: handle.slot, format, wants_presence };
+    let place = shard.topics.subscribe(topic, subscriber, &mut shard.sessions);
+    if let Some(session) = shard.sessions.get(handle) {
+        if let Some(subscription) = session.subscriptions.iter_mut().find(|one| one.ticket == joined.ticket) {
+            subscription.place = Some(place);
+        }
+        if let Some(stream) = session.stream.as_mut().filter(|_| joined.missed.is_empty()) {
+            stream.advance(&joined.channel, joined.position);
+        }
+    }
+    if asked.namespace == dialect::Namespace::Native {
+        shard.answer(handle, asked, &answer(&joined));
+    }
+    for message in joined.missed {
+        let happening = Happening::Message(message);
+        let mut frame = Vec::new();
+        dialect::happening(format, &happening, &mut object::Objects::default(), &mut frame);
+        shard.sessions.send_event(handle.slot, &happening, frame.into());
+    }
+    shard.command_ends(handle);
+}
+
+/// The home could not: the subscription is undone, and the home hears of that as of any other end.
+pub(crate) fn failed(shard: &mut Shard, handle: Handle, asked: Asked, ticket: u32, problem: &Problem) {
+    if let Some(session) = shard.sessions.get(handle)
+        && let Some(index) = session.subscriptions.iter().position(|one| one.ticket == ticket)
+    {
+        let subscription = session.subscriptions.remove(index);
+        shard.end_subscription(handle, subscription);
+    }
+    shard.fail(handle, asked, problem);
+}
+
+fn answer(joined: &Joined) -> String {
+    let mut out = Vec::with_capacity(160);
+    out.extend_from_slice(br#"{"channel":"#);
+    json::write_string(joined.channel.name.as_str(), &mut out);
+    out.extend_from_slice(if joined.position.is_some() { br#","history":true"# } else { br#","history":false"# });
+    if let Some(position) = joined.position {
+        object::write_position(position, &mut out);
+    }
+    if let Some(recovered) = joined.recovered {
+        out.extend_from_slice(format!(r#","recovered":{recovered},"missed":{}"#, joined.missed.len()).as_bytes());
+    }
+    if let Some(roster) = &joined.roster {
+        out.extend_from_slice(br#","presence":{"#);
+        object::write_roster(roster, &mut out);
+        out.push(b'}');
+    }
+    out.push(b'}');
+    object::text(out)
+}

@@ -1,0 +1,180 @@
+//! The JSON objects of pushes and answers (docs/protocol.md). Data go in as the bytes that came.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use xpush_core::message::{Message, Sender};
+use xpush_core::ports::message_log::Page;
+use xpush_core::ports::presence::{Delta, Member, Roster};
+use xpush_core::{ChannelKey, Position, Problem};
+use xpush_wire::json::write_string;
+
+/// One happening's objects, each made when the first format asks for it.
+#[derive(Default)]
+pub(crate) struct Objects {
+    /// With placeholders, for wires that carry attachments; and the only one when there are none.
+    object: Option<String>,
+    /// With the attachments as base64.
+    inlined: Option<String>,
+}
+
+impl Objects {
+    pub(crate) fn message(&mut self, message: &Message, binary: bool) -> &str {
+        self.pick(message, binary, true)
+    }
+
+    pub(crate) fn signal(&mut self, message: &Message, binary: bool) -> &str {
+        self.pick(message, binary, false)
+    }
+
+    pub(crate) fn presence(&mut self, channel: &ChannelKey, delta: &Delta) -> &str {
+        self.object.get_or_insert_with(|| presence(channel, delta))
+    }
+
+    fn pick(&mut self, message: &Message, binary: bool, stored: bool) -> &str {
+        let inline = !binary && !message.payload.attachments.is_empty();
+        let object = if inline { &mut self.inlined } else { &mut self.object };
+        object.get_or_insert_with(|| {
+            let mut out = Vec::with_capacity(message.payload.json.len() + 256);
+            write_message(message, inline, stored, &mut out);
+            text(out)
+        })
+    }
+}
+
+/// The object of `history`'s answer.
+pub(crate) fn history(channel: &ChannelKey, page: &Page) -> String {
+    let mut out = Vec::with_capacity(256 * (page.messages.len() + 1));
+    out.extend_from_slice(br#"{"channel":"#);
+    write_string(channel.name.as_str(), &mut out);
+    let bounds = format!(r#","epoch":"{}","first":{},"head":{},"messages":["#, page.epoch, page.first, page.head);
+    out.extend_from_slice(bounds.as_bytes());
+    for (index, message) in page.messages.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        write_message(message, true, true, &mut out);
+    }
+    out.extend_from_slice(b"]}");
+    text(out)
+}
+
+/// The object of `presence`'s answer.
+pub(crate) fn roster(channel: &ChannelKey, roster: &Roster) -> String {
+    let mut out = Vec::with_capacity(64 + 48 * roster.members.len());
+    out.extend_from_slice(br#"{"channel":"#);
+    write_string(channel.name.as_str(), &mut out);
+    out.push(b',');
+    write_roster(roster, &mut out);
+    out.push(b'}');
+    text(out)
+}
+
+/// `"count":…,"users":[…]`, and `"more":true` when the list is not whole.
+pub(crate) fn write_roster(roster: &Roster, out: &mut Vec<u8>) {
+    out.extend_from_slice(format!(r#""count":{},"users":"#, roster.users).as_bytes());
+    write_members(&roster.members, out);
+    if (roster.members.len() as u64) < roster.users {
+        out.extend_from_slice(br#","more":true"#);
+    }
+}
+
+/// The object of an error.
+pub(crate) fn error(problem: &Problem) -> String {
+    let mut out = Vec::with_capacity(128);
+    out.extend_from_slice(format!(r#"{{"code":"{}","message":"#, problem.code).as_bytes());
+    write_string(problem.message(), &mut out);
+    out.extend_from_slice(format!(r#","retry":"{}"}}"#, problem.code.retry().as_str()).as_bytes());
+    text(out)
+}
+
+/// The object of `gap`.
+pub(crate) fn gap(channel: &ChannelKey, position: Position) -> String {
+    let mut out = Vec::with_capacity(128);
+    out.extend_from_slice(br#"{"channel":"#);
+    write_string(channel.name.as_str(), &mut out);
+    write_position(position, &mut out);
+    out.push(b'}');
+    text(out)
+}
+
+/// `,"epoch":"…","seq":…`
+pub(crate) fn write_position(position: Position, out: &mut Vec<u8>) {
+    out.extend_from_slice(format!(r#","epoch":"{}","seq":{}"#, position.epoch, position.seq).as_bytes());
+}
+
+/// JSON that this crate wrote is UTF-8: everything in it came in as `str`.
+pub(crate) fn text(json: Vec<u8>) -> String {
+    String::from_utf8(json).unwrap_or_default()
+}
+
+/// A message (or a signal, which has neither position nor id) as an object.
+fn write_message(message: &Message, inline: bool, stored: bool, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#"{"channel":"#);
+    write_string(message.channel.name.as_str(), out);
+    if stored {
+        if let Some(position) = message.position {
+            write_position(position, out);
+        }
+        out.extend_from_slice(br#","id":"#);
+        write_string(message.id.as_str(), out);
+    }
+    out.extend_from_slice(br#","event":"#);
+    write_string(message.event.as_str(), out);
+    out.extend_from_slice(br#","data":"#);
+    out.extend_from_slice(&message.payload.json);
+    if inline && !message.payload.attachments.is_empty() {
+        out.extend_from_slice(br#","attachments":["#);
+        for (index, attachment) in message.payload.attachments.iter().enumerate() {
+            out.extend_from_slice(if index == 0 { b"\"" } else { b",\"" });
+            out.extend_from_slice(STANDARD.encode(attachment).as_bytes());
+            out.push(b'"');
+        }
+        out.push(b']');
+    }
+    out.extend_from_slice(br#","from":"#);
+    write_sender(&message.from, out);
+    out.extend_from_slice(format!(r#","at":{}}}"#, message.at).as_bytes());
+}
+
+fn write_sender(sender: &Sender, out: &mut Vec<u8>) {
+    out.extend_from_slice(br#"{"user":"#);
+    write_string(sender.user.as_str(), out);
+    if let Some(name) = &sender.name {
+        out.extend_from_slice(br#","name":"#);
+        write_string(name, out);
+    }
+    out.push(b'}');
+}
+
+fn presence(channel: &ChannelKey, delta: &Delta) -> String {
+    let mut out = Vec::with_capacity(128);
+    out.extend_from_slice(br#"{"channel":"#);
+    write_string(channel.name.as_str(), &mut out);
+    out.extend_from_slice(format!(r#","count":{}"#, delta.users).as_bytes());
+    if !delta.joined.is_empty() {
+        out.extend_from_slice(br#","joined":"#);
+        write_members(&delta.joined, &mut out);
+    }
+    if !delta.left.is_empty() {
+        out.extend_from_slice(br#","left":["#);
+        for (index, user) in delta.left.iter().enumerate() {
+            out.extend_from_slice(if index == 0 { br#"{"user":"# } else { br#",{"user":"# });
+            write_string(user.as_str(), &mut out);
+            out.push(b'}');
+        }
+        out.push(b']');
+    }
+    out.push(b'}');
+    text(out)
+}
+
+fn write_members(members: &[Member], out: &mut Vec<u8>) {
+    out.push(b'[');
+    for (index, member) in members.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        write_sender(&Sender { user: member.user.clone(), name: member.name.clone() }, out);
+    }
+    out.push(b']');
+}

@@ -1,0 +1,213 @@
+//! What is sent to a shard, and how it is woken.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::mpsc::Sender;
+
+use bytes::Bytes;
+use xpush_core::message::Message;
+use xpush_core::ports::PortError;
+use xpush_core::ports::bus::Inbound;
+use xpush_core::ports::message_log::{Appended, Draft, Page};
+use xpush_core::ports::presence::{Delta, Member, Outcome, Roster};
+use xpush_core::{ChannelKey, ClientId, Position, Problem, Rule, UnixMillis};
+
+use crate::command::Asked;
+use crate::transport::polling::{Poll, Post};
+use crate::transport::{Open, Probe};
+
+/// Where a session lives. A slot is used again, with another generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Handle {
+    pub(crate) shard: u16,
+    pub(crate) slot: u32,
+    pub(crate) generation: u32,
+}
+
+/// A home within its shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HomeRef {
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+}
+
+/// Everything that reaches a shard other than by its sockets and its wheel.
+pub(crate) enum Inbox {
+    // From the HTTP front.
+    Open(Box<Open>),
+    Poll(Poll),
+    Post(Box<Post>),
+    Probe(Box<Probe>),
+    // From sessions to a channel's home.
+    Join(Box<Join>),
+    Leave(Box<Leave>),
+    Publish(Box<Publication>),
+    Signal { message: Arc<Message>, exclude: Option<Handle> },
+    // From a channel's home.
+    Deliver(Delivery),
+    Reply { to: Handle, asked: Asked, reply: Reply },
+    // From a session to one socket of an XPUSH 0.1 client.
+    Direct { to: Handle, message: Arc<Message> },
+    // From the ports: completions.
+    Appended(HomeRef, Result<Appended, PortError>),
+    PageRead(HomeRef, Wanted, Result<Page, PortError>),
+    PresenceApplied(HomeRef, Result<Vec<Outcome>, PortError>),
+    RosterRead(HomeRef, u32, Result<Roster, PortError>),
+    Heads(Vec<ChannelKey>, Result<Vec<Position>, PortError>),
+    Bus(Inbound),
+    // From the node.
+    Drain { within_ms: u64 },
+    Stop,
+}
+
+/// What a page was read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// To fill a hole.
+    Hole,
+    /// For the join of this ticket.
+    Join(u32),
+}
+
+/// A session begins to follow a channel.
+pub(crate) struct Join {
+    pub(crate) channel: ChannelKey,
+    pub(crate) rule: Arc<Rule>,
+    pub(crate) who: Handle,
+    pub(crate) asked: Asked,
+    /// The session's own number for this subscription.
+    pub(crate) ticket: u32,
+    /// The session follows already, and is counted.
+    pub(crate) again: bool,
+    pub(crate) since: Option<Position>,
+    /// Who enters, in a channel with presence.
+    pub(crate) enters: Option<Entrance>,
+    /// The answer shall say who is here.
+    pub(crate) wants_roster: bool,
+}
+
+/// A connection as presence counts it.
+#[derive(Debug, Clone)]
+pub(crate) struct Entrance {
+    pub(crate) member: Member,
+    /// An XPUSH 0.1 client is announced by `_event`.
+    pub(crate) legacy: Option<Arc<LegacyEntrance>>,
+}
+
+/// What `_event` says of an XPUSH 0.1 client: JSON members, as `"A":"demo","C":"room",…`.
+#[derive(Debug)]
+pub(crate) struct LegacyEntrance {
+    pub(crate) came: Box<str>,
+    pub(crate) left: Box<str>,
+}
+
+/// A session ceases to follow a channel.
+pub(crate) struct Leave {
+    pub(crate) channel: ChannelKey,
+    pub(crate) who: Handle,
+    pub(crate) ticket: u32,
+    pub(crate) leaves: Option<Entrance>,
+}
+
+/// A session publishes.
+pub(crate) struct Publication {
+    pub(crate) channel: ChannelKey,
+    pub(crate) rule: Arc<Rule>,
+    pub(crate) draft: Draft,
+    pub(crate) from: Handle,
+    pub(crate) asked: Asked,
+    /// The publisher's own subscription gets it too.
+    pub(crate) echo: bool,
+    /// What an XPUSH 0.1 client's ack repeats.
+    pub(crate) params: Option<Bytes>,
+}
+
+/// Something for a channel's subscribers of this shard.
+#[derive(Debug, Clone)]
+pub(crate) struct Delivery {
+    pub(crate) happening: Happening,
+    /// A session that does not get it.
+    pub(crate) exclude: Option<Handle>,
+}
+
+/// What subscribers are told.
+#[derive(Debug, Clone)]
+pub(crate) enum Happening {
+    Message(Arc<Message>),
+    Signal(Arc<Message>),
+    Presence(ChannelKey, Arc<Delta>),
+    /// Messages up to and with this position cannot be had any more.
+    Gap(ChannelKey, Position),
+}
+
+/// What a home, or a port, answers a session's command.
+pub(crate) enum Reply {
+    Joined(Box<Joined>),
+    Published { id: ClientId, position: Option<Position>, at: UnixMillis, params: Option<Bytes> },
+    History(ChannelKey, Box<Page>),
+    Roster(ChannelKey, Box<Roster>),
+    Failed(Problem),
+    JoinFailed { ticket: u32, problem: Problem },
+}
+
+/// A join that succeeded: from now on the home delivers everything behind `position`.
+pub(crate) struct Joined {
+    pub(crate) channel: ChannelKey,
+    pub(crate) ticket: u32,
+    /// The newest position that `missed` reaches; `None` in a channel without history.
+    pub(crate) position: Option<Position>,
+    /// With `since`: whether `missed` goes on exactly there.
+    pub(crate) recovered: Option<bool>,
+    pub(crate) missed: Vec<Arc<Message>>,
+    pub(crate) roster: Option<Roster>,
+}
+
+/// A shard's address. Posting wakes the shard only if it sleeps.
+pub(crate) struct Mailbox {
+    sender: Sender<Inbox>,
+    asleep: AtomicBool,
+    waker: Option<mio::Waker>,
+}
+
+impl Happening {
+    pub(crate) fn channel(&self) -> &ChannelKey {
+        match self {
+            Self::Message(message) | Self::Signal(message) => &message.channel,
+            Self::Presence(channel, _) | Self::Gap(channel, _) => channel,
+        }
+    }
+}
+
+impl Mailbox {
+    /// `waker` is `None` when somebody else turns the shard: a simulation.
+    pub(crate) fn new(sender: Sender<Inbox>, waker: Option<mio::Waker>) -> Self {
+        Self { sender, asleep: AtomicBool::new(false), waker }
+    }
+
+    /// Never blocks. After the shard has stopped, nothing happens.
+    pub(crate) fn post(&self, inbox: Inbox) {
+        if self.sender.send(inbox).is_err() {
+            return;
+        }
+        // Pairs with the fence in `prepare_sleep`: either the shard sees the message, or this sees that it sleeps.
+        fence(Ordering::SeqCst);
+        if self.asleep.load(Ordering::Relaxed)
+            && self.asleep.swap(false, Ordering::AcqRel)
+            && let Some(waker) = &self.waker
+            && let Err(error) = waker.wake()
+        {
+            tracing::error!(%error, "cannot wake a shard");
+        }
+    }
+
+    /// To be called before the last look into the inbox that precedes sleep.
+    pub(crate) fn prepare_sleep(&self) {
+        self.asleep.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    /// To be called after sleep, or when the last look found something.
+    pub(crate) fn awake(&self) {
+        self.asleep.store(false, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,251 @@
+//! Joining a channel: follow → read → answer → live, so that nothing falls between history and the live stream.
+
+use xpush_core::ports::PortError;
+use xpush_core::ports::bus::Topic;
+use xpush_core::ports::message_log::{Page, Range};
+use xpush_core::ports::presence::Roster;
+use xpush_core::{Code, Position, Problem};
+
+use super::home::Home;
+use super::inbox::{HomeRef, Inbox, Join, Joined, Leave, Reply, Wanted};
+use super::order;
+use crate::command::presence::ROSTER;
+use crate::shard::Shard;
+
+/// The most messages that a resume brings; with more missed it is `recovered: false`.
+const RESUME_PAGE: usize = 10_000;
+/// Messages of the newest page after `recovered: false`.
+const NEWEST_PAGE: usize = 50;
+
+/// A join that waits for the log or for presence.
+pub(super) struct Joining {
+    number: u32,
+    request: Join,
+    page: Reading,
+    roster: Listing,
+}
+
+/// A join's part of the history.
+enum Reading {
+    /// The home knows its release point, and nothing was missed.
+    NotNeeded,
+    /// The page behind `since`; without `since`, only the head.
+    Missed,
+    /// The newest page: what was missed cannot be had.
+    Newest,
+    /// Read; `recovered` says whether it goes on at `since`.
+    Done { page: Page, recovered: bool },
+}
+
+/// A join's list of who is here.
+enum Listing {
+    NotNeeded,
+    /// Until as many entries of this home have been applied: one's own is among them.
+    Entering(u64),
+    Reading,
+    Done(Roster),
+}
+
+impl Shard {
+    /// The bus is followed before the log is read, and the answer goes before everything that is released after it.
+    pub(crate) fn home_join(&mut self, request: Join) {
+        let number = self.next_number();
+        let home_ref = self.homes.open(&request.channel, &request.rule);
+        let Some(home) = self.homes.get(home_ref) else { return };
+        if !request.again && home.follow(request.who.shard) {
+            self.node.bus().follow(Topic::Channel(request.channel.clone()));
+        }
+        let entered = match request.enters.clone() {
+            Some(entrance) => home.attendance.change(entrance, true),
+            None => home.attendance.changes(),
+        };
+        let roster = if request.wants_roster { Listing::Entering(entered) } else { Listing::NotNeeded };
+        let since = request.since;
+        let reads = home.keeps_history() && (since.is_some() || home.order.at().is_none());
+        let page = if reads { Reading::Missed } else { Reading::NotNeeded };
+        home.joins.push(Joining { number, request, page, roster });
+        if reads {
+            let limit = if since.is_some() { RESUME_PAGE } else { 1 };
+            let range = since.map_or(Range::Newest, |since| Range::After(since.seq));
+            self.read_page(home_ref, Wanted::Join(number), range, limit);
+        }
+        self.apply_attendance(home_ref);
+        self.advance_joins(home_ref);
+    }
+
+    pub(crate) fn home_leave(&mut self, request: Leave) {
+        let Some(home_ref) = self.homes.find(&request.channel) else { return };
+        let Some(home) = self.homes.get(home_ref) else { return };
+        if let Some(entrance) = request.leaves {
+            home.attendance.change(entrance, false);
+        }
+        let last = home.unfollow(request.who.shard);
+        let overtaken = |join: &Joining| join.request.who == request.who && join.request.ticket == request.ticket;
+        let cancelled: Vec<_> = home.joins.extract_if(.., |join| overtaken(join)).collect();
+        if last {
+            // The next subscriber begins at the head, whatever is released until then.
+            home.order = order::Order::default();
+            self.node.bus().unfollow(&Topic::Channel(request.channel));
+        }
+        for join in cancelled {
+            self.answer_join(&join.request, Err(Code::Cancelled.into()));
+        }
+        self.apply_attendance(home_ref);
+        self.retire(home_ref);
+    }
+
+    pub(super) fn join_page(&mut self, home_ref: HomeRef, number: u32, result: Result<Page, PortError>) {
+        let Some(home) = self.homes.get(home_ref) else { return };
+        let Some(index) = home.joins.iter().position(|join| join.number == number) else { return };
+        let page = match result {
+            Ok(page) => page,
+            Err(error) => {
+                tracing::warn!(%error, "cannot read the log for a subscription");
+                return self.join_failed(home_ref, index, error.code().into());
+            }
+        };
+        let join = &mut home.joins[index];
+        let recovered = join.request.since.is_none_or(|since| goes_on(since, &page));
+        match join.page {
+            Reading::Missed if !recovered => {
+                join.page = Reading::Newest;
+                self.read_page(home_ref, Wanted::Join(number), Range::Newest, NEWEST_PAGE);
+            }
+            Reading::Missed => join.page = Reading::Done { page, recovered: true },
+            Reading::Newest => join.page = Reading::Done { page, recovered: false },
+            Reading::NotNeeded | Reading::Done { .. } => {}
+        }
+        self.advance_joins(home_ref);
+    }
+
+    pub(crate) fn join_roster(&mut self, home_ref: HomeRef, number: u32, result: Result<Roster, PortError>) {
+        let Some(home) = self.homes.get(home_ref) else { return };
+        let Some(index) = home.joins.iter().position(|join| join.number == number) else { return };
+        match result {
+            Ok(roster) => home.joins[index].roster = Listing::Done(roster),
+            Err(error) => {
+                // Presence is unknown; the messages can be had all the same.
+                tracing::warn!(%error, "cannot list who is here");
+                home.joins[index].roster = Listing::NotNeeded;
+            }
+        }
+        self.advance_joins(home_ref);
+        self.retire(home_ref);
+    }
+
+    /// Starts what joins wait for and answers those that have everything.
+    pub(super) fn advance_joins(&mut self, home_ref: HomeRef) {
+        let Some(home) = self.homes.get(home_ref) else { return };
+        let applied = home.attendance.applied();
+        let mut lists = Vec::new();
+        for join in &mut home.joins {
+            if matches!(join.roster, Listing::Entering(number) if number <= applied) {
+                join.roster = Listing::Reading;
+                lists.push(join.number);
+            }
+        }
+        for number in lists {
+            self.read_roster(home_ref, number);
+        }
+        while let Some(index) = self.homes.get(home_ref).and_then(Home::ready_join) {
+            self.finish_join(home_ref, index);
+        }
+        if let Some(home) = self.homes.get(home_ref)
+            && home.joins.is_empty()
+        {
+            home.tail = Vec::new();
+        }
+    }
+
+    fn read_roster(&mut self, home_ref: HomeRef, number: u32) {
+        let Some(home) = self.homes.get(home_ref) else { return };
+        let (key, mailbox) = (home.key.clone(), self.mailbox());
+        let done = Box::new(move |result| mailbox.post(Inbox::RosterRead(home_ref, number, result)));
+        self.node.presence().list(&key, ROSTER, done);
+    }
+
+    fn finish_join(&mut self, home_ref: HomeRef, index: usize) {
+        let Some(home) = self.homes.get(home_ref) else { return };
+        let Joining { request, page, roster, .. } = &mut home.joins[index];
+        let (mut released, mut missed, mut recovered) = (Vec::new(), Vec::new(), None);
+        if let Reading::Done { page, recovered: goes_on } = std::mem::replace(page, Reading::NotNeeded) {
+            match home.order.at() {
+                None => {
+                    let head = Position { epoch: page.epoch, seq: page.head };
+                    home.order.start(head, &mut released);
+                }
+                // The log may be ahead of the bus: what it has is released now, for everybody.
+                Some(_) => page.messages.iter().for_each(|message| home.order.offer(message.clone(), &mut released)),
+            }
+            if request.since.is_some() {
+                recovered = Some(goes_on);
+                missed = page.messages;
+            }
+        }
+        let since = request.since;
+        let roster = match std::mem::replace(roster, Listing::NotNeeded) {
+            Listing::Done(roster) => Some(roster),
+            _ => None,
+        };
+        self.release(home_ref, released, None);
+        let Some(home) = self.homes.get(home_ref) else { return };
+        let position = home.order.at();
+        if let Some((at, _)) = position.zip(recovered) {
+            let first = since.filter(|_| recovered == Some(true)).map(|since| since.seq + 1);
+            match order::missed(missed, &home.tail, at) {
+                Ok(whole) if whole.first().map(|message| message.seq()).zip(first).is_none_or(|(a, b)| a == b) => {
+                    missed = whole;
+                }
+                _ => {
+                    let problem = Problem::new(Code::Unavailable, "the history moved on while it was read");
+                    return self.join_failed(home_ref, index, problem);
+                }
+            }
+        }
+        let join = home.joins.remove(index);
+        let joined = Joined {
+            channel: join.request.channel.clone(),
+            ticket: join.request.ticket,
+            position,
+            recovered,
+            missed,
+            roster,
+        };
+        self.answer_join(&join.request, Ok(joined));
+    }
+
+    /// The session hears of it, and leaves.
+    fn join_failed(&mut self, home_ref: HomeRef, index: usize, problem: Problem) {
+        let Some(home) = self.homes.get(home_ref) else { return };
+        let join = home.joins.remove(index);
+        self.answer_join(&join.request, Err(problem));
+    }
+
+    fn answer_join(&mut self, request: &Join, result: Result<Joined, Problem>) {
+        let reply = match result {
+            Ok(joined) => Reply::Joined(Box::new(joined)),
+            Err(problem) => Reply::JoinFailed { ticket: request.ticket, problem },
+        };
+        self.post(request.who.shard, Inbox::Reply { to: request.who, asked: request.asked, reply });
+    }
+}
+
+impl Home {
+    /// The first join that waits for nothing any more. Joins are answered in any order: each is bounded by the release point of its own moment.
+    fn ready_join(&mut self) -> Option<usize> {
+        self.joins.iter().position(|join| {
+            let read = matches!(join.page, Reading::NotNeeded | Reading::Done { .. });
+            let listed = matches!(join.roster, Listing::NotNeeded | Listing::Done(_));
+            // Another join may be finding out where the channel stands.
+            let placed = !self.keeps_history() || self.order.at().is_some() || matches!(join.page, Reading::Done { .. });
+            read && listed && placed
+        })
+    }
+}
+
+/// Whether `page`, read behind `since`, is all that was missed.
+fn goes_on(since: Position, page: &Page) -> bool {
+    let begins = page.messages.first().map_or(page.head, |message| message.seq() - 1);
+    let ends = page.messages.last().map_or(since.seq, |message| message.seq());
+    since.epoch == page.epoch && since.seq <= page.head && begins == since.seq && ends == page.head
+}

@@ -1,0 +1,110 @@
+//! What a channel server counts. Shards count for themselves, without sharing a cache line; the sum is made when somebody asks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use xpush_core::Code;
+
+/// A number that one shard writes and anybody reads.
+#[derive(Debug, Default)]
+pub(crate) struct Tally(AtomicU64);
+
+/// A shard's own numbers.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct ShardCounters {
+    /// Connections at the moment.
+    pub(crate) connections: Tally,
+    /// Channels with subscribers at the moment.
+    pub(crate) channels: Tally,
+    pub(crate) opened: Tally,
+    pub(crate) closed: Tally,
+    pub(crate) commands: Tally,
+    /// Messages put into outboxes.
+    pub(crate) deliveries: Tally,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+/// The server's metrics.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    refused: Family<Reason, Counter>,
+}
+
+#[derive(Debug)]
+struct Sums(Vec<Arc<ShardCounters>>);
+
+impl Tally {
+    /// Only the owner writes, so a load and a store do.
+    pub(crate) fn add(&self, more: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(more), Ordering::Relaxed);
+    }
+
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Metrics {
+    pub(crate) fn new(shards: &[Arc<ShardCounters>]) -> Self {
+        let mut registry = Registry::with_prefix("xpush");
+        let refused = Family::<Reason, Counter>::default();
+        registry.register("refused", "Requests and connections refused, by error code", refused.clone());
+        registry.register_collector(Box::new(Sums(shards.to_vec())));
+        Self { registry, refused }
+    }
+
+    /// One refusal more.
+    pub(crate) fn refused(&self, code: Code) {
+        self.refused.get_or_create(&Reason { reason: code.as_str() }).inc();
+    }
+
+    /// The OpenMetrics text.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        if let Err(error) = prometheus_client::encoding::text::encode(&mut text, &self.registry) {
+            tracing::error!(%error, "cannot encode the metrics");
+        }
+        text
+    }
+}
+
+impl Collector for Sums {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let sum = |field: fn(&ShardCounters) -> &Tally| -> u64 { self.0.iter().map(|shard| field(shard).get()).sum() };
+        let gauges = [
+            ("connections", "Connections at the moment", sum(|shard| &shard.connections)),
+            ("channels", "Channels with subscribers, by shard, at the moment", sum(|shard| &shard.channels)),
+        ];
+        for (name, help, value) in gauges {
+            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        let counters = [
+            ("opened", "Connections opened", sum(|shard| &shard.opened)),
+            ("closed", "Connections closed", sum(|shard| &shard.closed)),
+            ("commands", "Commands taken", sum(|shard| &shard.commands)),
+            ("deliveries", "Messages put into outboxes", sum(|shard| &shard.deliveries)),
+        ];
+        for (name, help, value) in counters {
+            let counter = ConstCounter::new(value);
+            counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,270 @@
+//! A channel server: its shards, its ports, its HTTP front.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use xpush_core::ports::bus::{Bus, BusSink, Event, Inbound, Topic};
+use xpush_core::ports::cluster::{self, Cluster, ClusterSink, View};
+use xpush_core::ports::message_log::MessageLog;
+use xpush_core::ports::presence::Presence;
+use xpush_core::{ChannelKey, Clock, Entropy, NodeId};
+
+use crate::config::Config;
+use crate::driver;
+use crate::fanout::inbox::{Inbox, Mailbox};
+use crate::front::address::Addresses;
+use crate::metrics::{Metrics, ShardCounters};
+use crate::shard::Shard;
+
+/// Makes a bus that delivers into a sink.
+pub type MakeBus = Box<dyn FnOnce(Arc<dyn BusSink>) -> Arc<dyn Bus> + Send>;
+
+/// What stands behind the ports.
+pub struct Parts {
+    /// The channels' history.
+    pub log: Arc<dyn MessageLog>,
+    /// The way to the other nodes.
+    pub bus: MakeBus,
+    /// Who is where.
+    pub presence: Arc<dyn Presence>,
+    /// Which nodes there are.
+    pub cluster: Arc<dyn Cluster>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Makes a source of randomness for each shard.
+    pub entropy: fn() -> Box<dyn Entropy>,
+}
+
+/// A running channel server.
+pub struct Node {
+    pub(crate) shared: Arc<Shared>,
+    threads: std::sync::Mutex<Vec<thread::JoinHandle<()>>>,
+}
+
+/// What all shards and the front see.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    /// A digest of the node's id, in every sid.
+    pub(crate) digest: u32,
+    pub(crate) metrics: Metrics,
+    pub(crate) addresses: Arc<Addresses>,
+    pub(crate) draining: AtomicBool,
+    counters: Vec<Arc<ShardCounters>>,
+    mailboxes: Vec<Arc<Mailbox>>,
+    log: Arc<dyn MessageLog>,
+    bus: OnceLock<Arc<dyn Bus>>,
+    presence: Arc<dyn Presence>,
+    clock: Arc<dyn Clock>,
+    cluster: Arc<dyn Cluster>,
+    next_shard: AtomicUsize,
+    has_peers: AtomicBool,
+    view: std::sync::RwLock<Option<Arc<View>>>,
+}
+
+impl Node {
+    /// Starts the shards' threads and joins the cluster as a server that clients reach at `url`.
+    pub fn start(config: Config, parts: Parts, url: &str) -> io::Result<Arc<Self>> {
+        let entropy = parts.entropy;
+        let mut polls = Vec::new();
+        let mut wakers = Vec::new();
+        for _ in 0..config.shards {
+            let poll = mio::Poll::new()?;
+            wakers.push(Some(mio::Waker::new(poll.registry(), driver::WAKER)?));
+            polls.push(poll);
+        }
+        let (shared, inboxes) = Shared::new(config, parts, wakers);
+        let mut threads = Vec::new();
+        for (index, (poll, inbox)) in polls.into_iter().zip(inboxes).enumerate() {
+            let registry = poll.registry().try_clone()?;
+            let index = u16::try_from(index).unwrap_or(u16::MAX);
+            let mailbox = shared.mailbox(index).clone();
+            let shard = Shard::new(index, shared.clone(), inbox, entropy(), Some(registry));
+            let builder = thread::Builder::new().name(format!("shard-{index}"));
+            threads.push(builder.spawn(move || driver::run(shard, poll, &mailbox))?);
+        }
+        let node = cluster::Node { id: shared.id().clone(), url: url.into() };
+        shared.cluster.join(node, shared.clone());
+        Ok(Arc::new(Self { shared, threads: threads.into() }))
+    }
+
+    /// The metrics as OpenMetrics text.
+    pub fn metrics(&self) -> String {
+        self.shared.metrics.text()
+    }
+
+    /// The nodes, as known here.
+    pub fn view(&self) -> Option<Arc<View>> {
+        self.shared.view.read().ok()?.clone()
+    }
+
+    /// Live connections.
+    pub fn connections(&self) -> u64 {
+        self.shared.counters.iter().map(|shard| shard.connections.get()).sum()
+    }
+
+    /// Whether new connections are refused.
+    pub fn is_draining(&self) -> bool {
+        self.shared.draining.load(Ordering::Relaxed)
+    }
+
+    /// Takes no more connections, tells every client, sends what is still to be sent, leaves the cluster; then, or after `within`, stops.
+    pub async fn drain(&self, within: Duration) {
+        self.shared.draining.store(true, Ordering::Relaxed);
+        let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+        self.shared.post_all(|| Inbox::Drain { within_ms });
+        let emptied = async {
+            while self.connections() > 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        if tokio::time::timeout(within, emptied).await.is_err() {
+            tracing::warn!(connections = self.connections(), "not every client went in time");
+        }
+        self.shared.cluster.leave(self.shared.id());
+        self.shared.post_all(|| Inbox::Stop);
+        let threads = self.threads.lock().map(|mut threads| std::mem::take(&mut *threads)).unwrap_or_default();
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a shard has panicked");
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// The shared part, and one inbox a shard.
+    pub(crate) fn new(
+        config: Config,
+        parts: Parts,
+        wakers: Vec<Option<mio::Waker>>,
+    ) -> (Arc<Self>, Vec<mpsc::Receiver<Inbox>>) {
+        let mut mailboxes = Vec::new();
+        let mut inboxes = Vec::new();
+        let mut counters = Vec::new();
+        for waker in wakers {
+            let (sender, inbox) = mpsc::channel();
+            mailboxes.push(Arc::new(Mailbox::new(sender, waker)));
+            inboxes.push(inbox);
+            counters.push(Arc::new(ShardCounters::default()));
+        }
+        let shared = Arc::new(Self {
+            digest: digest(&config.node),
+            metrics: Metrics::new(&counters),
+            addresses: Arc::new(Addresses::default()),
+            draining: AtomicBool::new(false),
+            counters,
+            mailboxes,
+            log: parts.log,
+            bus: OnceLock::new(),
+            presence: parts.presence,
+            clock: parts.clock,
+            cluster: parts.cluster,
+            next_shard: AtomicUsize::new(0),
+            has_peers: AtomicBool::new(false),
+            view: std::sync::RwLock::new(None),
+            config,
+        });
+        let bus = (parts.bus)(shared.clone());
+        // The cell was just made, so it is empty.
+        let _ = shared.bus.set(bus);
+        (shared, inboxes)
+    }
+
+    pub(crate) fn id(&self) -> &NodeId {
+        &self.config.node
+    }
+
+    pub(crate) fn mailbox(&self, shard: u16) -> &Arc<Mailbox> {
+        &self.mailboxes[usize::from(shard)]
+    }
+
+    pub(crate) fn has_shard(&self, shard: u16) -> bool {
+        usize::from(shard) < self.mailboxes.len()
+    }
+
+    pub(crate) fn counters(&self, shard: u16) -> Arc<ShardCounters> {
+        self.counters[usize::from(shard)].clone()
+    }
+
+    /// The shard where a channel is at home.
+    pub(crate) fn home_of(&self, channel: &ChannelKey) -> u16 {
+        // Fewer shards than 2^16 leave a remainder that fits.
+        u16::try_from(channel.hash64() % self.mailboxes.len() as u64).unwrap_or(0)
+    }
+
+    /// The shard for a new connection: each in its turn.
+    pub(crate) fn next_shard(&self) -> u16 {
+        let next = self.next_shard.fetch_add(1, Ordering::Relaxed) % self.mailboxes.len();
+        u16::try_from(next).unwrap_or(0)
+    }
+
+    pub(crate) fn log(&self) -> &dyn MessageLog {
+        &*self.log
+    }
+
+    pub(crate) fn bus(&self) -> &dyn Bus {
+        match self.bus.get() {
+            Some(bus) => &**bus,
+            None => &NoBus,
+        }
+    }
+
+    pub(crate) fn presence(&self) -> &dyn Presence {
+        &*self.presence
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    /// Whether there are other nodes, whose messages may be lost on the way.
+    pub(crate) fn has_peers(&self) -> bool {
+        self.has_peers.load(Ordering::Relaxed)
+    }
+
+    fn post_all(&self, make: impl Fn() -> Inbox) {
+        self.mailboxes.iter().for_each(|mailbox| mailbox.post(make()));
+    }
+}
+
+impl BusSink for Shared {
+    fn receive(&self, inbound: Inbound) {
+        match &inbound {
+            Inbound::Envelope(envelope) => {
+                let home = self.home_of(envelope.event.channel());
+                self.mailbox(home).post(Inbox::Bus(inbound));
+            }
+            Inbound::Gap(Some(Topic::Channel(channel))) => {
+                let home = self.home_of(channel);
+                self.mailbox(home).post(Inbox::Bus(inbound));
+            }
+            Inbound::Gap(_) | Inbound::Up | Inbound::Down => self.post_all(|| Inbox::Bus(inbound.clone())),
+        }
+    }
+}
+
+impl ClusterSink for Shared {
+    fn view(&self, view: Arc<View>) {
+        self.has_peers.store(view.nodes.len() > 1, Ordering::Relaxed);
+        if let Ok(mut newest) = self.view.write() {
+            *newest = Some(view);
+        }
+    }
+}
+
+/// Stands in while the bus is being made; nothing is published then.
+struct NoBus;
+
+impl Bus for NoBus {
+    fn publish(&self, _: &Topic, _: Event) {}
+    fn follow(&self, _: Topic) {}
+    fn unfollow(&self, _: &Topic) {}
+}
+
+/// 32 bits of FNV-1a: enough to tell this start of this node from others.
+fn digest(node: &NodeId) -> u32 {
+    node.as_str().bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}

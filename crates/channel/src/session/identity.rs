@@ -1,0 +1,134 @@
+//! Who a connection acts as, and what it may do. A guest has capabilities too.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use xpush_core::message::Sender;
+use xpush_core::ports::presence::Member;
+use xpush_core::{App, Channel, ChannelKey, Code, Entropy, Problem, Publish, Rule, User};
+
+use crate::config::{AppConfig, Config};
+
+/// Who, where, and with which rules. Shared by everything of a session.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) app: Arc<AppConfig>,
+    pub(crate) sender: Sender,
+}
+
+/// What a client says of itself when it connects; each is optional.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Claims {
+    pub(crate) app: Option<String>,
+    pub(crate) name: Option<String>,
+    /// Kept by the client; makes it the same guest again.
+    pub(crate) guest: Option<String>,
+    pub(crate) device: Option<String>,
+    pub(crate) token: Option<String>,
+}
+
+impl Claims {
+    /// Takes one field; false when there is none of this name.
+    pub(crate) fn set(&mut self, field: &str, value: &str) -> bool {
+        let place = match field {
+            "app" => &mut self.app,
+            "name" => &mut self.name,
+            "guest" => &mut self.guest,
+            "device" => &mut self.device,
+            "token" => &mut self.token,
+            _ => return false,
+        };
+        *place = Some(value.to_owned());
+        true
+    }
+
+    /// Reads the fields that a query has, over those that are there.
+    pub(crate) fn read_query(&mut self, query: &str) {
+        for (name, value) in xpush_wire::query::pairs(query) {
+            self.set(&name, &value);
+        }
+    }
+}
+
+impl Identity {
+    /// Admits a guest, if the app welcomes guests.
+    pub(crate) fn admit(config: &Config, claims: &Claims, entropy: &mut dyn Entropy) -> Result<Self, Problem> {
+        let app = app_of(config, claims.app.as_deref())?;
+        if claims.token.is_some() {
+            return Err(Problem::new(Code::Unauthenticated, "this app has no key that a token could be checked with"));
+        }
+        if !app.guests {
+            return Err(Code::Unauthenticated.into());
+        }
+        let name = claims.name.as_deref().map(display_name).transpose()?;
+        if claims.device.as_deref().is_some_and(|device| device.is_empty() || device.len() > 64) {
+            return Err(Problem::new(Code::BadField, "device: 1 to 64 characters"));
+        }
+        let user = match claims.guest.as_deref() {
+            Some(secret) if (16..=128).contains(&secret.len()) => guest_of(&app.app, secret),
+            Some(_) => return Err(Problem::new(Code::BadField, "guest: 16 to 128 characters")),
+            None => format!("guest-{:016x}", entropy.word()),
+        };
+        let user = User::new(&user).map_err(Problem::from)?;
+        Ok(Self { app, sender: Sender { user, name } })
+    }
+
+    /// Admits an XPUSH 0.1 client under the user id that it gives; that is what these clients do, and why they need an app that welcomes guests.
+    pub(crate) fn admit_legacy(config: &Config, app: &str, user: &str) -> Result<Self, Problem> {
+        let app = app_of(config, Some(app))?;
+        if !app.guests {
+            return Err(Code::Unauthenticated.into());
+        }
+        // The prefix keeps such a name from passing for a user or a guest.
+        let user = User::new(&format!("0.1:{user}")).map_err(|_| Problem::new(Code::BadField, "U: 1 to 124 characters"))?;
+        Ok(Self { app, sender: Sender { user, name: None } })
+    }
+
+    /// The channel's key and rule. A channel that no rule covers is not to be had.
+    pub(crate) fn channel(&self, name: Channel) -> Result<(ChannelKey, Arc<Rule>), Problem> {
+        let rule = self.app.rules.find(&name).cloned();
+        let rule = rule.ok_or_else(|| Problem::new(Code::Forbidden, "no rule of this app covers this channel"))?;
+        Ok((ChannelKey::new(self.app.app.clone(), name), rule))
+    }
+
+    /// Whether this client may publish under a rule.
+    pub(crate) fn may_publish(&self, rule: &Rule) -> Result<(), Problem> {
+        match rule.publish {
+            Publish::Anyone => Ok(()),
+            Publish::Server => Err(Problem::new(Code::Forbidden, "only the app's own server publishes here")),
+        }
+    }
+
+    pub(crate) fn member(&self) -> Member {
+        Member { user: self.sender.user.clone(), name: self.sender.name.clone() }
+    }
+}
+
+fn app_of(config: &Config, name: Option<&str>) -> Result<Arc<AppConfig>, Problem> {
+    let app = match name {
+        Some(name) => App::new(name).map_err(Problem::from)?,
+        None => config.default_app.clone().ok_or_else(|| Problem::new(Code::UnknownApp, "app: must be given here"))?,
+    };
+    config.app(&app).cloned().ok_or_else(|| Code::UnknownApp.into())
+}
+
+fn display_name(name: &str) -> Result<Arc<str>, Problem> {
+    let name = name.trim();
+    let length = name.chars().count();
+    if (1..=64).contains(&length) && !name.chars().any(char::is_control) {
+        Ok(Arc::from(name))
+    } else {
+        Err(Problem::new(Code::BadField, "name: 1 to 64 characters, none of them a control character"))
+    }
+}
+
+/// The same secret is the same guest; from the id nobody finds the secret.
+fn guest_of(app: &App, secret: &str) -> String {
+    let digest = Sha256::new().chain_update(app.as_str()).chain_update([0]).chain_update(secret).finalize();
+    digest[..8].iter().fold("guest-".to_owned(), |mut id, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(id, "{byte:02x}");
+        id
+    })
+}

@@ -1,0 +1,416 @@
+//! A session's beginning, its heartbeats and its end.
+
+use smallvec::SmallVec;
+use xpush_core::{Code, Monotonic, Problem};
+use xpush_wire::engine::{self, Kind, Version};
+use xpush_wire::{json, sse, ws};
+
+use super::identity::{Claims, Identity};
+use super::outbox::Outbox;
+use super::rate::Rate;
+use super::sid::{PublicId, Secret, Sid};
+use super::{Session, Stream, Subscription, Transport};
+use crate::command::{Asked, Command, subscribe};
+use crate::dialect::{self, Format, Namespace, Wire};
+use crate::fanout::inbox::{Handle, Inbox, Leave};
+use crate::front::address::Permit;
+use crate::shard::{Shard, Timer};
+use crate::transport::io::Io;
+use crate::transport::polling::Polling;
+use crate::transport::stream::token;
+use crate::transport::{By, Open};
+
+/// How long a connection that was told to go may take, in ms.
+const FAREWELL_MS: u64 = 5_000;
+/// How long a client may take to close its side after all was sent, in ms.
+const LINGER_MS: u64 = 1_000;
+
+// === beginning ===
+
+impl Shard {
+    pub(crate) fn open(&mut self, open: Open) {
+        let Open { wire, query, permit, by } = open;
+        match by {
+            By::WebSocket { stream, early, response } => {
+                let Some(handle) = self.begin(wire, query, permit, Transport::Socket(Io::plain(stream))) else { return };
+                let mut frames = response.to_vec();
+                self.greet(handle, &mut frames);
+                self.sessions.send(handle.slot, frames.into());
+                self.connect_unasked(handle);
+                if !early.is_empty() {
+                    self.take_bytes(handle, &mut early.to_vec());
+                }
+            }
+            By::Events { stream, response, identity, channels } => {
+                let Some(handle) = self.begin(wire, query, permit, Transport::Socket(Io::plain(stream))) else { return };
+                self.sessions.send(handle.slot, response);
+                let Some(session) = self.sessions.get(handle) else { return };
+                session.native = Some(identity.clone());
+                let key = |name: &xpush_core::Channel| xpush_core::ChannelKey::new(identity.app.app.clone(), name.clone());
+                let positions = channels.iter().map(|(name, since)| (key(name), *since)).collect();
+                session.stream = Some(Box::new(Stream { channels: positions }));
+                self.welcome(handle);
+                for (channel, since) in channels {
+                    let asked = Asked { namespace: Namespace::Native, ack: None, command: Command::Subscribe };
+                    if let Err(problem) = subscribe::follow(self, handle, asked, channel, since, false) {
+                        self.answer_failure(handle, asked, &problem);
+                    }
+                }
+            }
+            By::Polling { base64, answer } => {
+                // Dropping `answer` is a refusal.
+                let polling = Transport::Polling(Polling::begin(base64, answer));
+                let Some(handle) = self.begin(wire, query, permit, polling) else { return };
+                let mut frames = Vec::new();
+                self.greet(handle, &mut frames);
+                self.sessions.send(handle.slot, frames.into());
+                self.connect_unasked(handle);
+            }
+        }
+    }
+
+    /// Makes the session; `None` when the shard takes no more.
+    fn begin(&mut self, wire: Wire, query: Box<str>, permit: Permit, transport: Transport) -> Option<Handle> {
+        if self.draining {
+            return None;
+        }
+        let mut secret: Secret = [0; 12];
+        self.entropy.fill(&mut secret);
+        let now = self.now;
+        let rate = Rate::new(now, self.node.config.limits.events_per_second);
+        let handle = self.sessions.insert(|handle| Session {
+            generation: handle.generation,
+            wire,
+            dirty: false,
+            closing: false,
+            paused: false,
+            awaits_pong: false,
+            in_progress: 0,
+            outbox: Outbox::default(),
+            transport,
+            decoder: ws::Decoder::new(),
+            backlog: Vec::new(),
+            heard: now,
+            rate,
+            native: None,
+            legacy: None,
+            subscriptions: SmallVec::new(),
+            tickets: 0,
+            assembly: None,
+            probe: None,
+            stream: None,
+            secret,
+            query,
+            _permit: permit,
+        });
+        self.counters.connections.set(self.sessions.len() as u64);
+        self.counters.opened.add(1);
+        if let Some(registry) = &self.registry
+            && let Some(Session { transport: Transport::Socket(io), .. }) = self.sessions.get(handle)
+            && let Err(error) = io.register(registry, token(handle, false))
+        {
+            tracing::warn!(%error, "cannot register a socket");
+            self.drop_session(handle);
+            return None;
+        }
+        self.arm(self.node.config.heartbeat.interval_ms, Timer::Heartbeat(handle));
+        self.arm(self.node.config.limits.handshake_ms, Timer::Handshake(handle));
+        Some(handle)
+    }
+
+    /// Engine.IO's open packet.
+    fn greet(&mut self, handle: Handle, frames: &mut Vec<u8>) {
+        let Some(session) = self.sessions.get(handle) else { return };
+        let Some(version) = session.wire.engine() else { return };
+        let upgrades: &[&str] =
+            if matches!(session.transport, Transport::Polling(_)) { &["websocket"] } else { &[] };
+        let sid = Sid { node: self.node.digest, handle, secret: session.secret }.encode();
+        let heartbeat = self.node.config.heartbeat;
+        let payload = self.node.config.limits.payload;
+        let open =
+            engine::open_json(version, &sid, upgrades, heartbeat.interval_ms, heartbeat.timeout_ms, payload);
+        dialect::engine_packet(Kind::Open, &open, frames);
+    }
+
+    /// Protocol 4 clients are connected to `/` without asking.
+    fn connect_unasked(&mut self, handle: Handle) {
+        let Some(session) = self.sessions.get(handle) else { return };
+        if session.wire.engine() == Some(Version::V3) {
+            let mut claims = Claims::default();
+            claims.read_query(&session.query);
+            self.connect_native(handle, &claims);
+        }
+    }
+
+    /// Admits a client to `/`: everything is in place before it is answered.
+    pub(crate) fn connect_native(&mut self, handle: Handle, claims: &Claims) {
+        match Identity::admit(&self.node.config, claims, &mut *self.entropy) {
+            Ok(identity) => {
+                let Some(session) = self.sessions.get(handle) else { return };
+                session.native = Some(identity.into());
+                self.answer_connect(handle, Namespace::Native);
+                self.welcome(handle);
+            }
+            Err(problem) => self.refuse_connect(handle, "/", &problem),
+        }
+    }
+
+    /// Socket.IO's CONNECT answer.
+    pub(crate) fn answer_connect(&mut self, handle: Handle, namespace: Namespace) {
+        let Some(session) = self.sessions.get(handle) else { return };
+        let wire = session.wire;
+        let data = match wire.engine() {
+            Some(Version::V4) => format!(r#"{{"sid":"{}"}}"#, PublicId(handle)),
+            Some(Version::V3) => String::new(),
+            None => return,
+        };
+        let mut frame = Vec::new();
+        let kind = xpush_wire::socket::Kind::Connect;
+        dialect::socket_packet(wire, kind, namespace.as_str(), None, &data, &[], &mut frame);
+        self.sessions.send(handle.slot, frame.into());
+    }
+
+    /// Socket.IO's CONNECT_ERROR; other wires are closed.
+    pub(crate) fn refuse_connect(&mut self, handle: Handle, namespace: &str, problem: &Problem) {
+        self.count_refusal(problem.code);
+        let Some(session) = self.sessions.get(handle) else { return };
+        let wire = session.wire;
+        let Some(version) = wire.engine() else {
+            return self.close(handle, problem.clone());
+        };
+        let mut data = Vec::new();
+        match version {
+            Version::V3 => json::write_string(problem.message(), &mut data),
+            Version::V4 => {
+                data.extend_from_slice(br#"{"message":"#);
+                json::write_string(problem.message(), &mut data);
+                data.extend_from_slice(format!(r#","data":{}}}"#, dialect::object::error(problem)).as_bytes());
+            }
+        }
+        let mut frame = Vec::new();
+        let kind = xpush_wire::socket::Kind::ConnectError;
+        let data = dialect::object::text(data);
+        dialect::socket_packet(wire, kind, namespace, None, &data, &[], &mut frame);
+        self.sessions.send(handle.slot, frame.into());
+    }
+
+    fn welcome(&mut self, handle: Handle) {
+        let Some(session) = self.sessions.get(handle) else { return };
+        let Some(identity) = &session.native else { return };
+        let object = welcome_object(identity, self.node.id().as_str());
+        let mut frame = Vec::new();
+        dialect::push(session.format(Namespace::Native), "welcome", &object, &[], &mut frame);
+        self.sessions.send(handle.slot, frame.into());
+    }
+}
+
+// === heartbeats ===
+
+impl Shard {
+    pub(crate) fn handshake_is_over(&mut self, handle: Handle) {
+        let silent = |session: &mut Session| session.native.is_none() && session.legacy.is_none();
+        if self.sessions.get(handle).is_some_and(silent) {
+            self.close(handle, Code::HandshakeTimeout.into());
+        }
+    }
+
+    pub(crate) fn heartbeat(&mut self, handle: Handle) {
+        let beat = self.node.config.heartbeat;
+        let Some(session) = self.sessions.get(handle) else { return };
+        if session.closing {
+            return;
+        }
+        let (wire, heard) = (session.wire, session.heard);
+        if wire.engine() == Some(Version::V3) {
+            // Here the client sends the pings.
+            if self.heard_within(heard, beat.interval_ms + beat.timeout_ms) {
+                return self.arm(beat.interval_ms, Timer::Heartbeat(handle));
+            }
+            return self.cut_off(handle, Code::HeartbeatTimeout);
+        }
+        let mut frame = Vec::new();
+        match wire {
+            Wire::Sse => sse::write_comment("", &mut frame),
+            Wire::Plain => ws::write_frame(ws::Opcode::Ping, b"", &mut frame),
+            _ => dialect::engine_packet(Kind::Ping, "", &mut frame),
+        }
+        if wire == Wire::Sse {
+            // Nothing comes back: a reader that is gone shows by its outbox.
+            self.arm(beat.interval_ms, Timer::Heartbeat(handle));
+        } else {
+            session.awaits_pong = true;
+            self.arm(beat.timeout_ms, Timer::Pong(handle));
+        }
+        self.sessions.send(handle.slot, frame.into());
+    }
+
+    /// The answer should have come; the next heartbeat is one interval after it.
+    pub(crate) fn pong_is_due(&mut self, handle: Handle) {
+        let Some(session) = self.sessions.get(handle) else { return };
+        if session.awaits_pong {
+            return self.cut_off(handle, Code::HeartbeatTimeout);
+        }
+        let since = self.now.since(session.heard);
+        let next = self.node.config.heartbeat.interval_ms.saturating_sub(since);
+        self.arm(next, Timer::Heartbeat(handle));
+    }
+
+    /// Within `ms` of the last sign of life?
+    fn heard_within(&self, heard: Monotonic, ms: u64) -> bool {
+        self.now.since(heard) <= ms
+    }
+}
+
+// === the end ===
+
+impl Shard {
+    /// Tells the client why, sends what is still in the outbox, then closes.
+    pub(crate) fn close(&mut self, handle: Handle, problem: Problem) {
+        let Some(session) = self.sessions.get(handle) else { return };
+        let (wire, code) = (session.wire, problem.code);
+        let mut frames = Vec::new();
+        if session.native.is_some() || wire == Wire::Plain {
+            let object = format!("{{\"error\":{}}}", dialect::object::error(&problem));
+            dialect::push(Format { wire, namespace: Namespace::Native }, "closing", &object, &[], &mut frames);
+        }
+        match &session.transport {
+            Transport::Socket(_) if wire != Wire::Sse => dialect::close_frame(wire, code, &mut frames),
+            Transport::Socket(_) => {}
+            Transport::Polling(_) => dialect::engine_packet(Kind::Close, "", &mut frames),
+        }
+        tracing::debug!(code = code.as_str(), "connection closed");
+        self.close_with(handle, code, frames);
+    }
+
+    /// [`Shard::close`] with other last words.
+    pub(crate) fn close_with(&mut self, handle: Handle, code: Code, frames: Vec<u8>) {
+        self.count_refusal(code);
+        self.begin_farewell(handle, frames);
+    }
+
+    /// The client's close frame is answered (RFC 6455, 5.5.1).
+    pub(crate) fn close_answered(&mut self, handle: Handle, code: u16) {
+        let mut frame = Vec::new();
+        // 1005 stands for no code at all, and never goes over the wire.
+        ws::write_close(if code == 1005 { 1000 } else { code }, "", &mut frame);
+        self.begin_farewell(handle, frame);
+    }
+
+    /// Ends a client at once, and says so only to the log: it does not read, or its session is in no state to tell it anything.
+    pub(crate) fn cut_off(&mut self, handle: Handle, code: Code) {
+        self.count_refusal(code);
+        tracing::debug!(code = code.as_str(), "connection cut off");
+        self.drop_session(handle);
+    }
+
+    /// The client has gone.
+    pub(crate) fn gone(&mut self, handle: Handle) {
+        self.drop_session(handle);
+    }
+
+    /// The outbox is empty; the client has a moment to close its side, so that nothing under way is destroyed.
+    pub(crate) fn farewell(&mut self, handle: Handle) {
+        self.arm(LINGER_MS, Timer::Farewell(handle));
+    }
+
+    pub(crate) fn drop_session(&mut self, handle: Handle) {
+        self.leave_everything(handle);
+        if self.sessions.remove(handle).is_some() {
+            self.counters.connections.set(self.sessions.len() as u64);
+            self.counters.closed.add(1);
+        }
+    }
+
+    fn begin_farewell(&mut self, handle: Handle, frames: Vec<u8>) {
+        self.leave_everything(handle);
+        let Some(session) = self.sessions.get(handle) else { return };
+        if session.closing {
+            return;
+        }
+        session.closing = true;
+        session.in_progress = 0;
+        session.probe = None;
+        self.sessions.send(handle.slot, frames.into());
+        self.sessions.touch(handle.slot);
+        self.arm(FAREWELL_MS, Timer::Farewell(handle));
+    }
+
+    /// Ends what a client has in one namespace.
+    pub(crate) fn leave_namespace(&mut self, handle: Handle, namespace: Namespace) {
+        while let Some(session) = self.sessions.get(handle)
+            && let Some(index) = session.subscriptions.iter().position(|one| one.namespace == namespace)
+        {
+            let subscription = session.subscriptions.remove(index);
+            self.end_subscription(handle, subscription);
+        }
+        if let Some(session) = self.sessions.get(handle) {
+            match namespace {
+                Namespace::Native => session.native = None,
+                Namespace::Legacy => session.legacy = None,
+            }
+        }
+    }
+
+    fn leave_everything(&mut self, handle: Handle) {
+        self.leave_namespace(handle, Namespace::Native);
+        self.leave_namespace(handle, Namespace::Legacy);
+    }
+
+    /// Undoes a subscription that was just taken out of its session.
+    pub(crate) fn end_subscription(&mut self, handle: Handle, subscription: Subscription) {
+        let channel = self.topics.get(subscription.topic).key.clone();
+        self.unplace(subscription);
+        self.topics.leave(subscription.topic);
+        let Some(session) = self.sessions.get(handle) else { return };
+        let leaves = session.entrance(subscription.namespace).filter(|_| subscription.entered);
+        let home = self.node.home_of(&channel);
+        let leave = Leave { channel, who: handle, ticket: subscription.ticket, leaves };
+        self.post(home, Inbox::Leave(Box::new(leave)));
+    }
+
+    /// Takes a subscription out of its topic's list; who is moved into its place is told.
+    pub(crate) fn unplace(&mut self, subscription: Subscription) {
+        let Some(place) = subscription.place else { return };
+        let moved = self.topics.unsubscribe(subscription.topic, place, &mut self.sessions);
+        let Some(moved) = moved else { return };
+        let Some(session) = self.sessions.at(moved.slot) else { return };
+        let same = |one: &&mut Subscription| {
+            one.topic == subscription.topic && one.namespace == moved.format.namespace && one.place.is_some()
+        };
+        if let Some(subscription) = session.subscriptions.iter_mut().find(same) {
+            subscription.place = Some(place);
+        }
+    }
+
+    /// Tells every client that the server goes, and where (nowhere else, yet) to go on.
+    pub(crate) fn drain(&mut self, within_ms: u64) {
+        self.draining = true;
+        for handle in self.sessions.handles() {
+            let Some(session) = self.sessions.get(handle) else { continue };
+            if session.native.is_some() {
+                let object = format!(r#"{{"within_ms":{within_ms}}}"#);
+                let mut frame = Vec::new();
+                dialect::push(session.format(Namespace::Native), "moved", &object, &[], &mut frame);
+                self.sessions.send(handle.slot, frame.into());
+            }
+            self.close(handle, Code::Draining.into());
+        }
+    }
+}
+
+/// The object of `welcome`.
+pub(crate) fn welcome_object(identity: &Identity, node: &str) -> String {
+    let mut out = Vec::with_capacity(160);
+    out.extend_from_slice(br#"{"app":"#);
+    json::write_string(identity.app.app.as_str(), &mut out);
+    out.extend_from_slice(br#","user":"#);
+    json::write_string(identity.sender.user.as_str(), &mut out);
+    if let Some(name) = &identity.sender.name {
+        out.extend_from_slice(br#","name":"#);
+        json::write_string(name, &mut out);
+    }
+    out.extend_from_slice(br#","node":"#);
+    json::write_string(node, &mut out);
+    out.extend_from_slice(br#","guest":true}"#);
+    dialect::object::text(out)
+}

@@ -1,0 +1,283 @@
+//! A client's session: who it is, what it follows, what it has still to be sent, and when it is too late.
+
+pub(crate) mod identity;
+pub(crate) mod lifecycle;
+pub(crate) mod outbox;
+mod plain;
+pub(crate) mod rate;
+pub(crate) mod sid;
+mod socketio;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use slab::Slab;
+use smallvec::SmallVec;
+use xpush_core::{ChannelKey, Code, Monotonic, Position};
+use xpush_wire::ws;
+
+use crate::dialect::{Format, Namespace, Wire};
+use crate::fanout::inbox::{Entrance, Handle, Happening, LegacyEntrance};
+use crate::front::address::Permit;
+use crate::session::identity::Identity;
+use crate::session::outbox::Outbox;
+use crate::session::rate::Rate;
+use crate::session::sid::Secret;
+use crate::transport::io::Io;
+use crate::transport::polling::Polling;
+
+/// One client.
+pub(crate) struct Session {
+    pub(crate) generation: u32,
+    pub(crate) wire: Wire,
+    /// Something is in the outbox, and the flusher knows.
+    dirty: bool,
+    /// It is to be closed when its outbox is empty.
+    pub(crate) closing: bool,
+    /// Nothing is read until the commands in progress are fewer.
+    pub(crate) paused: bool,
+    /// A heartbeat has been sent and not been answered.
+    pub(crate) awaits_pong: bool,
+    /// Commands whose answers are still to come.
+    pub(crate) in_progress: u16,
+    pub(crate) outbox: Outbox,
+    pub(crate) transport: Transport,
+    pub(crate) decoder: ws::Decoder,
+    /// Read, and not handled: only while paused.
+    pub(crate) backlog: Vec<u8>,
+    /// When the client last sent anything.
+    pub(crate) heard: Monotonic,
+    pub(crate) rate: Rate,
+    /// Who this is on `/` (on other wires: at all).
+    pub(crate) native: Option<Arc<Identity>>,
+    /// Who this is on `/channel`.
+    pub(crate) legacy: Option<Box<LegacySocket>>,
+    pub(crate) subscriptions: SmallVec<[Subscription; 1]>,
+    /// Tells this session's subscriptions apart over time.
+    pub(crate) tickets: u32,
+    /// An event that waits for its attachments.
+    pub(crate) assembly: Option<Box<Assembly>>,
+    /// A WebSocket that may take over from long polling.
+    pub(crate) probe: Option<Box<crate::transport::upgrade::Probing>>,
+    /// Positions that an event stream's ids tell.
+    pub(crate) stream: Option<Box<Stream>>,
+    pub(crate) secret: Secret,
+    /// The query of the first request.
+    pub(crate) query: Box<str>,
+    /// Gives the address its place back when it is dropped.
+    pub(crate) _permit: Permit,
+}
+
+/// By what a session's bytes travel.
+pub(crate) enum Transport {
+    Socket(Io),
+    Polling(Polling),
+}
+
+/// A channel that a session follows, or is about to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Subscription {
+    pub(crate) topic: u32,
+    /// Its place in the topic's list; `None` until the home has answered.
+    pub(crate) place: Option<u32>,
+    pub(crate) ticket: u32,
+    pub(crate) namespace: Namespace,
+    pub(crate) wants_presence: bool,
+    /// It is counted by presence.
+    pub(crate) entered: bool,
+}
+
+/// The socket of an XPUSH 0.1 client: one channel, for as long as it is connected.
+pub(crate) struct LegacySocket {
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) channel: ChannelKey,
+    pub(crate) entrance: Arc<LegacyEntrance>,
+}
+
+/// A binary packet of which attachments are missing.
+pub(crate) struct Assembly {
+    /// The text packet, whole.
+    pub(crate) text: Box<str>,
+    pub(crate) missing: usize,
+    pub(crate) attachments: Vec<Bytes>,
+    pub(crate) bytes: usize,
+}
+
+/// The channels of an event stream, in the order of its query, and how far each was sent.
+pub(crate) struct Stream {
+    pub(crate) channels: Vec<(ChannelKey, Option<Position>)>,
+}
+
+/// The sessions of a shard, and those among them that have something to be sent.
+pub(crate) struct Sessions {
+    slab: Slab<Session>,
+    shard: u16,
+    generation: u32,
+    /// Slots whose outboxes are to be flushed.
+    dirty: Vec<u32>,
+    /// Slots whose outboxes have grown beyond the bound.
+    overfull: Vec<u32>,
+    outbox_limit: usize,
+}
+
+impl Session {
+    /// The identity in a namespace.
+    pub(crate) fn identity(&self, namespace: Namespace) -> Option<&Arc<Identity>> {
+        match namespace {
+            Namespace::Native => self.native.as_ref(),
+            Namespace::Legacy => self.legacy.as_ref().map(|socket| &socket.identity),
+        }
+    }
+
+    pub(crate) fn format(&self, namespace: Namespace) -> Format {
+        Format { wire: self.wire, namespace }
+    }
+
+    /// How presence counts a subscription of this session.
+    pub(crate) fn entrance(&self, namespace: Namespace) -> Option<Entrance> {
+        let identity = self.identity(namespace)?;
+        let legacy = self.legacy.as_ref().filter(|_| namespace == Namespace::Legacy);
+        Some(Entrance { member: identity.member(), legacy: legacy.map(|socket| socket.entrance.clone()) })
+    }
+}
+
+impl Sessions {
+    pub(crate) fn new(shard: u16, outbox_limit: usize) -> Self {
+        Self { slab: Slab::new(), shard, generation: 0, dirty: Vec::new(), overfull: Vec::new(), outbox_limit }
+    }
+
+    /// Makes a session of what `make` builds with its future handle.
+    pub(crate) fn insert(&mut self, make: impl FnOnce(Handle) -> Session) -> Handle {
+        self.generation = self.generation.wrapping_add(1);
+        let slot = u32::try_from(self.slab.vacant_key()).unwrap_or(u32::MAX);
+        let handle = Handle { shard: self.shard, slot, generation: self.generation };
+        self.slab.insert(make(handle));
+        handle
+    }
+
+    pub(crate) fn get(&mut self, handle: Handle) -> Option<&mut Session> {
+        self.slab.get_mut(handle.slot as usize).filter(|session| session.generation == handle.generation)
+    }
+
+    /// Whoever has this slot now.
+    pub(crate) fn at(&mut self, slot: u32) -> Option<&mut Session> {
+        self.slab.get_mut(slot as usize)
+    }
+
+    pub(crate) fn handle(&self, slot: u32) -> Option<Handle> {
+        let session = self.slab.get(slot as usize)?;
+        Some(Handle { shard: self.shard, slot, generation: session.generation })
+    }
+
+    pub(crate) fn remove(&mut self, handle: Handle) -> Option<Session> {
+        self.get(handle)?;
+        self.slab.try_remove(handle.slot as usize)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    /// How many outboxes wait for the flusher.
+    pub(crate) fn waiting(&self) -> usize {
+        self.dirty.len()
+    }
+
+    pub(crate) fn handles(&self) -> Vec<Handle> {
+        self.slab.iter().filter_map(|(slot, _)| self.handle(u32::try_from(slot).ok()?)).collect()
+    }
+
+    /// Puts whole frames into an outbox. The flusher sends them at the end of the turn.
+    pub(crate) fn send(&mut self, slot: u32, frames: Bytes) {
+        let Some(session) = self.slab.get_mut(slot as usize) else { return };
+        session.outbox.push(frames);
+        if !session.dirty {
+            session.dirty = true;
+            self.dirty.push(slot);
+        }
+        if session.outbox.bytes() > self.outbox_limit {
+            self.overfull.push(slot);
+        }
+    }
+
+    /// [`Sessions::send`] for one delivery; in an event stream with the id that resumes behind it.
+    pub(crate) fn send_event(&mut self, slot: u32, happening: &Happening, frames: Bytes) {
+        if let Some(session) = self.slab.get_mut(slot as usize)
+            && let Some(stream) = &mut session.stream
+            && let Happening::Message(message) = happening
+        {
+            let id = stream.advance(&message.channel, message.position);
+            self.send(slot, Bytes::from(format!("id: {id}\n")));
+        }
+        self.send(slot, frames);
+    }
+
+    /// Marks a session for the flusher although nothing was added: its socket takes bytes again.
+    pub(crate) fn touch(&mut self, slot: u32) {
+        if let Some(session) = self.slab.get_mut(slot as usize)
+            && !session.dirty
+        {
+            session.dirty = true;
+            self.dirty.push(slot);
+        }
+    }
+
+    /// The slots to be flushed; each is clean again.
+    pub(crate) fn take_dirty(&mut self) -> Vec<u32> {
+        let dirty = std::mem::take(&mut self.dirty);
+        for slot in &dirty {
+            if let Some(session) = self.slab.get_mut(*slot as usize) {
+                session.dirty = false;
+            }
+        }
+        dirty
+    }
+
+    /// Gives the list of [`Sessions::take_dirty`] back, for its memory.
+    pub(crate) fn recycle(&mut self, mut list: Vec<u32>) {
+        if self.dirty.is_empty() {
+            list.clear();
+            self.dirty = list;
+        }
+    }
+
+    /// Sessions that have more unsent bytes than they may.
+    pub(crate) fn take_overfull(&mut self) -> Vec<Handle> {
+        let overfull = std::mem::take(&mut self.overfull);
+        overfull.into_iter().filter_map(|slot| self.handle(slot)).collect()
+    }
+}
+
+impl Stream {
+    /// Notes how far a channel was sent; the id that tells it of all channels.
+    pub(crate) fn advance(&mut self, channel: &ChannelKey, position: Option<Position>) -> String {
+        if let Some((_, at)) = self.channels.iter_mut().find(|(key, _)| key == channel) {
+            *at = position.or(*at);
+        }
+        self.id()
+    }
+
+    /// `EPOCH.SEQ` for each channel, `-` for one without a position, joined by commas.
+    pub(crate) fn id(&self) -> String {
+        let part = |(_, at): &(ChannelKey, Option<Position>)| match at {
+            Some(at) => format!("{}.{}", at.epoch, at.seq),
+            None => "-".to_owned(),
+        };
+        self.channels.iter().map(part).collect::<Vec<_>>().join(",")
+    }
+
+    /// Reads what [`Stream::id`] wrote, for `count` channels.
+    pub(crate) fn parse_id(id: &str, count: usize) -> Result<Vec<Option<Position>>, Code> {
+        let position = |part: &str| match part {
+            "-" => Ok(None),
+            part => {
+                let (epoch, seq) = part.split_once('.').ok_or(Code::BadField)?;
+                let epoch = xpush_core::Epoch::parse(epoch).ok_or(Code::BadField)?;
+                let seq = seq.parse().map_err(|_| Code::BadField)?;
+                Ok(Some(Position { epoch, seq }))
+            }
+        };
+        let positions = id.split(',').map(position).collect::<Result<Vec<_>, _>>()?;
+        if positions.len() == count { Ok(positions) } else { Err(Code::BadField) }
+    }
+}

@@ -1,0 +1,92 @@
+//! `/ws`: one JSON object a text frame.
+
+use xpush_core::{Code, Problem};
+use xpush_wire::json;
+
+use super::identity::{Claims, Identity};
+use super::lifecycle::welcome_object;
+use crate::command::{self, Asked, Call, Command, fields::Fields};
+use crate::dialect::Namespace;
+use crate::fanout::inbox::Handle;
+use crate::shard::Shard;
+use crate::transport::stream::Flow;
+
+impl Shard {
+    /// One command.
+    pub(crate) fn plain_message(&mut self, handle: Handle, text: &str) -> Flow {
+        match json::validate(text) {
+            Ok(()) => {}
+            Err(json::Error::TooDeep(_)) => return self.reject(handle, Problem::new(Code::BadJson, "nested deeper than 32 levels")),
+            Err(json::Error::Syntax(at) | json::Error::Utf8(at)) => {
+                return self.reject(handle, Problem::new(Code::BadJson, format!("no JSON at byte {at}")));
+            }
+        }
+        let fields = match Fields::parse(text) {
+            Ok(fields) => fields,
+            Err(problem) => return self.reject(handle, problem),
+        };
+        let id = match fields.get("id").map(json::unsigned) {
+            Some(None) => return self.reject(handle, Problem::new(Code::BadField, "id: a whole number below 2^53")),
+            id => id.flatten(),
+        };
+        let name = match fields.text("cmd") {
+            Ok(Some(name)) => name,
+            _ => return self.reject(handle, Problem::new(Code::BadField, "cmd: the command's name")),
+        };
+        if let Some(flow) = self.plain_connect(handle, &name, id, &fields) {
+            return flow;
+        }
+        let call = Call { namespace: Namespace::Native, name: &name, object: text, id, attachments: Vec::new() };
+        command::run(self, handle, call)
+    }
+
+    /// The first command says who it is; if it is another one, the query has said so.
+    fn plain_connect(&mut self, handle: Handle, name: &str, id: Option<u64>, fields: &Fields<'_>) -> Option<Flow> {
+        let session = self.sessions.get(handle)?;
+        let asked = Asked { namespace: Namespace::Native, ack: id, command: Command::Connect };
+        let connects = name == Command::Connect.as_str();
+        if session.native.is_some() {
+            return connects.then(|| {
+                self.answer_failure(handle, asked, &Code::BadOrder.into());
+                Flow::Go
+            });
+        }
+        let mut claims = Claims::default();
+        claims.read_query(&session.query);
+        if connects {
+            for (field, value) in fields.iter() {
+                if let Some(value) = json::string(value) {
+                    claims.set(field, &value);
+                }
+            }
+        }
+        if !connects {
+            self.connect_native(handle, &claims);
+            return self.sessions.get(handle).is_none_or(|session| session.native.is_none()).then_some(Flow::Over);
+        }
+        match Identity::admit(&self.node.config, &claims, &mut *self.entropy) {
+            Ok(identity) => {
+                let body = welcome_object(&identity, self.node.id().as_str());
+                if let Some(session) = self.sessions.get(handle) {
+                    session.native = Some(identity.into());
+                }
+                self.answer(handle, asked, &body);
+                Some(Flow::Go)
+            }
+            Err(problem) => {
+                self.answer_failure(handle, asked, &problem);
+                self.close(handle, problem);
+                Some(Flow::Over)
+            }
+        }
+    }
+
+    fn reject(&mut self, handle: Handle, problem: Problem) -> Flow {
+        if !self.may_go_on(handle) {
+            return Flow::Over;
+        }
+        let asked = Asked { namespace: Namespace::Native, ack: None, command: Command::Unknown };
+        self.answer_failure(handle, asked, &problem);
+        Flow::Go
+    }
+}

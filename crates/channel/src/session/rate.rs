@@ -1,0 +1,72 @@
+//! How many commands a connection may send.
+
+use xpush_core::Monotonic;
+
+/// A token bucket with a burst of two seconds' worth.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rate {
+    /// Thousandths of a command that may be sent at once.
+    tokens: u64,
+    at: Monotonic,
+    /// Refusals without an accepted command between them.
+    refused: u32,
+}
+
+/// What a bucket says to one more command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Take it.
+    Accept,
+    /// Refuse it, and tell the client.
+    Refuse,
+    /// It goes on although it was told: close the connection.
+    Close,
+}
+
+/// Refusals in a row, in seconds' worth of commands, after which the connection is closed.
+const PATIENCE_S: u32 = 10;
+
+impl Rate {
+    pub(crate) fn new(now: Monotonic, per_second: u32) -> Self {
+        Self { tokens: 2_000 * u64::from(per_second), at: now, refused: 0 }
+    }
+
+    /// Takes one command; `per_second` 0 means no bound.
+    pub(crate) fn take(&mut self, now: Monotonic, per_second: u32) -> Verdict {
+        if per_second == 0 {
+            return Verdict::Accept;
+        }
+        let burst = 2_000 * u64::from(per_second);
+        self.tokens = burst.min(self.tokens + now.since(self.at) * u64::from(per_second));
+        self.at = now;
+        if self.tokens >= 1_000 {
+            self.tokens -= 1_000;
+            self.refused = 0;
+            return Verdict::Accept;
+        }
+        self.refused += 1;
+        if self.refused > PATIENCE_S * per_second { Verdict::Close } else { Verdict::Refuse }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn burst_then_rate_then_close() {
+        let mut now = Monotonic(0);
+        let mut rate = Rate::new(now, 10);
+        for _ in 0..20 {
+            assert_eq!(rate.take(now, 10), Verdict::Accept);
+        }
+        assert_eq!(rate.take(now, 10), Verdict::Refuse);
+        now = now.after(100);
+        assert_eq!(rate.take(now, 10), Verdict::Accept);
+        for _ in 0..100 {
+            assert_eq!(rate.take(now, 10), Verdict::Refuse);
+        }
+        assert_eq!(rate.take(now, 10), Verdict::Close);
+        assert_eq!(rate.take(now, 0), Verdict::Accept);
+    }
+}

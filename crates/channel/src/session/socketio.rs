@@ -1,0 +1,229 @@
+//! Engine.IO and Socket.IO packets of a session, in the order in which they came.
+
+use bytes::Bytes;
+use xpush_core::{Code, Problem};
+use xpush_wire::engine::{self, Kind, Packet, Version};
+use xpush_wire::{json, socket};
+
+use super::identity::Claims;
+use super::{Assembly, Session};
+use crate::command;
+use crate::dialect::{self, Namespace, Wire};
+use crate::fanout::inbox::Handle;
+use crate::shard::Shard;
+use crate::transport::stream::Flow;
+
+impl Shard {
+    /// A WebSocket text message.
+    pub(crate) fn engine_text(&mut self, handle: Handle, text: &str) -> Flow {
+        match engine::read_text(text) {
+            Ok(packet) => self.engine_packet(handle, packet),
+            Err(_) => self.break_off(handle, Code::BadPacket),
+        }
+    }
+
+    /// A WebSocket binary message.
+    pub(crate) fn engine_binary(&mut self, handle: Handle, data: &[u8]) -> Flow {
+        let version = self.sessions.get(handle).and_then(|session| session.wire.engine());
+        match version.map(|version| engine::read_binary(version, data)) {
+            Some(Ok(packet)) => self.engine_packet(handle, packet),
+            _ => self.break_off(handle, Code::BadPacket),
+        }
+    }
+
+    /// One Engine.IO packet, by whatever transport.
+    pub(crate) fn engine_packet(&mut self, handle: Handle, packet: Packet<'_>) -> Flow {
+        let Some(session) = self.sessions.get(handle) else { return Flow::Over };
+        if session.closing {
+            return Flow::Over;
+        }
+        session.awaits_pong = false;
+        let version = session.wire.engine();
+        match packet {
+            Packet::Text(Kind::Message, text) => self.socket_text(handle, text),
+            Packet::Binary(data) => self.socket_binary(handle, data),
+            Packet::Text(Kind::Ping, data) if version == Some(Version::V3) => {
+                if !self.may_go_on(handle) {
+                    return Flow::Over;
+                }
+                let mut frame = Vec::new();
+                dialect::engine_packet(Kind::Pong, data, &mut frame);
+                self.sessions.send(handle.slot, frame.into());
+                Flow::Go
+            }
+            Packet::Text(Kind::Pong, _) if version == Some(Version::V4) => Flow::Go,
+            Packet::Text(Kind::Noop | Kind::Upgrade, _) => Flow::Go,
+            Packet::Text(Kind::Close, _) => {
+                self.gone(handle);
+                Flow::Over
+            }
+            Packet::Text(..) => self.break_off(handle, Code::BadPacket),
+        }
+    }
+
+    fn socket_text(&mut self, handle: Handle, text: &str) -> Flow {
+        let limits = self.node.config.limits.attachments;
+        let Some(session) = self.sessions.get(handle) else { return Flow::Over };
+        let Some(version) = session.wire.engine() else { return Flow::Over };
+        if session.assembly.is_some() {
+            return self.break_off(handle, Code::BadPacket);
+        }
+        let packet = match socket::read(version, text, limits) {
+            Ok(packet) => packet,
+            Err(error) => return self.break_off(handle, code_of(error)),
+        };
+        if packet.attachments > 0 {
+            session.assembly = Some(Box::new(Assembly {
+                text: text.into(),
+                missing: packet.attachments,
+                attachments: Vec::new(),
+                bytes: text.len(),
+            }));
+            return Flow::Go;
+        }
+        self.socket_packet(handle, packet, Vec::new())
+    }
+
+    fn socket_binary(&mut self, handle: Handle, data: &[u8]) -> Flow {
+        let limits = &self.node.config.limits;
+        let (payload, most) = (limits.payload, limits.attachments);
+        let Some(session) = self.sessions.get(handle) else { return Flow::Over };
+        let Some(assembly) = &mut session.assembly else {
+            return self.socket_msgpack(handle, data, most);
+        };
+        assembly.bytes += data.len();
+        if assembly.bytes > payload {
+            return self.break_off(handle, Code::TooLarge);
+        }
+        assembly.attachments.push(Bytes::copy_from_slice(data));
+        assembly.missing -= 1;
+        if assembly.missing > 0 {
+            return Flow::Go;
+        }
+        let Some(assembly) = session.assembly.take() else { return Flow::Go };
+        let Some(version) = session.wire.engine() else { return Flow::Over };
+        match socket::read(version, &assembly.text, most) {
+            Ok(packet) => self.socket_packet(handle, packet, assembly.attachments),
+            Err(error) => self.break_off(handle, code_of(error)),
+        }
+    }
+
+    /// A binary message that is no attachment: the client uses the msgpack parser.
+    fn socket_msgpack(&mut self, handle: Handle, data: &[u8], most: usize) -> Flow {
+        let Some(session) = self.sessions.get(handle) else { return Flow::Over };
+        let undecided = session.native.is_none() && session.legacy.is_none();
+        if matches!(session.wire, Wire::Engine3 | Wire::Engine4) {
+            if !undecided {
+                return self.break_off(handle, Code::BadPacket);
+            }
+            session.wire = session.wire.with_msgpack();
+        }
+        match socket::read_msgpack(data, most) {
+            Ok(unpacked) => {
+                let (namespace, query) = unpacked.namespace.split_once('?').unwrap_or((&unpacked.namespace, ""));
+                let packet = socket::Packet {
+                    kind: unpacked.kind,
+                    attachments: unpacked.attachments.len(),
+                    namespace,
+                    query,
+                    id: unpacked.id,
+                    data: &unpacked.data,
+                };
+                self.socket_packet(handle, packet, unpacked.attachments.clone())
+            }
+            Err(error) => self.break_off(handle, code_of(error)),
+        }
+    }
+
+    /// One whole Socket.IO packet.
+    fn socket_packet(&mut self, handle: Handle, packet: socket::Packet<'_>, attachments: Vec<Bytes>) -> Flow {
+        use socket::Kind;
+        let Some(session) = self.sessions.get(handle) else { return Flow::Over };
+        if packet.kind == Kind::Connect {
+            return self.socket_connect(handle, packet);
+        }
+        let Some(namespace) = Namespace::parse(packet.namespace).filter(|name| session.identity(*name).is_some()) else {
+            return self.break_off(handle, Code::BadOrder);
+        };
+        match packet.kind {
+            Kind::Event | Kind::BinaryEvent => self.socket_event(handle, namespace, packet, attachments),
+            // The server asks for no acknowledgements.
+            Kind::Ack | Kind::BinaryAck => Flow::Go,
+            Kind::Disconnect => {
+                self.leave_namespace(handle, namespace);
+                Flow::Go
+            }
+            Kind::Connect | Kind::ConnectError => self.break_off(handle, Code::BadPacket),
+        }
+    }
+
+    fn socket_connect(&mut self, handle: Handle, packet: socket::Packet<'_>) -> Flow {
+        let Some(session) = self.sessions.get(handle) else { return Flow::Over };
+        let Some(namespace) = Namespace::parse(packet.namespace) else {
+            let problem = Problem::new(Code::UnknownNamespace, "Invalid namespace");
+            let name = packet.namespace.to_owned();
+            self.refuse_connect(handle, &name, &problem);
+            return Flow::Go;
+        };
+        if session.identity(namespace).is_some() {
+            // Protocol 4 clients are connected to `/` already, and some say it again.
+            return if session.wire.engine() == Some(Version::V3) {
+                Flow::Go
+            } else {
+                self.break_off(handle, Code::BadOrder)
+            };
+        }
+        let mut claims = Claims::default();
+        claims.read_query(&session.query);
+        claims.read_query(packet.query);
+        for (name, value) in json::members(packet.data).into_iter().flatten() {
+            if let Some(value) = json::string(value) {
+                claims.set(&name, &value);
+            }
+        }
+        match namespace {
+            Namespace::Native => self.connect_native(handle, &claims),
+            Namespace::Legacy => command::legacy::connect(self, handle, packet.query, packet.data),
+        }
+        Flow::Go
+    }
+
+    fn socket_event(
+        &mut self,
+        handle: Handle,
+        namespace: Namespace,
+        packet: socket::Packet<'_>,
+        attachments: Vec<Bytes>,
+    ) -> Flow {
+        let mut arguments = json::elements(packet.data).into_iter().flatten();
+        let name = arguments.next().and_then(json::string).unwrap_or_default();
+        let object = arguments.next().unwrap_or("{}");
+        let call = command::Call { namespace, name: &name, object, id: packet.id, attachments };
+        command::run(self, handle, call)
+    }
+
+    /// Closes a connection that broke the protocol.
+    pub(crate) fn break_off(&mut self, handle: Handle, code: Code) -> Flow {
+        self.close(handle, code.into());
+        Flow::Over
+    }
+
+    /// Whether a ping, which costs an answer, is within the rate.
+    pub(crate) fn may_go_on(&mut self, handle: Handle) -> bool {
+        let (now, rate) = (self.now, self.node.config.limits.events_per_second);
+        let verdict = self.sessions.get(handle).map(|session: &mut Session| session.rate.take(now, rate));
+        if verdict == Some(super::rate::Verdict::Close) {
+            self.close(handle, Code::RateLimited.into());
+            return false;
+        }
+        verdict.is_some()
+    }
+}
+
+fn code_of(error: socket::Error) -> Code {
+    match error {
+        socket::Error::Data | socket::Error::TooDeep => Code::BadJson,
+        socket::Error::TooManyAttachments => Code::TooLarge,
+        socket::Error::UnknownType | socket::Error::Malformed | socket::Error::Placeholders => Code::BadPacket,
+    }
+}

@@ -1,0 +1,233 @@
+//! A shard: one thread that owns its connections, their subscriptions and the homes of its share of the channels.
+//!
+//! Architecture invariant: nothing here waits. Sockets are non-blocking, ports answer into the inbox, time comes from the wheel; so a [`Shard`] is a state
+//! machine that anybody can turn, a thread with epoll ([`crate::driver`]) or a simulation with a clock of its own.
+//!
+//! A turn: handle what has arrived (sockets, inbox, timers) → [`Shard::settle`]: lay out and hand around what was published, then write to every socket once.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+
+use mio::Registry;
+use xpush_core::{Code, Entropy, Monotonic};
+
+use crate::fanout::home::Homes;
+use crate::fanout::inbox::{Handle, HomeRef, Inbox, Mailbox};
+use crate::fanout::topic::Topics;
+use crate::fanout::wheel::Wheel;
+use crate::metrics::ShardCounters;
+use crate::node::Shared;
+use crate::session::Sessions;
+
+/// Messages taken from the inbox in one turn, so that sockets get their turn too.
+const INBOX_BATCH: usize = 4_096;
+/// Between two comparisons of heads, in ms.
+const HEADS_MS: u64 = 5_000;
+
+/// One shard.
+pub(crate) struct Shard {
+    index: u16,
+    pub(crate) node: Arc<Shared>,
+    pub(crate) now: Monotonic,
+    pub(crate) sessions: Sessions,
+    pub(crate) topics: Topics,
+    pub(crate) homes: Homes,
+    pub(crate) wheel: Wheel<Timer>,
+    pub(crate) entropy: Box<dyn Entropy>,
+    /// Where sockets are registered; none in a simulation.
+    pub(crate) registry: Option<Registry>,
+    /// What is read goes here first; no connection has a buffer of its own while it is idle.
+    pub(crate) buffer: Vec<u8>,
+    inbox: Receiver<Inbox>,
+    /// What this shard sends to itself.
+    own: VecDeque<Inbox>,
+    /// Sockets that had more to read than their share of a turn, or whose commands were finished.
+    pub(crate) unread: Vec<Handle>,
+    pub(crate) draining: bool,
+    stopped: bool,
+    number: u32,
+    pub(crate) counters: Arc<ShardCounters>,
+}
+
+/// What the wheel wakes. Whoever it names may be gone, or no longer interested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Timer {
+    /// To say who it is.
+    Handshake(Handle),
+    Heartbeat(Handle),
+    /// A heartbeat's answer.
+    Pong(Handle),
+    /// The outbox may have been stuck for too long.
+    Outbox(Handle),
+    /// An upgrade that was begun.
+    Probe(Handle),
+    /// A hanging poll that must end so that an upgrade goes on.
+    ProbeNoop(Handle),
+    /// A connection that was told to go.
+    Farewell(Handle),
+    Hole(HomeRef),
+    Attendance(HomeRef),
+    Heads,
+}
+
+impl Shard {
+    pub(crate) fn new(
+        index: u16,
+        node: Arc<Shared>,
+        inbox: Receiver<Inbox>,
+        entropy: Box<dyn Entropy>,
+        registry: Option<Registry>,
+    ) -> Self {
+        let now = node.clock().monotonic();
+        let outbox_limit = node.config.limits.outbox;
+        let counters = node.counters(index);
+        let mut wheel = Wheel::new(now);
+        wheel.arm(now.after(HEADS_MS), Timer::Heads);
+        Self {
+            index,
+            node,
+            now,
+            sessions: Sessions::new(index, outbox_limit),
+            topics: Topics::default(),
+            homes: Homes::default(),
+            wheel,
+            entropy,
+            registry,
+            buffer: vec![0; 64 * 1024],
+            inbox,
+            own: VecDeque::new(),
+            unread: Vec::new(),
+            draining: false,
+            stopped: false,
+            number: 0,
+            counters,
+        }
+    }
+
+    /// Sends to a shard: to itself without the detour.
+    pub(crate) fn post(&mut self, shard: u16, inbox: Inbox) {
+        if shard == self.index {
+            self.own.push_back(inbox);
+        } else {
+            self.node.mailbox(shard).post(inbox);
+        }
+    }
+
+    /// This shard's address, for completions.
+    pub(crate) fn mailbox(&self) -> Arc<Mailbox> {
+        self.node.mailbox(self.index).clone()
+    }
+
+    pub(crate) fn arm(&mut self, after_ms: u64, timer: Timer) {
+        self.wheel.arm(self.now.after(after_ms), timer);
+    }
+
+    /// A number that this shard has not given before (within 2^32 of them).
+    pub(crate) fn next_number(&mut self) -> u32 {
+        self.number = self.number.wrapping_add(1);
+        self.number
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// Handles what is in the inbox, at most a turn's share; whether anything was there.
+    pub(crate) fn take_inbox(&mut self) -> bool {
+        let mut any = false;
+        for _ in 0..INBOX_BATCH {
+            self.take_own();
+            match self.inbox.try_recv() {
+                Ok(inbox) => self.handle(inbox),
+                Err(_) => break,
+            }
+            any = true;
+        }
+        self.take_own();
+        any
+    }
+
+    /// Wakes whatever is due.
+    pub(crate) fn take_timers(&mut self) {
+        let mut due = Vec::new();
+        self.wheel.expire(self.now, &mut due);
+        for timer in due {
+            match timer {
+                Timer::Handshake(handle) => self.handshake_is_over(handle),
+                Timer::Heartbeat(handle) => self.heartbeat(handle),
+                Timer::Pong(handle) => self.pong_is_due(handle),
+                Timer::Outbox(handle) => self.outbox_is_old(handle),
+                Timer::Probe(handle) => self.probe_is_over(handle),
+                Timer::ProbeNoop(handle) => self.end_poll_for_probe(handle),
+                Timer::Farewell(handle) => self.drop_session(handle),
+                Timer::Hole(home) => self.home_hole_is_old(home),
+                Timer::Attendance(home) => self.attendance_timer(home),
+                Timer::Heads => {
+                    if self.node.has_peers() {
+                        self.compare_heads();
+                    }
+                    self.arm(HEADS_MS, Timer::Heads);
+                }
+            }
+        }
+        self.take_own();
+    }
+
+    /// Ends a turn: everything published meanwhile goes into the outboxes, and every outbox that has something is written once.
+    pub(crate) fn settle(&mut self) {
+        let deliveries = self.topics.fan_out(&mut self.sessions);
+        if deliveries > 0 {
+            self.counters.deliveries.add(deliveries);
+        }
+        for handle in self.sessions.take_overfull() {
+            self.cut_off_if_overfull(handle);
+        }
+        let dirty = self.sessions.take_dirty();
+        for slot in &dirty {
+            self.flush(*slot);
+        }
+        self.sessions.recycle(dirty);
+        self.counters.channels.set(self.topics.len() as u64);
+    }
+
+    fn take_own(&mut self) {
+        while let Some(inbox) = self.own.pop_front() {
+            self.handle(inbox);
+        }
+    }
+
+    fn handle(&mut self, inbox: Inbox) {
+        match inbox {
+            Inbox::Open(open) => self.open(*open),
+            Inbox::Poll(poll) => self.poll(poll),
+            Inbox::Post(post) => self.posted(*post),
+            Inbox::Probe(probe) => self.begin_probe(*probe),
+            Inbox::Join(join) => self.home_join(*join),
+            Inbox::Leave(leave) => self.home_leave(*leave),
+            Inbox::Publish(publication) => self.home_publish(*publication),
+            Inbox::Signal { message, exclude } => self.home_signal(message, exclude),
+            Inbox::Deliver(delivery) => self.topics.deliver(delivery),
+            Inbox::Reply { to, asked, reply } => self.replied(to, asked, reply),
+            Inbox::Direct { to, message } => self.deliver_direct(to, &message),
+            Inbox::Appended(home, result) => self.home_appended(home, result),
+            Inbox::PageRead(home, wanted, result) => self.home_page(home, wanted, result),
+            Inbox::PresenceApplied(home, result) => self.attendance_applied(home, result),
+            Inbox::RosterRead(home, number, result) => self.join_roster(home, number, result),
+            Inbox::Heads(keys, result) => self.home_heads(keys, result),
+            Inbox::Bus(inbound) => self.home_bus(inbound),
+            Inbox::Drain { within_ms } => self.drain(within_ms),
+            Inbox::Stop => {
+                for handle in self.sessions.handles() {
+                    self.drop_session(handle);
+                }
+                self.stopped = true;
+            }
+        }
+    }
+
+    /// Counts a refusal under its code.
+    pub(crate) fn count_refusal(&self, code: Code) {
+        self.node.metrics.refused(code);
+    }
+}

@@ -1,0 +1,49 @@
+//! Bytes in, bytes out: sockets that were taken over from HTTP, and long polling, which stays there.
+
+pub(crate) mod io;
+pub(crate) mod polling;
+pub(crate) mod stream;
+pub(crate) mod upgrade;
+
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use xpush_core::{Channel, Position};
+
+use crate::dialect::Wire;
+use crate::front::address::Permit;
+use crate::session::identity::Identity;
+use crate::transport::polling::Answer;
+
+/// A new client, as the HTTP front gives it to a shard.
+pub(crate) struct Open {
+    pub(crate) wire: Wire,
+    pub(crate) query: Box<str>,
+    pub(crate) permit: Permit,
+    pub(crate) by: By,
+}
+
+/// How the client comes.
+pub(crate) enum By {
+    /// A WebSocket handshake that is to be answered: the raw stream, the bytes that came behind the request, the answer.
+    WebSocket { stream: TcpStream, early: Bytes, response: Bytes },
+    /// An event stream that is to be answered.
+    Events {
+        stream: TcpStream,
+        response: Bytes,
+        identity: Arc<Identity>,
+        channels: Vec<(Channel, Option<Position>)>,
+    },
+    /// A first polling request.
+    Polling { base64: bool, answer: oneshot::Sender<Answer> },
+}
+
+/// A WebSocket handshake that names a polling session.
+pub(crate) struct Probe {
+    pub(crate) sid: crate::session::sid::Sid,
+    pub(crate) stream: TcpStream,
+    pub(crate) early: Bytes,
+    pub(crate) response: Bytes,
+}

@@ -1,0 +1,189 @@
+//! Long polling: requests stay with the HTTP front; a session's outbox is drained into the poll that waits.
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use xpush_core::Code;
+use xpush_wire::engine::{self, PayloadWriter};
+use xpush_wire::ws::{self, Opcode};
+
+use crate::fanout::inbox::Handle;
+use crate::session::Transport;
+use crate::session::sid::{self, Sid};
+use crate::shard::Shard;
+use crate::transport::stream::Flow;
+
+/// Packets of one polling body: more would keep a shard from its other connections.
+const PACKETS: usize = 4_096;
+
+/// A session's polling half.
+pub(crate) struct Polling {
+    /// The poll that waits for something to be sent.
+    waiting: Option<oneshot::Sender<Answer>>,
+    /// The client cannot take binary bodies.
+    base64: bool,
+}
+
+/// A `GET` that waits for packets.
+pub(crate) struct Poll {
+    pub(crate) sid: Sid,
+    pub(crate) answer: oneshot::Sender<Answer>,
+}
+
+/// A `POST` that brings packets.
+pub(crate) struct Post {
+    pub(crate) sid: Sid,
+    pub(crate) body: Bytes,
+    pub(crate) binary: bool,
+    pub(crate) answer: oneshot::Sender<Answer>,
+}
+
+/// What the front answers a polling request.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// A payload; whether it is `application/octet-stream`.
+    Payload(Bytes, bool),
+    /// `ok`, to a POST.
+    Taken,
+    Refused(Code),
+}
+
+impl Polling {
+    /// A new session: the answer to its first request is the open packet.
+    pub(crate) fn begin(base64: bool, answer: oneshot::Sender<Answer>) -> Self {
+        Self { waiting: Some(answer), base64 }
+    }
+}
+
+impl Shard {
+    pub(crate) fn poll(&mut self, poll: Poll) {
+        let Poll { sid, answer } = poll;
+        let Some(polling) = self.polling(sid) else {
+            return refuse(answer, self.unknown_or_upgraded(sid));
+        };
+        // A request that was given up by its client is no rival.
+        if polling.waiting.as_ref().is_some_and(|waiting| !waiting.is_closed()) {
+            refuse(answer, Code::BadOrder);
+            return self.cut_off(sid.handle, Code::BadOrder);
+        }
+        polling.waiting = Some(answer);
+        if let Some(session) = self.sessions.get(sid.handle) {
+            session.heard = self.now;
+        }
+        self.sessions.touch(sid.handle.slot);
+    }
+
+    pub(crate) fn posted(&mut self, post: Post) {
+        let Post { sid, body, binary, answer } = post;
+        if self.polling(sid).is_none() {
+            return refuse(answer, self.unknown_or_upgraded(sid));
+        }
+        let Some(session) = self.sessions.get(sid.handle) else { return };
+        session.heard = self.now;
+        let Some(version) = session.wire.engine() else { return refuse(answer, Code::BadRequest) };
+        let result = engine::read_payload(version, binary, &body, PACKETS, |packet| {
+            match self.engine_packet(sid.handle, packet) {
+                Flow::Over => Err(Stopped::Session),
+                // A body is bounded; a poller's next one is not taken before this one is answered.
+                Flow::Go | Flow::Pause => Ok(()),
+            }
+        });
+        match result {
+            Ok(()) => drop(answer.send(Answer::Taken)),
+            Err(Stopped::Session) => match self.sessions.get(sid.handle) {
+                // The client itself has closed the session.
+                None => drop(answer.send(Answer::Taken)),
+                Some(_) => refuse(answer, Code::BadRequest),
+            },
+            Err(Stopped::Payload) => {
+                refuse(answer, Code::BadPacket);
+                self.cut_off(sid.handle, Code::BadPacket);
+            }
+        }
+    }
+
+    /// Ends the waiting poll with what the outbox holds, as much as the client takes at once.
+    pub(crate) fn flush_poll(&mut self, handle: Handle) {
+        let max = self.node.config.limits.payload;
+        let Some(session) = self.sessions.get(handle) else { return };
+        let (Some(version), Transport::Polling(polling)) = (session.wire.engine(), &mut session.transport) else {
+            return;
+        };
+        if session.outbox.is_empty() || polling.waiting.is_none() {
+            return self.farewell_if_done(handle);
+        }
+        let mut payload = PayloadWriter::new(version, polling.base64);
+        while let Some(chunk) = session.outbox.pop() {
+            if !payload.is_empty() && payload.len() + chunk.len() > max {
+                session.outbox.push_front(chunk);
+                break;
+            }
+            for (opcode, data) in ws::frames(&chunk) {
+                match opcode {
+                    Opcode::Text => payload.text(std::str::from_utf8(&data).unwrap_or_default()),
+                    // Version 3's type byte belongs to WebSocket's framing here.
+                    Opcode::Binary if version == engine::Version::V3 => payload.binary(data.get(1..).unwrap_or(&[])),
+                    Opcode::Binary => payload.binary(&data),
+                    Opcode::Continuation | Opcode::Close | Opcode::Ping | Opcode::Pong => {}
+                }
+            }
+        }
+        if payload.is_empty() {
+            return self.farewell_if_done(handle);
+        }
+        let (body, binary) = payload.finish();
+        if let Some(waiting) = polling.waiting.take() {
+            // A client that has gone meanwhile misses it; its session ends by the heartbeat.
+            let _ = waiting.send(Answer::Payload(body, binary));
+        }
+        self.farewell_if_done(handle);
+    }
+
+    /// Whether a poll hangs.
+    pub(crate) fn poll_waits(&mut self, handle: Handle) -> bool {
+        matches!(
+            self.sessions.get(handle).map(|session| &session.transport),
+            Some(Transport::Polling(Polling { waiting: Some(_), .. }))
+        )
+    }
+
+    /// The polling half of the session that a sid names and proves.
+    fn polling(&mut self, sid: Sid) -> Option<&mut Polling> {
+        let session = self.sessions.get(sid.handle)?;
+        match &mut session.transport {
+            Transport::Polling(polling) if sid::same(&session.secret, &sid.secret) => Some(polling),
+            _ => None,
+        }
+    }
+
+    fn unknown_or_upgraded(&mut self, sid: Sid) -> Code {
+        match self.sessions.get(sid.handle) {
+            Some(session) if sid::same(&session.secret, &sid.secret) => Code::BadRequest,
+            _ => Code::UnknownSession,
+        }
+    }
+
+    fn farewell_if_done(&mut self, handle: Handle) {
+        let done = |session: &mut crate::session::Session| {
+            session.closing && session.in_progress == 0 && session.outbox.is_empty()
+        };
+        if self.sessions.get(handle).is_some_and(done) {
+            self.drop_session(handle);
+        }
+    }
+}
+
+/// Why a body was not taken to its end.
+enum Stopped {
+    Session,
+    Payload,
+}
+
+impl From<engine::Error> for Stopped {
+    fn from(_: engine::Error) -> Self {
+        Self::Payload
+    }
+}
+
+fn refuse(answer: oneshot::Sender<Answer>, code: Code) {
+    let _ = answer.send(Answer::Refused(code));
+}
