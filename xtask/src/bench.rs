@@ -1,0 +1,611 @@
+//! `cargo xtask bench`: the same loads against the limit server, XPUSH and its peers, in turn, on a core of their own;
+//! the ratios go to docs/benchmarks.md.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{Read, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::repo::Repo;
+use crate::run::{command as in_checkout, npm, read, show};
+
+const HELP: &str = "\
+Usage: cargo xtask bench [OPTION…] [SCENARIO…]
+
+Runs the limit server, XPUSH and its peers side by side, A B A B, and writes docs/benchmarks.md (only when
+every scenario ran in full; otherwise it just prints the tables). Leave the machine alone meanwhile.
+
+  --quick        one short round: shows that everything works, not how fast
+  --rounds N     rounds of which the median is taken (default 3)
+  --no-build     use what is built
+  --without NAME leave a server out (may be repeated)
+
+Scenarios: single saturated idle ack storm rooms slow start
+";
+
+/// The server's core and the load's core.
+const SERVER_CORE: &str = "0";
+const LOAD_CORE: &str = "1";
+const START_UP: Duration = Duration::from_secs(20);
+/// How often the start of the server is measured.
+const STARTS: usize = 9;
+
+/// No limits that a single address full of test clients would meet.
+const CONFIG: &str = "[limits]\nconnections_per_address = 0\nevents_per_second = 0\n";
+
+/// A server under test.
+struct Contender {
+    name: &'static str,
+    dialect: &'static str,
+    /// The path that answers 200 when it is ready; the others are when they listen.
+    readiness: Option<&'static str>,
+    command: fn(&Site<'_>, u16) -> Command,
+}
+
+/// Where things are for one run.
+struct Site<'a> {
+    repo: &'a Repo,
+    /// For data and logs.
+    scratch: PathBuf,
+}
+
+/// A load, and which of its figures is compared.
+struct Load {
+    name: &'static str,
+    title: &'static str,
+    arguments: &'static [&'static str],
+    quick: &'static [&'static str],
+    /// The key in the load generator's JSON.
+    figure: &'static str,
+    unit: &'static str,
+    goal: Goal,
+}
+
+enum Goal {
+    /// At most so many times the limit server's.
+    Ratio(f64),
+    /// At most so much.
+    AtMost(f64),
+    None,
+}
+
+struct Options {
+    quick: bool,
+    build: bool,
+    rounds: usize,
+    without: Vec<String>,
+    scenarios: Vec<String>,
+}
+
+/// What the rounds of one load on one server found: the load generator's JSON lines.
+struct Cell {
+    lines: Vec<String>,
+    trouble: Vec<String>,
+}
+
+/// A running server; ends with its owner.
+struct Server {
+    process: Child,
+    port: u16,
+}
+
+const CONTENDERS: [Contender; 5] = [
+    Contender { name: "limit", dialect: "socketio", readiness: None, command: limit },
+    Contender { name: "XPUSH", dialect: "xpush", readiness: Some("/readyz"), command: xpush },
+    Contender { name: "socketioxide", dialect: "socketio", readiness: None, command: socketioxide },
+    Contender {
+        name: "socket.io + uWebSockets",
+        dialect: "socketio",
+        readiness: None,
+        command: socketio_uws,
+    },
+    Contender { name: "socket.io + ws", dialect: "socketio", readiness: None, command: socketio_ws },
+];
+
+const LOADS: [Load; 7] = [
+    Load {
+        name: "single",
+        title: "CPU a delivery, 1,000 subscribers, single sends",
+        arguments: &["fanout"],
+        quick: &["--seconds", "1"],
+        figure: "server_cpu_us_per_delivery",
+        unit: "µs",
+        goal: Goal::Ratio(1.10),
+    },
+    Load {
+        name: "saturated",
+        title: "CPU a delivery, 1,000 subscribers, saturated",
+        arguments: &["fanout", "--mode", "saturated"],
+        quick: &["--seconds", "1"],
+        figure: "server_cpu_us_per_delivery",
+        unit: "µs",
+        goal: Goal::Ratio(1.3),
+    },
+    Load {
+        name: "idle",
+        title: "user memory an idle connection, one subscription",
+        arguments: &["idle"],
+        quick: &["--first", "500", "--last", "2000"],
+        figure: "user kB a connection",
+        unit: "kB",
+        goal: Goal::AtMost(2.5),
+    },
+    Load {
+        name: "ack",
+        title: "CPU an acked publish",
+        arguments: &["ack"],
+        quick: &["--seconds", "1"],
+        figure: "server_cpu_us_per_delivery",
+        unit: "µs",
+        goal: Goal::Ratio(1.25),
+    },
+    Load {
+        name: "storm",
+        title: "5,000 clients reconnect at once, all back",
+        arguments: &["storm"],
+        quick: &["--clients", "500"],
+        figure: "all back s",
+        unit: "s",
+        goal: Goal::Ratio(1.4),
+    },
+    Load {
+        name: "rooms",
+        title: "CPU a delivery, 100 rooms × 10 members, all talking",
+        arguments: &["rooms"],
+        quick: &["--seconds", "1"],
+        figure: "server_cpu_us_per_delivery",
+        unit: "µs",
+        goal: Goal::Ratio(1.2),
+    },
+    Load {
+        name: "slow",
+        title: "p99 of the others while 5 % do not read",
+        arguments: &["slow"],
+        quick: &["--seconds", "12", "--rate", "400"],
+        figure: "p99 ms of the others",
+        unit: "ms",
+        goal: Goal::None,
+    },
+];
+
+/// Runs the benchmark; false when something went wrong on XPUSH.
+pub(crate) fn command(repo: &Repo, words: &[&str]) -> Result<bool, String> {
+    if words.iter().any(|word| ["--help", "-h"].contains(word)) {
+        print!("{HELP}");
+        return Ok(true);
+    }
+    let options = Options::parse(words)?;
+    let contenders: Vec<_> = CONTENDERS
+        .iter()
+        .filter(|contender| !options.without.iter().any(|name| name == contender.name))
+        .collect();
+    if options.build {
+        build(repo, &contenders)?;
+    }
+    let scratch = std::env::temp_dir().join(format!("xpush-bench-{}", std::process::id()));
+    fs::create_dir_all(&scratch).map_err(|error| format!("{}: {error}", scratch.display()))?;
+    let site = Site { repo, scratch };
+    let outcome = compare(&site, &options, &contenders);
+    let _ = fs::remove_dir_all(&site.scratch);
+    outcome
+}
+
+fn compare(site: &Site<'_>, options: &Options, contenders: &[&Contender]) -> Result<bool, String> {
+    fs::write(site.scratch.join("xpush.toml"), CONFIG).map_err(|error| error.to_string())?;
+    let mut results = Vec::new();
+    for load in LOADS.iter().filter(|load| options.wants(load.name)) {
+        let mut cells: Vec<Cell> =
+            contenders.iter().map(|_| Cell { lines: vec![], trouble: vec![] }).collect();
+        for round in 1..=options.rounds {
+            for (contender, cell) in contenders.iter().zip(&mut cells) {
+                cell.enter(measure(site, contender, load, options));
+                let figure = cell.lines.last().and_then(|line| number(line, load.figure));
+                let figure =
+                    figure.map_or_else(|| "failed".to_owned(), |value| format!("{value:.2} {}", load.unit));
+                println!("{} round {round}: {}: {figure}", load.name, contender.name);
+            }
+        }
+        results.push((load, cells));
+    }
+    let starts = if options.wants("start") { starts(site)? } else { Vec::new() };
+    let report = report(contenders, &results, &starts);
+    println!("\n{report}");
+    if options.complete() {
+        let path = site.repo.path("docs/benchmarks.md");
+        fs::write(&path, document(site.repo, &report, options))
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+        println!("written to docs/benchmarks.md");
+    }
+    let ours = contenders.iter().position(|contender| contender.name == "XPUSH");
+    Ok(ours.is_none_or(|ours| results.iter().all(|(_, cells)| cells[ours].trouble.is_empty())))
+}
+
+impl Options {
+    fn parse(words: &[&str]) -> Result<Self, String> {
+        let mut options =
+            Self { quick: false, build: true, rounds: 3, without: Vec::new(), scenarios: Vec::new() };
+        let mut words = words.iter();
+        while let Some(&word) = words.next() {
+            let mut value = || words.next().ok_or_else(|| format!("{word} wants a value\n\n{HELP}"));
+            match word {
+                "--quick" => (options.quick, options.rounds) = (true, 1),
+                "--no-build" => options.build = false,
+                "--rounds" => {
+                    options.rounds = value()?.parse().map_err(|error| format!("--rounds: {error}"))?
+                }
+                "--without" => options.without.push((*value()?).to_owned()),
+                name if name == "start" || LOADS.iter().any(|load| load.name == name) => {
+                    options.scenarios.push(name.to_owned());
+                }
+                _ => return Err(format!("no such option or scenario: {word}\n\n{HELP}")),
+            }
+        }
+        Ok(options)
+    }
+
+    fn wants(&self, scenario: &str) -> bool {
+        self.scenarios.is_empty() || self.scenarios.iter().any(|name| name == scenario)
+    }
+
+    /// Whether the run may replace the published figures.
+    fn complete(&self) -> bool {
+        !self.quick && self.rounds >= 3 && self.scenarios.is_empty() && self.without.is_empty()
+    }
+}
+
+impl Cell {
+    fn enter(&mut self, measured: Result<String, String>) {
+        let line = match measured {
+            Ok(line) => line,
+            Err(trouble) => return self.trouble.push(trouble),
+        };
+        for fault in ["lost", "doubled", "misordered", "stray", "cut"] {
+            if let Some(count) = number(&line, fault).filter(|&count| count > 0.0) {
+                self.trouble.push(format!("{fault} {count}"));
+            }
+        }
+        if let Some((_, failures)) =
+            line.split_once("\"failures\":[").filter(|(_, rest)| !rest.starts_with(']'))
+        {
+            self.trouble.push(failures.trim_end().trim_end_matches("]}").to_owned());
+        }
+        self.lines.push(line);
+    }
+
+    /// The line whose figure is the median.
+    fn median(&self, figure: &str) -> Option<(f64, &str)> {
+        let mut found: Vec<_> =
+            self.lines.iter().filter_map(|line| Some((number(line, figure)?, line.as_str()))).collect();
+        found.sort_by(|a, b| a.0.total_cmp(&b.0));
+        found.get(found.len() / 2).copied()
+    }
+}
+
+impl Server {
+    fn start(site: &Site<'_>, contender: &Contender) -> Result<Self, String> {
+        let port = free_port()?;
+        let command = (contender.command)(site, port);
+        let log = site.scratch.join("server.log");
+        let file = fs::File::create(&log).map_err(|error| error.to_string())?;
+        let mut pinned = Command::new("taskset");
+        pinned.args(["-c", SERVER_CORE]).arg(command.get_program()).args(command.get_args());
+        pinned.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
+        let process = pinned.spawn().map_err(|error| format!("taskset: {error}"))?;
+        let mut server = Self { process, port };
+        let started = Instant::now();
+        while !server.is_ready(contender.readiness) {
+            let ended = server.process.try_wait().map_err(|error| error.to_string())?;
+            if ended.is_some() || started.elapsed() > START_UP {
+                let said = fs::read_to_string(&log).unwrap_or_default();
+                return Err(format!("did not start: {}", said.lines().last().unwrap_or("no word")));
+            }
+            #[expect(clippy::disallowed_methods, reason = "another process does not tell that it listens")]
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(server)
+    }
+
+    fn is_ready(&self, path: Option<&str>) -> bool {
+        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) else { return false };
+        let Some(path) = path else { return true };
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let mut status = [0; 12];
+        let asked =
+            stream.set_read_timeout(Some(START_UP)).and_then(|()| stream.write_all(request.as_bytes()));
+        asked.is_ok() && stream.read_exact(&mut status).is_ok() && status.ends_with(b" 200")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn limit(site: &Site<'_>, port: u16) -> Command {
+    let mut command = Command::new(site.repo.release_binary());
+    command.args(["bench", "limit", "--listen", &format!("127.0.0.1:{port}")]);
+    command
+}
+
+fn xpush(site: &Site<'_>, port: u16) -> Command {
+    let mut command = Command::new(site.repo.release_binary());
+    command.args(["--listen", &format!("127.0.0.1:{port}"), "--config"]).arg(site.scratch.join("xpush.toml"));
+    command.arg("--data-dir").arg(site.scratch.join(format!("data-{port}")));
+    command
+}
+
+fn socketioxide(site: &Site<'_>, port: u16) -> Command {
+    let mut command = Command::new(peer_target(site.repo).join("release/peer-socketioxide"));
+    command.arg(port.to_string());
+    command
+}
+
+fn socketio_uws(site: &Site<'_>, port: u16) -> Command {
+    node(&site.repo.path("benches/peers/socketio-uws/server.js"), port)
+}
+
+fn socketio_ws(site: &Site<'_>, port: u16) -> Command {
+    node(&site.repo.path("benches/peers/socketio-ws/server.js"), port)
+}
+
+fn node(script: &Path, port: u16) -> Command {
+    let mut command = Command::new("node");
+    command.arg(script).arg(port.to_string());
+    command
+}
+
+/// The peer is a workspace of its own and shares no artefacts with ours.
+fn peer_target(repo: &Repo) -> PathBuf {
+    repo.target.join("peers")
+}
+
+/// A peer that cannot be built is told and fails later, by itself; the rest goes on.
+fn build(repo: &Repo, contenders: &[&Contender]) -> Result<(), String> {
+    show(&mut in_checkout(repo, &["cargo", "build", "--release", "--package", "xpush"]))?;
+    let wanted = |name: &str| contenders.iter().any(|contender| contender.name == name);
+    let mut peers = Vec::new();
+    if wanted("socketioxide") {
+        let manifest = "benches/peers/socketioxide/Cargo.toml";
+        let mut cargo =
+            in_checkout(repo, &["cargo", "build", "--release", "--locked", "--manifest-path", manifest]);
+        cargo.arg("--target-dir").arg(peer_target(repo));
+        peers.push(cargo);
+    }
+    for (name, folder) in [
+        ("socket.io + uWebSockets", "benches/peers/socketio-uws"),
+        ("socket.io + ws", "benches/peers/socketio-ws"),
+    ] {
+        if wanted(name) {
+            peers.push(npm(repo, folder, &["ci", "--no-audit", "--no-fund", "--ignore-scripts"]));
+        }
+    }
+    for mut peer in peers {
+        if let Err(error) = show(&mut peer) {
+            println!("a peer could not be had: {error}");
+        }
+    }
+    Ok(())
+}
+
+/// One run: a fresh server, one load, the load generator's JSON line.
+fn measure(site: &Site<'_>, contender: &Contender, load: &Load, options: &Options) -> Result<String, String> {
+    let server = Server::start(site, contender)?;
+    let url = format!("ws://127.0.0.1:{}/socket.io/?EIO=4&transport=websocket", server.port);
+    let mut generator = Command::new("taskset");
+    generator.args(["-c", LOAD_CORE]).arg(site.repo.release_binary()).arg("bench").args(load.arguments);
+    if options.quick {
+        generator.args(load.quick);
+    }
+    generator.args(["--json", "--dialect", contender.dialect, "--url", &url]);
+    generator.args(["--server-pid", &server.process.id().to_string()]);
+    let output = generator.stdin(Stdio::null()).output().map_err(|error| format!("taskset: {error}"))?;
+    let line = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    if line.is_empty() { Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()) } else { Ok(line) }
+}
+
+/// Milliseconds from the start of the process until it says that it is ready, sorted.
+fn starts(site: &Site<'_>) -> Result<Vec<f64>, String> {
+    let ours = CONTENDERS.iter().find(|contender| contender.name == "XPUSH").expect("XPUSH takes part");
+    let mut found = Vec::new();
+    for _ in 0..STARTS {
+        let started = Instant::now();
+        let _server = Server::start(site, ours)?;
+        found.push(started.elapsed().as_secs_f64() * 1000.0);
+    }
+    found.sort_by(f64::total_cmp);
+    Ok(found)
+}
+
+fn report(contenders: &[&Contender], results: &[(&Load, Vec<Cell>)], starts: &[f64]) -> String {
+    let mut text = String::from("## Ratios to the limit server\n\n| |");
+    let names: Vec<_> = contenders.iter().map(|contender| contender.name).collect();
+    let _ =
+        writeln!(text, " {} | goal for XPUSH |\n|---|{}---|", names.join(" | "), "---|".repeat(names.len()));
+    for (load, cells) in results {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} |",
+            load.title,
+            ratios(load, contenders, cells),
+            load.goal.words()
+        );
+    }
+    if let [first, .., last] = starts {
+        let median = starts[starts.len() / 2];
+        let _ = writeln!(
+            text,
+            "\nStart to ready: {median:.0} ms (median of {}; {first:.0} to {last:.0}); goal: 150 ms.",
+            starts.len()
+        );
+    }
+    text.push_str("\n## Raw figures\n\nOf the median round, with the extremes of all rounds.\n");
+    for (load, cells) in results {
+        let _ = writeln!(text, "\n### {}\n", load.title);
+        text.push_str(
+            "| | figure | arrived a second | p50 | p99 | server: user | busy | RSS | load: busy | faults |\n",
+        );
+        text.push_str("|---|---|---|---|---|---|---|---|---|---|\n");
+        for (contender, cell) in contenders.iter().zip(cells) {
+            let _ = writeln!(text, "| {} |{}", contender.name, raw(load, cell));
+        }
+    }
+    text
+}
+
+impl Goal {
+    fn words(&self) -> String {
+        match self {
+            Self::Ratio(most) => format!("≤ {most:.2}"),
+            Self::AtMost(most) => format!("≤ {most} (absolute)"),
+            Self::None => String::new(),
+        }
+    }
+}
+
+/// The limit server's figure with its unit, the others' as multiples of it.
+fn ratios(load: &Load, contenders: &[&Contender], cells: &[Cell]) -> String {
+    let figure = |cell: &Cell| cell.median(load.figure).map(|(value, _)| value);
+    let yardstick = contenders.iter().zip(cells).find(|(contender, _)| contender.name == "limit");
+    let yardstick = yardstick.and_then(|(_, cell)| figure(cell));
+    let words =
+        contenders.iter().zip(cells).map(|(contender, cell)| match (figure(cell), yardstick, &load.goal) {
+            (None, ..) => "failed".to_owned(),
+            (Some(value), _, Goal::AtMost(_) | Goal::None) => format!("{value:.2} {}", load.unit),
+            (Some(value), ..) if contender.name == "limit" => format!("1.00 ({value:.2} {})", load.unit),
+            (Some(value), Some(one), _) => format!("{:.2}", value / one),
+            (Some(value), None, _) => format!("{value:.2} {}", load.unit),
+        });
+    words.collect::<Vec<_>>().join(" | ")
+}
+
+fn raw(load: &Load, cell: &Cell) -> String {
+    let Some((value, line)) = cell.median(load.figure) else {
+        return format!(" failed: {} |||||||||", cell.trouble.join("; "));
+    };
+    let all = cell.lines.iter().filter_map(|line| number(line, load.figure));
+    let (least, most) = all.fold((value, value), |(least, most), value| (least.min(value), most.max(value)));
+    let of = |section: &str, key: &str| {
+        let section = line.split_once(&format!("\"{section}\":{{")).map_or("", |(_, section)| section);
+        number(section, key)
+    };
+    let percent =
+        |share: Option<f64>| share.map_or_else(String::new, |share| format!("{:.0} %", share * 100.0));
+    let time = |us: Option<f64>| us.map_or_else(String::new, |us| format!("{:.2} ms", us / 1000.0));
+    let rate = number(line, "deliveries").unwrap_or_default() / number(line, "seconds").unwrap_or(f64::NAN);
+    let rss = of("server", "rss_kb").map_or_else(String::new, |kb| format!("{:.1} MB", kb / 1024.0));
+    let trouble = if cell.trouble.is_empty() { "none".to_owned() } else { cell.trouble.join("; ") };
+    let mut kernel = String::new();
+    if let Some(kb) = number(line, "kernel kB a connection, both ends") {
+        let _ = write!(kernel, "; kernel {kb:.1} kB for both ends");
+    }
+    if let Some(cut) = number(line, "slow ones cut off") {
+        let _ = write!(kernel, "; cut off {cut:.0} of {:.0}", number(line, "slow").unwrap_or_default());
+    }
+    format!(
+        " {value:.2} {} ({least:.2} to {most:.2}){kernel} | {rate:.0} | {} | {} | {} | {} | {rss} | {} | {trouble} |",
+        load.unit,
+        time(of("latency_us", "p50")),
+        time(of("latency_us", "p99")),
+        percent(of("server", "user_share")),
+        percent(of("server", "busy")),
+        percent(of("load", "busy")),
+    )
+}
+
+fn document(repo: &Repo, report: &str, options: &Options) -> String {
+    let version =
+        |words: &[&str]| read(&mut in_checkout(repo, words)).unwrap_or_else(|| "unknown".to_owned());
+    let fact = |path: &str| fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let cpu = fact("/proc/cpuinfo");
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown");
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    format!(
+        "# Benchmarks\n\n\
+         Written by `cargo xtask bench`; do not edit. The same load, by the same generator (`xpush bench`, whose WebSocket\n\
+         client shares no code with the server), on servers that do the same: subscribe, publish to a channel, deliver to\n\
+         everybody in it, ack. The server has core {SERVER_CORE} and the load has core {LOAD_CORE}. Each figure is the median of {rounds} rounds, A B A B,\n\
+         each with a fresh server. CPU is user + kernel time of the server, from the scheduler. Every message carries its\n\
+         publisher, number and time of sending; whatever was lost, doubled, out of order or altered is told under \"faults\".\n\n\
+         The limit server (`xpush bench limit`) is the yardstick: a bare epoll loop that checks nothing and writes ready-made\n\
+         bytes, once a connection and turn. Ratios travel between machines, absolute figures do not.\n\n\
+         {report}\n\
+         ## This machine\n\n\
+         {cores} × {model}, Linux {kernel}, congestion control {congestion}, {rustc}, Node {node}.\n\n\
+         ## To repeat it\n\n\
+         ```sh\n\
+         cargo xtask bench            # everything, and this file\n\
+         cargo xtask bench --quick    # does it work?\n\
+         cargo xtask bench single     # one scenario\n\
+         ```\n\n\
+         By hand, on any server:\n\n\
+         ```sh\n\
+         taskset -c 0 target/release/xpush bench limit --listen 127.0.0.1:8001 &\n\
+         taskset -c 1 target/release/xpush bench fanout --dialect socketio --server-pid $! \\\n\
+         \x20 --url 'ws://127.0.0.1:8001/socket.io/?EIO=4&transport=websocket'\n\
+         ```\n\n\
+         XPUSH ran with this configuration, as thousands of clients come from one address here:\n\n\
+         ```toml\n{CONFIG}```\n\n\
+         uWebSockets.js is not on npm; its peer runs Truffle's build of version 20.30.0, which exists for Node 16, 18 and 20.\n",
+        rounds = options.rounds,
+        model = model.trim_start_matches([' ', '\t', ':']),
+        kernel = version(&["uname", "-r"]),
+        congestion = fact("/proc/sys/net/ipv4/tcp_congestion_control"),
+        rustc = version(&["rustc", "--version"]),
+        node = version(&["node", "--version"]),
+    )
+}
+
+/// The number under a key of the load generator's flat JSON.
+fn number(json: &str, key: &str) -> Option<f64> {
+    let (_, rest) = json.split_once(&format!("\"{key}\":"))?;
+    rest.split([',', '}']).next()?.trim().parse().ok()
+}
+
+fn free_port() -> Result<u16, String> {
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
+    listener.local_addr().map(|addr| addr.port()).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(figure: f64, lost: u32) -> String {
+        format!("{{\"figures\":{{\"x\":{figure}}},\"faults\":{{\"lost\":{lost},\"cut\":0}},\"failures\":[]}}")
+    }
+
+    #[test]
+    fn the_median_round_speaks_for_the_others() {
+        let mut cell = Cell { lines: vec![], trouble: vec![] };
+        for figure in [3.0, 1.0, 2.5] {
+            cell.enter(Ok(line(figure, 0)));
+        }
+        assert_eq!(cell.median("x").map(|(value, _)| value), Some(2.5));
+        assert!(cell.trouble.is_empty(), "{:?}", cell.trouble);
+    }
+
+    #[test]
+    fn a_fault_in_any_round_is_told() {
+        let mut cell = Cell { lines: vec![], trouble: vec![] };
+        cell.enter(Ok(line(1.0, 0)));
+        cell.enter(Ok(line(1.0, 3)));
+        cell.enter(Err("did not start".to_owned()));
+        assert_eq!(cell.trouble, ["lost 3", "did not start"]);
+    }
+
+    #[test]
+    fn only_a_whole_run_is_published() {
+        let complete = |words: &[&str]| Options::parse(words).unwrap().complete();
+        assert!(complete(&[]) && complete(&["--rounds", "5", "--no-build"]));
+        for words in [&["--quick"][..], &["single"], &["--without", "XPUSH"], &["--rounds", "1"]] {
+            assert!(!complete(words), "{words:?}");
+        }
+        assert!(Options::parse(&["singel"]).is_err());
+        assert!(Options::parse(&["--rounds"]).is_err());
+    }
+}
