@@ -4,6 +4,7 @@
 // This program's output is its product.
 #![allow(clippy::print_stdout)]
 
+mod bench;
 mod repo;
 mod run;
 mod suite;
@@ -22,6 +23,7 @@ Usage: cargo xtask COMMAND
   test               install what the tests need, then run everything that CI runs
     --only STEP      only this step, and what it needs (may be repeated)
     --list           the steps, in order
+  bench              XPUSH and its peers side by side; writes docs/benchmarks.md (--help says more)
   web                rebuild web/dist, which is committed and embedded in the binary
   tidy               check the layout rules
     --list           the rules, and why each is there
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
     let repo = Repo::here();
     let outcome = match words.as_slice() {
         ["test", options @ ..] => suite::command(&repo, options),
+        ["bench", options @ ..] => bench::command(&repo, options),
         ["web"] => web::build(&repo).map(|()| true),
         ["tidy"] => tidy::command(&repo),
         ["tidy", "--list"] => {
