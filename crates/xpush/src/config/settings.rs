@@ -52,8 +52,7 @@ pub(crate) enum LogFormat {
 }
 
 const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
-const SECOND: u64 = 1_000;
-const HOUR: u64 = 3_600 * SECOND;
+const HOUR: u64 = 3_600_000;
 
 impl Default for Settings {
     /// The defaults, but for apps: those stand in the annotated file.
@@ -193,9 +192,9 @@ impl Settings {
 
     fn read_heartbeat(&mut self, mut section: Section<'_>) {
         let heartbeat = &mut self.heartbeat;
-        let interval = section.read("interval", duration(SECOND..=HOUR));
+        let interval = section.read("interval", duration(100..=HOUR));
         heartbeat.interval_ms = interval.unwrap_or(heartbeat.interval_ms);
-        let timeout = section.read("timeout", duration(SECOND..=HOUR));
+        let timeout = section.read("timeout", duration(100..=HOUR));
         heartbeat.timeout_ms = timeout.unwrap_or(heartbeat.timeout_ms);
         section.finish();
     }

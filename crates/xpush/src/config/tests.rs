@@ -167,7 +167,7 @@ history = 'durable'
         "x.toml:8: `limits.payload` must be a size such as \"1MB\", \"64KiB\" or a number of bytes, not \"1XB\"",
         "x.toml:9: `limits.headers` is 2GB, but must be at most 1MiB",
         "x.toml:10: unknown key `listen` in [limits]; it belongs at the top of the file, before the first [section]",
-        "x.toml:12: `heartbeat.timeout` is 0s, but must be at least 1s",
+        "x.toml:12: `heartbeat.timeout` is 0s, but must be at least 100ms",
         "x.toml:14: unknown key `guest` in [apps.demo]; did you mean `guests`?",
         "x.toml:16: `apps.demo.rules.channels` cannot be \"a b\": A channel's name has 1 to 128 bytes, without white space, \
          control characters or any of * ? [ ] { } \\ \" '",
@@ -200,7 +200,7 @@ fn what_cannot_work_is_refused() {
         ("allowed_origins = 'https://u@a.example'", "x.toml:1: `allowed_origins` must be an origin"),
         ("trusted_proxies = '10.0.0.0/33'", "x.toml:1: `trusted_proxies` must be an address or a range"),
         ("default_app = 'shop'", "x.toml:1: `default_app` names \"shop\", but there is no [apps.shop]"),
-        ("[heartbeat]\ntimeout = '0s'", "x.toml:2: `heartbeat.timeout` is 0s, but must be at least 1s"),
+        ("[heartbeat]\ntimeout = '0s'", "x.toml:2: `heartbeat.timeout` is 0s, but must be at least 100ms"),
         ("[log]\nlevel = 'inof'", "x.toml:2: `log.level` must be one of"),
         ("[log]\nlevel = 'info,xpush=loud'", "x.toml:2: `log.level` must be one of"),
         ("[shards]\ncount = -1", "x.toml:2: `shards.count` must be a whole number, 0 or more, not -1"),
