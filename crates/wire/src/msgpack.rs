@@ -357,7 +357,7 @@ fn write_json_float(value: f64, json: &mut Vec<u8>) {
         json.extend_from_slice(b"null");
     } else if value == 0.0 {
         json.push(b'0');
-    } else if (1e-7..1e21).contains(&value.abs()) {
+    } else if (1e-6..1e21).contains(&value.abs()) {
         append(json, format_args!("{value}"));
     } else {
         append(json, format_args!("{value:e}")); // written out, these would be up to 325 digits

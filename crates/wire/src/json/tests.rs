@@ -145,6 +145,7 @@ fn strings_are_unescaped() {
         (r#""\ud83d\ude42!""#, Some("🙂!")),
         (r#""\ud83d""#, Some("\u{fffd}")),
         (r#""\ude42\ud83d""#, Some("\u{fffd}\u{fffd}")),
+        (r#""\ude42\ude42""#, Some("\u{fffd}\u{fffd}")),
         (r#""\ud83d\u0041""#, Some("\u{fffd}A")),
         (r#""\ud83d\n""#, Some("\u{fffd}\n")),
         (r#""\ud83d\ud83d\ude42""#, Some("\u{fffd}🙂")),
