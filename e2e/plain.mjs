@@ -20,9 +20,17 @@ export class PlainSocket {
     this.socket.on('error', () => {});
   }
 
-  static async open(server, query) {
+  /** A WebSocket that has said nothing yet: its first command may be `connect`. */
+  static async raw(server, query) {
     const plain = new PlainSocket(server, query);
     await next(plain.socket, 'open');
+    return plain;
+  }
+
+  /** A client that is who its query says: any first command but `connect` settles that. */
+  static async open(server, query) {
+    const plain = await PlainSocket.raw(server, query);
+    await plain.call('ping');
     return plain;
   }
 

@@ -40,7 +40,7 @@ for (const eio of [3, 4]) {
       Array.from({ length: 200 }, (_, n) => polling.request('POST', { body: bodies[n % bodies.length], headers }).then((r) => r.status)),
     );
     assert.deepEqual([...new Set(answers)], [400]);
-    assert.equal((await polling.request('GET')).status, 400);
+    if (eio === 3) assert.equal((await polling.request('GET')).status, 400);
   });
 }
 

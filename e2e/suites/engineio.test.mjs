@@ -436,6 +436,29 @@ describe('long polling bodies', () => {
   });
 });
 
+describe('JSONP, Engine.IO 3', () => {
+  const url = (query) => engineUrl(server, { EIO: 3, transport: 'polling', j: 2, b64: 1, ...query });
+  const packets = async (response) => {
+    assert.match(response.headers.get('content-type'), /^text\/javascript/);
+    const [, argument] = /^___eio\[2\]\((.*)\);?$/s.exec(await response.text());
+    return JSON.parse(argument);
+  };
+
+  test('polls are scripts, posts are forms', async () => {
+    const { sid } = JSON.parse(/\{.*?\}/.exec(await packets(await fetch(url())))[0]);
+    const command = asking(1).replace('nobody', 'a\\nb');
+    const body = new URLSearchParams({ d: `${command.length}:${command}` });
+    const posted = await fetch(url({ sid }), { method: 'POST', body });
+    assert.equal(posted.status, 200);
+    let seen = '';
+    while (!seen.includes('431[')) seen += await packets(await fetch(url({ sid })));
+  });
+
+  test('a callback that is no number is refused', async () => {
+    for (const j of ['alert(1)', '', '-1', '1;x']) await assertRefused(fetch(url({ j })));
+  });
+});
+
 /** Engine.IO 3: kind, decimal digits of the length, 0xff, data. */
 function binaryPacket(kind, data) {
   return Buffer.concat([Buffer.from([kind, ...String(data.length)].map(Number)), Buffer.from([0xff]), data]);

@@ -8,7 +8,7 @@ import { Server } from '../server.mjs';
 const SECRET = 'a-secret-that-the-browser-keeps-0001';
 
 let server, open = [];
-before(async () => (server = await Server.start()));
+before(async () => (server = await Server.start({ config: '[log]\nlevel = "trace"\n' })));
 after(() => server?.stop());
 afterEach(() => {
   open.forEach((client) => client.close());
@@ -33,6 +33,7 @@ test('the same guest secret is the same user, on every transport and after comin
   assert.notEqual(await user(await connect({ guest: `${SECRET}-other` })), first);
   assert.notEqual(await user(await connect({})), await user(await connect({})));
   assert.ok(!first.includes(SECRET));
+  assert.ok(!server.log.includes(SECRET), 'the secret stands in the log');
 });
 
 test('a user with two sockets counts once, comes once and leaves once', async () => {

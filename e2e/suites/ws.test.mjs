@@ -1,7 +1,7 @@
 // Plain WebSocket: `/ws`, one JSON object a text frame.
 import assert from 'node:assert/strict';
 import { after, afterEach, before, test } from 'node:test';
-import { freshChannel } from '../clients.mjs';
+import { Client, freshChannel } from '../clients.mjs';
 import { PlainSocket } from '../plain.mjs';
 import { Server } from '../server.mjs';
 
@@ -12,11 +12,12 @@ afterEach(() => {
   open.forEach((client) => client.close());
   open = [];
 });
-const connect = async (query) => {
-  const plain = await PlainSocket.open(server, query);
+const keep = (plain) => {
   open.push(plain);
   return plain;
 };
+const connect = async (query) => keep(await PlainSocket.open(server, query));
+const unannounced = async (query) => keep(await PlainSocket.raw(server, query));
 
 test('is welcomed as the query says', async () => {
   const plain = await connect({ name: 'Ann', app: 'demo' });
@@ -25,7 +26,7 @@ test('is welcomed as the query says', async () => {
 });
 
 test('is who a first command "connect" says', async () => {
-  const plain = await connect();
+  const plain = await unannounced();
   const ok = await plain.call('connect', { name: 'Bob', guest: 'a-secret-of-sixteen-or-more' });
   assert.deepEqual([ok.app, ok.name, ok.guest], ['demo', 'Bob', true]);
   const again = await connect({ guest: 'a-secret-of-sixteen-or-more' });
@@ -74,8 +75,9 @@ test('a command without id is answered only if it fails', async () => {
   plain.send({ cmd: 'no_such_command' });
   const rejected = await plain.push('rejected');
   assert.deepEqual([rejected.cmd, rejected.error.code, rejected.error.retry], ['no_such_command', 'unknown_command', 'no']);
+  const before = plain.answers.items.length;
   await plain.call('ping');
-  assert.equal(plain.answers.items.length, 1);
+  assert.equal(plain.answers.items.length, before + 1);
 });
 
 test('wrong fields are refused by their code, and the connection goes on', async () => {
@@ -117,33 +119,53 @@ test('ids are whole numbers up to 2^53 - 1', async () => {
   }
 });
 
-test('what is no command closes the connection with its number', async () => {
-  const fatal = [
-    ['not json', 4102, 'bad_json'],
-    ['[1]', 4100, 'bad_request'],
-    ['{"id":-1,"cmd":"ping"}', 4100, 'bad_request'],
-    ['{"id":1.5,"cmd":"ping"}', 4100, 'bad_request'],
-    ['{"id":9007199254740992,"cmd":"ping"}', 4100, 'bad_request'],
-    ['{"id":"1","cmd":"ping"}', 4100, 'bad_request'],
-    ['{"id":1}', 4100, 'bad_request'],
-  ];
-  for (const [text, code, reason] of fatal) {
+test('what is no command is rejected with its reason', async () => {
+  for (const [text, code] of [
+    ['not json', 'bad_json'],
+    ['', 'bad_json'],
+    ['[1]', 'bad_field'],
+    ['"ping"', 'bad_field'],
+    ['{"id":-1,"cmd":"ping"}', 'bad_field'],
+    ['{"id":1.5,"cmd":"ping"}', 'bad_field'],
+    ['{"id":9007199254740992,"cmd":"ping"}', 'bad_field'],
+    ['{"id":"1","cmd":"ping"}', 'bad_field'],
+    ['{}', 'bad_field'],
+    ['{"cmd":7}', 'bad_field'],
+  ]) {
     const plain = await connect();
     plain.send(text);
-    assert.deepEqual(await plain.end(), { code, reason }, text);
-    assert.equal((await plain.push('closing')).error.code, reason);
+    assert.equal((await plain.push('rejected')).error.code, code, text);
+    assert.ok((await plain.call('ping')).at > 0);
   }
 });
 
-test('an unknown app or a bad identity is refused with a number', async () => {
+test('an id is answered even when the command is missing', async () => {
+  const plain = await connect();
+  plain.send({ id: 77 });
+  assert.equal((await plain.answer(77)).error.code, 'bad_field');
+});
+
+test('an unknown app or a bad identity closes with the number of the error', async () => {
   for (const [query, code, reason] of [
     [{ app: 'nobody' }, 4123, 'unknown_app'],
     [{ guest: 'too-short' }, 4103, 'bad_field'],
     [{ name: 'x'.repeat(65) }, 4103, 'bad_field'],
   ]) {
-    const plain = await PlainSocket.open(server, query);
-    assert.deepEqual(await plain.end(), { code, reason }, JSON.stringify(query));
+    for (const plain of [await unannounced(query), await unannounced()]) {
+      if (plain === open.at(-1)) plain.send({ id: 1, cmd: 'connect', ...query });
+      else plain.send({ id: 1, cmd: 'ping' });
+      assert.deepEqual(await plain.end(), { code, reason }, JSON.stringify(query));
+      assert.equal((await plain.push('closing')).error.code, reason);
+    }
   }
+});
+
+test('binary data from Socket.IO arrive as base64', async () => {
+  const channel = freshChannel();
+  const [plain, sender] = [await connect(), keep(await Client.open(server))];
+  await plain.call('subscribe', { channel });
+  await sender.publish(channel, { list: [1, Buffer.from([0, 255])] });
+  assert.deepEqual((await plain.push('message')).data, { list: [1, 'AP8='] });
 });
 
 test('a close is answered by a close', async () => {
