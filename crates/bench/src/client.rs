@@ -5,7 +5,7 @@
 
 use crate::{
     dialect::{CONNECT, Dialect, PONG, Packet},
-    payload::{Payload, Stamp},
+    payload::{Clock, Payload, Stamp},
 };
 use mio::net::TcpStream;
 use std::{
@@ -34,6 +34,17 @@ pub(crate) struct Desk {
     pub(crate) path: String,
     pub(crate) host: String,
     pub(crate) buffer: Box<[u8]>,
+    pub(crate) clock: Clock,
+    /// The time of the last read.
+    pub(crate) read_ns: u64,
+}
+
+/// A message that arrived intact.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    pub(crate) stamp: Stamp,
+    /// When the bytes were read, on the clock that the stamp tells.
+    pub(crate) at_ns: u64,
 }
 
 /// What a connection tells.
@@ -41,7 +52,7 @@ pub(crate) struct Desk {
 pub(crate) enum Heard {
     /// Connected, and subscribed if it was to.
     Ready,
-    Message(Stamp),
+    Message(Arrival),
     /// A message that cannot be read or is not as it was sent.
     Damaged(String),
     Acked(u32),
@@ -115,7 +126,10 @@ impl Client {
         while !self.is_gone() {
             let read = match (&self.stream).read(&mut desk.buffer) {
                 Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(count) => self.take(desk, count, hear).map(|()| count),
+                Ok(count) => {
+                    desk.read_ns = desk.clock.now_ns();
+                    self.take(desk, count, hear).map(|()| count)
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => Err(error),
             };
@@ -251,7 +265,7 @@ impl Client {
         let channel = self.channel.as_deref().unwrap_or_default();
         match desk.payload.read(packet) {
             Some(stamp) if !close_look || desk.dialect.is_well_formed(packet, channel) => {
-                Heard::Message(stamp)
+                Heard::Message(Arrival { stamp, at_ns: desk.read_ns })
             }
             _ => Heard::Damaged(packet.into()),
         }

@@ -1,6 +1,7 @@
 //! What each message carries so that its arrival can be judged: who sent it, its number, and when.
 
 use memchr::memmem;
+use std::time::Instant;
 
 /// The stamp's text: `xp1:PPPP:SSSSSSSS:TTTTTTTTTTTT:` in hexadecimal.
 const MARK: &[u8] = b"\"xp1:";
@@ -21,10 +22,27 @@ pub(crate) struct Stamp {
     pub(crate) sent_ns: u64,
 }
 
+/// The time that stamps tell.
+#[derive(Clone, Copy)]
+pub(crate) struct Clock {
+    started: Instant,
+}
+
 /// Writes and reads payloads of one length.
 pub(crate) struct Payload {
     text: Vec<u8>,
     mark: memmem::Finder<'static>,
+}
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        Self { started: Instant::now() }
+    }
+
+    /// Nanoseconds since the start.
+    pub(crate) fn now_ns(self) -> u64 {
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
 }
 
 impl Payload {

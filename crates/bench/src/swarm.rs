@@ -3,7 +3,7 @@
 use crate::{
     Target,
     client::{Client, Desk, Heard},
-    payload::{Payload, Stamp},
+    payload::{Clock, Payload, Stamp},
 };
 use mio::{Events, Interest, Poll, Token};
 use std::{
@@ -27,20 +27,6 @@ pub(crate) struct Swarm {
     desk: Desk,
     addr: SocketAddr,
     spin: bool,
-    clock: Clock,
-}
-
-/// The time that stamps tell.
-#[derive(Clone, Copy)]
-pub(crate) struct Clock {
-    started: Instant,
-}
-
-impl Clock {
-    /// Nanoseconds since the start.
-    pub(crate) fn now_ns(self) -> u64 {
-        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
 }
 
 impl Swarm {
@@ -59,6 +45,8 @@ impl Swarm {
             path: if path.is_empty() { "/".into() } else { path.into() },
             host: host.into(),
             buffer: vec![0; READ_BUFFER].into(),
+            clock: Clock::start(),
+            read_ns: 0,
         };
         Ok(Self {
             poll: Poll::new()?,
@@ -67,7 +55,6 @@ impl Swarm {
             desk,
             addr,
             spin: target.spin,
-            clock: Clock { started: Instant::now() },
         })
     }
 
@@ -76,12 +63,12 @@ impl Swarm {
     }
 
     pub(crate) fn clock(&self) -> Clock {
-        self.clock
+        self.desk.clock
     }
 
     /// See [`Clock::now_ns`].
     pub(crate) fn now_ns(&self) -> u64 {
-        self.clock.now_ns()
+        self.desk.clock.now_ns()
     }
 
     /// Starts one more connection.

@@ -33,7 +33,7 @@ pub(crate) struct Fanout {
     #[arg(long, default_value_t = 128, value_parser = super::payload_len)]
     payload: usize,
     /// Messages under way in `saturated`
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 4)]
     window: usize,
     /// How long to publish
     #[arg(long, default_value_t = 5.0)]
@@ -99,7 +99,6 @@ impl Fanout {
         under_way: &mut UnderWay,
     ) -> io::Result<()> {
         let publisher = self.subscribers;
-        let clock = swarm.clock();
         let started = std::time::Instant::now();
         let mut progress = started;
         loop {
@@ -113,7 +112,7 @@ impl Fanout {
             }
             let before = audience.ledger.deliveries;
             swarm.turn(TURN, &mut |client, heard| {
-                if let Some(seq) = audience.hear(client, heard, clock.now_ns()) {
+                if let Some(seq) = audience.hear(client, heard) {
                     under_way.arrived(seq);
                 }
             })?;

@@ -8,7 +8,7 @@ pub(crate) mod slow;
 pub(crate) mod storm;
 
 use crate::{
-    client::Heard,
+    client::{Arrival, Heard},
     ledger::{Groups, Ledger},
     payload::MIN_LEN,
     report::Latencies,
@@ -45,11 +45,11 @@ impl Audience {
     }
 
     /// Enters what a client heard; tells the message's number if it arrived for the first time.
-    fn hear(&mut self, client: usize, heard: Heard, now_ns: u64) -> Option<u32> {
+    fn hear(&mut self, client: usize, heard: Heard) -> Option<u32> {
         match heard {
-            Heard::Message(stamp) if client < self.len => {
+            Heard::Message(Arrival { stamp, at_ns }) if client < self.len => {
                 if self.ledger.arrived(client, stamp) {
-                    self.latencies.record(stamp.sent_ns, now_ns);
+                    self.latencies.record(stamp.sent_ns, at_ns);
                     return Some(stamp.seq);
                 }
             }
@@ -72,10 +72,9 @@ impl Audience {
 
     /// One turn of the swarm that only enters what arrives.
     fn turn(&mut self, swarm: &mut Swarm, wait: Duration) -> io::Result<()> {
-        let clock = swarm.clock();
         let before = self.ledger.deliveries;
         swarm.turn(wait, &mut |client, heard| {
-            self.hear(client, heard, clock.now_ns());
+            self.hear(client, heard);
         })?;
         if self.ledger.deliveries > before {
             self.progress = Instant::now();
