@@ -136,6 +136,25 @@ for (const flavour of FLAVOURS) {
       assert.equal((await buffered).channel, channel);
     });
 
+    if (flavour.transport === 'upgrade') {
+      test('nothing is lost, doubled or misordered while it upgrades', async () => {
+        const [client, other] = [new Client(server, flavour), await open()];
+        clients.push(client);
+        const channel = freshChannel();
+        await client.push('welcome');
+        await client.subscribe(channel);
+        const sent = [];
+        const publish = () => {
+          const from = sent.length % 2 ? other : client;
+          return from.publish(channel, sent.push(sent.length) - 1);
+        };
+        while (client.transport !== 'websocket') await publish();
+        for (let n = 0; n < 20; n++) await publish();
+        await publishEnd(client, channel);
+        assert.deepEqual((await client.messagesUntilEnd(channel)).map(({ data }) => data), sent);
+      });
+    }
+
     test('a failing command is answered by its ack, or by "rejected" without one', async () => {
       const client = await open();
       await assert.rejects(client.call('no_such_command'), (e) => e instanceof Refused && e.code === 'unknown_command' && e.retry === 'no' && e.message.length > 0);
