@@ -25,9 +25,10 @@ impl Channel {
         Self { node, accepting }
     }
 
-    /// Accepts nobody any more, tells the clients to go elsewhere, and waits until what they were sent has left; `within` at most.
+    /// Tells the clients to go elsewhere, and waits until they have gone; `within` at most. New clients are refused meanwhile, but connections are accepted
+    /// to the end: a client that polls needs one to hear of it.
     pub(crate) async fn drain(mut self, within: Duration) {
-        self.accepting.abort_all();
         self.node.drain(within).await;
+        self.accepting.shutdown().await;
     }
 }
