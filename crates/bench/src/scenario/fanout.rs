@@ -17,8 +17,8 @@ use std::{
 /// One publisher, many subscribers.
 ///
 /// `single` sends the next message only after everybody has the last one: each delivery costs the server a write of its
-/// own. `saturated` keeps `--window` messages under way (a message is under way until everybody has it), so that the
-/// server always has work, and no more than it can queue.
+/// own. `saturated` sends `--burst` messages at once, and the next burst as soon as the last one begins to arrive: while
+/// the server writes one burst, the next waits for it, but never more than that.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Fanout {
     #[command(flatten)]
@@ -32,9 +32,9 @@ pub(crate) struct Fanout {
     /// Bytes of data in a message
     #[arg(long, default_value_t = 128, value_parser = super::payload_len)]
     payload: usize,
-    /// Messages under way in `saturated`
+    /// Messages sent at once in `saturated`
     #[arg(long, default_value_t = 4)]
-    window: usize,
+    burst: usize,
     /// How long to publish
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
@@ -56,22 +56,22 @@ struct UnderWay {
 
 impl Fanout {
     pub(crate) fn run(&self) -> io::Result<Report> {
-        let Self { subscribers, window, .. } = *self;
+        let Self { subscribers, .. } = *self;
         let channel: Rc<str> = format!("{}fanout", self.target.prefix).into();
         let mut swarm = Swarm::new(&self.target, self.payload)?;
         let subscribe = |number| (number < subscribers).then(|| channel.clone());
         swarm.connect(subscribers + 1, self.target.patience(), subscribe)?;
 
-        let window = if self.mode == Mode::Single { 1 } else { window };
+        let burst = self.mode.burst(self.burst);
         let mut audience =
             Audience::new(subscribers, Groups { listeners_each: subscribers, publishers_each: 1 });
         let mut under_way = UnderWay { first: 0, arrivals: VecDeque::new(), subscribers };
         // A tenth of the time warms caches, buffers and compilers up.
-        self.publish_for(self.seconds / 10.0, window, &channel, &mut swarm, &mut audience, &mut under_way)?;
+        self.publish_for(self.seconds / 10.0, &channel, &mut swarm, &mut audience, &mut under_way)?;
         audience.measure_from_here();
         let (sent, delivered) = (under_way.first, audience.ledger.deliveries);
         let watch = Watch::start(self.target.server())?;
-        self.publish_for(self.seconds, window, &channel, &mut swarm, &mut audience, &mut under_way)?;
+        self.publish_for(self.seconds, &channel, &mut swarm, &mut audience, &mut under_way)?;
 
         let published = under_way.next();
         let deliveries = audience.ledger.deliveries - delivered;
@@ -81,7 +81,7 @@ impl Fanout {
         report.settings = BTreeMap::from([
             ("subscribers", subscribers as f64),
             ("payload", self.payload as f64),
-            ("window", window as f64),
+            ("burst", burst as f64),
         ]);
         report.latency_us = audience.latencies.percentiles();
         report.failures.extend(audience.trouble);
@@ -92,7 +92,6 @@ impl Fanout {
     fn publish_for(
         &self,
         seconds: f64,
-        window: usize,
         channel: &str,
         swarm: &mut Swarm,
         audience: &mut Audience,
@@ -103,8 +102,8 @@ impl Fanout {
         let mut progress = started;
         loop {
             let publishing = started.elapsed() < Duration::from_secs_f64(seconds);
-            if publishing && under_way.arrivals.len() < window {
-                while under_way.arrivals.len() < window {
+            if publishing && self.mode.may_send(self.burst, under_way) {
+                for _ in 0..self.mode.burst(self.burst) {
                     swarm.publish(publisher, channel, 0, under_way.next())?;
                     under_way.arrivals.push_back(0);
                 }
@@ -123,6 +122,25 @@ impl Fanout {
             if finished || progress.elapsed() > self.target.patience() {
                 return Ok(());
             }
+        }
+    }
+}
+
+impl Mode {
+    /// How many messages leave at once.
+    fn burst(self, burst: usize) -> usize {
+        match self {
+            Self::Single => 1,
+            Self::Saturated => burst,
+        }
+    }
+
+    /// Whether the next ones may leave.
+    fn may_send(self, burst: usize, under_way: &UnderWay) -> bool {
+        let UnderWay { arrivals, .. } = under_way;
+        match self {
+            Self::Single => arrivals.is_empty(),
+            Self::Saturated => arrivals.len() <= burst && arrivals.back() != Some(&0),
         }
     }
 }
