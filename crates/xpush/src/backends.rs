@@ -4,9 +4,14 @@ use std::sync::Arc;
 
 use xpush_channel::Parts;
 use xpush_core::{Clock, Entropy, NodeId};
-use xpush_embedded::{LocalHub, LocalPresence, MemoryLog, OsEntropy, SoloCluster, SystemClock};
+use xpush_embedded::{
+    DEFAULT_BOUND, LocalHub, LocalPresence, MemoryLog, OsEntropy, SoloCluster, SystemClock,
+};
 
 use crate::config::Settings;
+
+/// Bytes that recent histories may take together, when nobody says otherwise.
+pub(crate) const HISTORY_MEMORY: usize = DEFAULT_BOUND;
 
 /// An id that no other start has.
 pub(crate) fn node_id() -> NodeId {

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use xpush_channel::config::{AppConfig, Config, Heartbeat, Limits, Network, Origins};
 use xpush_core::{App, NodeId, Rules};
 
+use crate::backends;
+
 use super::apps::{self, AppSettings};
 use super::section::{Reading, Section};
 use super::tree::{Item, Table};
@@ -67,7 +69,7 @@ impl Default for Settings {
             limits: Limits::default(),
             heartbeat: Heartbeat::default(),
             shards: 0,
-            history_memory: xpush_embedded::DEFAULT_BOUND,
+            history_memory: backends::HISTORY_MEMORY,
             log: Log { level: "info".to_owned(), format: LogFormat::Text },
             apps: Vec::new(),
         }
