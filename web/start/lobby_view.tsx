@@ -20,7 +20,11 @@ const clock = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-d
 export function LobbyCard({ connection, lobby }: { connection: Connection; lobby: Lobby }) {
   const presence = connection.away.value ? undefined : lobby.presence.value;
   const me = connection.welcome.value?.user;
-  const people = (presence?.users ?? []).map(({ user, name }) => ({ user, name: user === me ? connection.name.value : name }));
+  const others = (presence?.users ?? []).filter(({ user }) => user !== me);
+  const people = [
+    ...(me === undefined ? [] : [{ user: me, name: connection.name.value }]),
+    ...others.map(({ user, name }) => ({ user, name })),
+  ];
   return (
     <section class="card lobby" aria-labelledby="lobby-title">
       <header class="lobby-head">
