@@ -5,13 +5,23 @@ pub mod cluster;
 pub mod message_log;
 pub mod presence;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use xpush_core::ports::{Done, PortError};
 
 /// How long anything may take before a test gives up: far beyond what any backend needs, for machines that are busy.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Raises a flag when it is dropped, by a panic, too: a thread that goes on until then ends with the test, whatever its end.
+struct Until<'a>(&'a AtomicBool);
+
+impl Drop for Until<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
 
 /// Makes each property of a suite a test.
 #[doc(hidden)]

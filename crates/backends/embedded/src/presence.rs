@@ -179,3 +179,28 @@ impl Room {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use xpush_testkit::sample::{channel, enters, leaves, node};
+
+    use super::*;
+
+    #[test]
+    fn an_empty_channel_takes_no_memory() {
+        let presence = LocalPresence::new();
+        let rooms = || presence.stripes.iter().map(|stripe| lock(stripe).len()).sum::<usize>();
+        let apply = |change| presence.apply(&node("n1"), vec![change], Box::new(|_| ()));
+        let (a, b) = (channel("chat:a"), channel("chat:b"));
+        apply(leaves(&a, "ann"));
+        presence.list(&b, 10, Box::new(|_| ()));
+        assert_eq!(rooms(), 0);
+        apply(enters(&a, "ann"));
+        apply(enters(&b, "bob"));
+        assert_eq!(rooms(), 2);
+        apply(leaves(&a, "ann"));
+        assert_eq!(rooms(), 1);
+        presence.evict(&node("n1"), Box::new(|_| ()));
+        assert_eq!(rooms(), 0);
+    }
+}

@@ -14,7 +14,7 @@ use xpush_core::ports::presence::Delta;
 use xpush_core::{ChannelKey, Epoch, Message, NodeId, Position};
 
 use crate::sample::{channel, channel_of, draft, member, node, user};
-use crate::suite::PATIENCE;
+use crate::suite::{PATIENCE, Until};
 
 /// Connects a node to a bus, until what it gives is dropped.
 pub type Attach = dyn Fn(NodeId, Arc<dyn BusSink>) -> Arc<dyn Bus>;
@@ -358,9 +358,9 @@ pub fn following_and_unfollowing_disturbs_nobody(store: &BusStore) {
                 restless.bus.unfollow(&topic);
             }
         });
+        let _until_here = Until(&ended);
         (0..EVENTS).for_each(|number| a.publish(&topic, number));
         steady.expects(&a, EVENTS - 1);
-        ended.store(true, Ordering::Relaxed);
     });
     assert_eq!(steady.numbers_of(&a), (0..EVENTS).collect::<Vec<_>>());
     let numbers = restless.numbers_of(&a);

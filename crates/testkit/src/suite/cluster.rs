@@ -2,7 +2,7 @@
 
 #![expect(missing_docs, reason = "a property's name says what must hold")]
 
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Barrier, Condvar, Mutex};
 use std::thread;
 
 use xpush_core::ports::cluster::{Cluster, ClusterSink, Load, Node, Standing, View};
@@ -40,6 +40,8 @@ struct Views {
 
 impl ClusterSink for Views {
     fn view(&self, view: Arc<View>) {
+        // Lets another view overtake this one, if the cluster lets it.
+        thread::yield_now();
         self.all.lock().expect("views").push(view);
         self.came.notify_all();
     }
@@ -119,10 +121,17 @@ pub fn a_node_that_joins_again_replaces_itself(store: &ClusterStore) {
 pub fn views_come_in_the_order_in_which_they_arose(store: &ClusterStore) {
     // Nobody leaves: in the right order views only grow.
     let expected: Vec<String> = (10..30).map(|number| format!("n{number}")).collect();
+    let start = Barrier::new(expected.len());
     let all: Vec<Arc<Views>> = thread::scope(|scope| {
-        let join = |(number, id)| scope.spawn(move || store.join(number % 2, id));
-        let threads: Vec<_> =
-            expected.iter().enumerate().map(|(number, id)| join((number, id.as_str()))).collect();
+        let start = &start;
+        let spawn = |(number, id): (usize, &'_ String)| {
+            let id = id.clone();
+            scope.spawn(move || {
+                start.wait();
+                store.join(number % 2, &id)
+            })
+        };
+        let threads: Vec<_> = expected.iter().enumerate().map(spawn).collect();
         threads.into_iter().map(|thread| thread.join().expect("a node")).collect()
     });
     let expected: Vec<&str> = expected.iter().map(String::as_str).collect();

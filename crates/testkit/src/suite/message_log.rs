@@ -13,7 +13,7 @@ use xpush_core::ports::message_log::{Appended, Draft, MessageLog, Page, Placed, 
 use xpush_core::{ChannelKey, EventName, Message, Payload, Position, Retention, Sender};
 
 use crate::sample::{channel, channel_of, draft, draft_with, user};
-use crate::suite::{answer, ends};
+use crate::suite::{Until, answer, ends};
 
 /// A new, empty store.
 pub struct LogStore {
@@ -473,8 +473,9 @@ pub fn a_reader_meets_no_hole_while_others_write(store: &LogStore) {
             }
         };
         let writers = [1, 2, 3].map(|thread| scope.spawn(move || write(thread)));
+        let all_written = Until(&written);
         writers.into_iter().for_each(|writer| writer.join().expect("a writer"));
-        written.store(true, Ordering::SeqCst);
+        drop(all_written);
         assert_eq!(reader.join().expect("the reader"), 3 * EACH);
     });
 }
