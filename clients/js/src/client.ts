@@ -262,10 +262,9 @@ export class Client extends Emitter<ClientEvents> {
   /** All clients of the node are told at once: each goes at a time of its own. */
   #move({ within_ms, url }: Moved): void {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => {
-      if (url !== undefined) this.#url = url;
-      this.#reconnect();
-    }, within_ms * Math.random());
+    // At once: the server may close the connection before our time has come.
+    if (url !== undefined) this.#url = url;
+    this.#timer = setTimeout(() => this.#reconnect(), within_ms * Math.random());
   }
 
   #command(name: string, fields: object, done: (answer: Answer) => void): void {

@@ -137,6 +137,14 @@ test("moved twice is one move, to the last address", () => {
   assert.deepEqual(server.links.map(({ url }) => url), ["http://home", "http://second"]);
 });
 
+test("a connection that is closed before the move goes to the new address too", () => {
+  const link = server.accept();
+  link.events.push("moved", { within_ms: 60_000, url: "http://other" });
+  link.cut();
+  client.retryNow();
+  assert.deepEqual(server.links.map(({ url }) => url), ["http://home", "http://other"]);
+});
+
 test("an address that does not answer is left for home", () => {
   server.accept().events.push("moved", { within_ms: 0, url: "http://other" });
   mock.timers.tick(1);
