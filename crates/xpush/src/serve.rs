@@ -103,8 +103,10 @@ async fn serve(settings: &Settings, file: Option<&Path>, open_files: Option<u64>
     let name = signals.next().await;
     tracing::info!(signal = name, "draining");
     readiness.draining();
+    // A task of its own: joining the shards' threads blocks, and must hold up neither the bound nor a second signal.
+    let drained = tokio::spawn(channel.drain(DRAIN - FLUSH));
     tokio::select! {
-        () = channel.drain(DRAIN - FLUSH) => tracing::info!("drained"),
+        _ = drained => tracing::info!("drained"),
         () = tokio::time::sleep(DRAIN) => tracing::warn!("not drained in time"),
         name = signals.next() => {
             tracing::warn!(signal = name, "ending at once");
