@@ -128,11 +128,13 @@ impl Network {
         match (self.address.to_canonical(), address.to_canonical()) {
             (IpAddr::V4(net), IpAddr::V4(ip)) => {
                 let shift = 32 - u32::from(self.prefix.min(32));
-                u32::from(net).checked_shr(shift).unwrap_or(0) == u32::from(ip).checked_shr(shift).unwrap_or(0)
+                u32::from(net).checked_shr(shift).unwrap_or(0)
+                    == u32::from(ip).checked_shr(shift).unwrap_or(0)
             }
             (IpAddr::V6(net), IpAddr::V6(ip)) => {
                 let shift = 128 - u32::from(self.prefix);
-                u128::from(net).checked_shr(shift).unwrap_or(0) == u128::from(ip).checked_shr(shift).unwrap_or(0)
+                u128::from(net).checked_shr(shift).unwrap_or(0)
+                    == u128::from(ip).checked_shr(shift).unwrap_or(0)
             }
             _ => false,
         }

@@ -24,6 +24,8 @@ mod metrics;
 mod node;
 mod session;
 mod shard;
+#[cfg(test)]
+mod simulation;
 mod transport;
 
 pub use node::{MakeBus, Node, Parts};

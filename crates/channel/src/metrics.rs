@@ -86,7 +86,9 @@ impl Metrics {
 
 impl Collector for Sums {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let sum = |field: fn(&ShardCounters) -> &Tally| -> u64 { self.0.iter().map(|shard| field(shard).get()).sum() };
+        let sum = |field: fn(&ShardCounters) -> &Tally| -> u64 {
+            self.0.iter().map(|shard| field(shard).get()).sum()
+        };
         let gauges = [
             ("connections", "Connections at the moment", sum(|shard| &shard.connections)),
             ("channels", "Channels with subscribers, by shard, at the moment", sum(|shard| &shard.channels)),

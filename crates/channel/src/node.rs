@@ -125,7 +125,8 @@ impl Node {
         }
         self.shared.cluster.leave(self.shared.id());
         self.shared.post_all(|| Inbox::Stop);
-        let threads = self.threads.lock().map(|mut threads| std::mem::take(&mut *threads)).unwrap_or_default();
+        let threads =
+            self.threads.lock().map(|mut threads| std::mem::take(&mut *threads)).unwrap_or_default();
         for thread in threads {
             if thread.join().is_err() {
                 tracing::error!("a shard has panicked");

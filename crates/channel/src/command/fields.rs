@@ -16,8 +16,8 @@ pub(crate) struct Fields<'a>(SmallVec<[(Cow<'a, str>, &'a str); 6]>);
 impl<'a> Fields<'a> {
     /// Takes an object apart; its text is valid JSON already.
     pub(crate) fn parse(object: &'a str) -> Result<Self, Problem> {
-        let members =
-            json::members(object).ok_or_else(|| Problem::new(Code::BadRequest, "a command takes one object"))?;
+        let members = json::members(object)
+            .ok_or_else(|| Problem::new(Code::BadRequest, "a command takes one object"))?;
         let mut fields = SmallVec::new();
         for member in members {
             if fields.len() == MEMBERS {
@@ -30,7 +30,12 @@ impl<'a> Fields<'a> {
 
     /// A field's JSON. `null` counts as absent.
     pub(crate) fn get(&self, name: &str) -> Option<&'a str> {
-        self.0.iter().rev().find(|(field, _)| field == name).map(|(_, value)| *value).filter(|value| *value != "null")
+        self.0
+            .iter()
+            .rev()
+            .find(|(field, _)| field == name)
+            .map(|(_, value)| *value)
+            .filter(|value| *value != "null")
     }
 
     /// All of them.
@@ -55,7 +60,9 @@ impl<'a> Fields<'a> {
 
     /// A whole number from 0 to 2^53 − 1.
     pub(crate) fn number(&self, name: &str) -> Result<Option<u64>, Problem> {
-        self.get(name).map(|value| json::unsigned(value).ok_or_else(|| bad(name, "a whole number"))).transpose()
+        self.get(name)
+            .map(|value| json::unsigned(value).ok_or_else(|| bad(name, "a whole number")))
+            .transpose()
     }
 
     /// The channel, which every command with a channel needs.
@@ -69,7 +76,8 @@ impl<'a> Fields<'a> {
         let Some(object) = self.get(name) else { return Ok(None) };
         let wanted = || bad(name, "{epoch, seq}");
         let fields = Fields::parse(object).map_err(|_| wanted())?;
-        let epoch = fields.text("epoch")?.and_then(|text| xpush_core::Epoch::parse(&text)).ok_or_else(wanted)?;
+        let epoch =
+            fields.text("epoch")?.and_then(|text| xpush_core::Epoch::parse(&text)).ok_or_else(wanted)?;
         let seq = fields.number("seq")?.ok_or_else(wanted)?;
         Ok(Some(Position { epoch, seq }))
     }

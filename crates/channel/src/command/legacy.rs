@@ -92,7 +92,8 @@ pub(crate) fn send(shard: &mut Shard, mut request: Request<'_>, params: &str) ->
     let (id, at) = (publish::fresh_id(shard), shard.node.clock().wall());
     let from = request.identity.sender.clone();
     if let Some(socket) = request.fields.text("SS")? {
-        let Some(PublicId(to)) = PublicId::parse(&socket).filter(|to| shard.node.has_shard(to.0.shard)) else {
+        let Some(PublicId(to)) = PublicId::parse(&socket).filter(|to| shard.node.has_shard(to.0.shard))
+        else {
             return Err(bad("SS", "no socket of this server"));
         };
         let message = Message { channel: key, position: None, id, event, payload, from, at };

@@ -83,7 +83,9 @@ pub(super) fn payload(request: &mut Request<'_>) -> Result<Payload, Problem> {
 fn message_id(request: &Request<'_>) -> Result<Option<ClientId>, Problem> {
     let id = match request.fields.text("message_id")? {
         Some(id) => Some(id),
-        None if request.fields.get("id").is_some_and(|id| id.starts_with('"')) => request.fields.text("id")?,
+        None if request.fields.get("id").is_some_and(|id| id.starts_with('"')) => {
+            request.fields.text("id")?
+        }
         None if request.attends_id() => return Err(bad("id", "a string of 1 to 64 characters")),
         None => None,
     };

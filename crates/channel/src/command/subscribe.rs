@@ -5,7 +5,7 @@ use xpush_wire::json;
 
 use super::{Asked, Outcome, Request};
 use crate::dialect::{self, object};
-use crate::fanout::inbox::{Happening, Handle, Inbox, Join, Joined};
+use crate::fanout::inbox::{Handle, Happening, Inbox, Join, Joined};
 use crate::fanout::topic::Subscriber;
 use crate::session::Subscription;
 use crate::shard::Shard;
@@ -61,7 +61,14 @@ pub(crate) fn follow(
             let topic = shard.topics.enter(&key);
             let Some(session) = shard.sessions.get(handle) else { return Ok(()) };
             let namespace = asked.namespace;
-            session.subscriptions.push(Subscription { topic, place: None, ticket, namespace, wants_presence, entered });
+            session.subscriptions.push(Subscription {
+                topic,
+                place: None,
+                ticket,
+                namespace,
+                wants_presence,
+                entered,
+            });
         }
     }
     let home = shard.node.home_of(&key);
@@ -126,12 +133,18 @@ fn answer(joined: &Joined) -> String {
     let mut out = Vec::with_capacity(160);
     out.extend_from_slice(br#"{"channel":"#);
     json::write_string(joined.channel.name.as_str(), &mut out);
-    out.extend_from_slice(if joined.position.is_some() { br#","history":true"# } else { br#","history":false"# });
+    out.extend_from_slice(if joined.position.is_some() {
+        br#","history":true"#
+    } else {
+        br#","history":false"#
+    });
     if let Some(position) = joined.position {
         object::write_position(position, &mut out);
     }
     if let Some(recovered) = joined.recovered {
-        out.extend_from_slice(format!(r#","recovered":{recovered},"missed":{}"#, joined.missed.len()).as_bytes());
+        out.extend_from_slice(
+            format!(r#","recovered":{recovered},"missed":{}"#, joined.missed.len()).as_bytes(),
+        );
     }
     if let Some(roster) = &joined.roster {
         out.extend_from_slice(br#","presence":{"#);

@@ -67,5 +67,13 @@ fn event(wire: Wire, name: &str, data: &str, attachments: &[Bytes], out: &mut Ve
     packet.push(b',');
     packet.extend_from_slice(data.as_bytes());
     packet.push(b']');
-    socket_packet(wire, Kind::Event, Namespace::Legacy.as_str(), None, &object::text(packet), attachments, out);
+    socket_packet(
+        wire,
+        Kind::Event,
+        Namespace::Legacy.as_str(),
+        None,
+        &object::text(packet),
+        attachments,
+        out,
+    );
 }

@@ -172,7 +172,12 @@ pub(crate) fn push(format: Format, name: &str, object: &str, attachments: &[Byte
 }
 
 /// Appends what subscribers of this format are told; nothing when it is not for them.
-pub(crate) fn happening(format: Format, happening: &Happening, objects: &mut object::Objects, out: &mut Vec<u8>) {
+pub(crate) fn happening(
+    format: Format,
+    happening: &Happening,
+    objects: &mut object::Objects,
+    out: &mut Vec<u8>,
+) {
     if format.namespace == Namespace::Legacy {
         return legacy::happening(format.wire, happening, out);
     }
@@ -187,7 +192,9 @@ pub(crate) fn happening(format: Format, happening: &Happening, objects: &mut obj
             push(format, "signal", objects.signal(message, binary), attachments, out);
         }
         Happening::Signal(_) => {}
-        Happening::Presence(channel, delta) => push(format, "presence", objects.presence(channel, delta), &[], out),
+        Happening::Presence(channel, delta) => {
+            push(format, "presence", objects.presence(channel, delta), &[], out)
+        }
         Happening::Gap(channel, position) => push(format, "gap", &object::gap(channel, *position), &[], out),
     }
 }

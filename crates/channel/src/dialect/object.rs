@@ -46,7 +46,8 @@ pub(crate) fn history(channel: &ChannelKey, page: &Page) -> String {
     let mut out = Vec::with_capacity(256 * (page.messages.len() + 1));
     out.extend_from_slice(br#"{"channel":"#);
     write_string(channel.name.as_str(), &mut out);
-    let bounds = format!(r#","epoch":"{}","first":{},"head":{},"messages":["#, page.epoch, page.first, page.head);
+    let bounds =
+        format!(r#","epoch":"{}","first":{},"head":{},"messages":["#, page.epoch, page.first, page.head);
     out.extend_from_slice(bounds.as_bytes());
     for (index, message) in page.messages.iter().enumerate() {
         if index > 0 {

@@ -107,10 +107,8 @@ impl Shard {
             if let Some(legacy) = &entrance.legacy {
                 let (event, members) =
                     if *enters { ("CONNECTION", &legacy.came) } else { ("DISCONNECT", &legacy.left) };
-                announcements.push(format!(
-                    r#"{{"event":"{event}","count":{},{members}}}"#,
-                    outcome.connections
-                ));
+                announcements
+                    .push(format!(r#"{{"event":"{event}","count":{},{members}}}"#, outcome.connections));
             }
         }
         let key = home.key.clone();

@@ -108,6 +108,11 @@ impl Home {
             && self.attendance.is_idle()
     }
 
+    /// Whether messages are known that cannot be released before the log is read.
+    fn is_incomplete(&self) -> bool {
+        self.order.at().is_some() && (self.order.has_hole() || self.is_behind_joins())
+    }
+
     /// One subscription more on `shard`; whether it is the first of all.
     pub(super) fn follow(&mut self, shard: u16) -> bool {
         let first = self.followers.is_empty();
@@ -138,7 +143,9 @@ impl Shard {
         if publication.rule.history == History::None {
             let message = Arc::new(message_of(&publication, None));
             self.published(&publication, None, message.at);
-            self.node.bus().publish(&Topic::Channel(publication.channel.clone()), Event::Message(message.clone()));
+            self.node
+                .bus()
+                .publish(&Topic::Channel(publication.channel.clone()), Event::Message(message.clone()));
             self.home_happens(Happening::Message(message), (!publication.echo).then_some(publication.from));
             return;
         }
@@ -183,7 +190,9 @@ impl Shard {
             let Some(publication) = batch.pop_front() else { break };
             self.published(&publication, message.position, message.at);
             // A retry is published again too: its first append may have died before it reached the bus.
-            self.node.bus().publish(&Topic::Channel(message.channel.clone()), Event::Message(message.clone()));
+            self.node
+                .bus()
+                .publish(&Topic::Channel(message.channel.clone()), Event::Message(message.clone()));
             self.home_offer(home_ref, message, (!publication.echo).then_some(publication.from));
         }
         if let Some(error) = failure {
@@ -250,7 +259,8 @@ impl Shard {
             if !home.joins.is_empty() {
                 home.tail.push(message.clone());
             }
-            let exclude = except.filter(|(place, _)| message.position == Some(*place)).map(|(_, handle)| handle);
+            let exclude =
+                except.filter(|(place, _)| message.position == Some(*place)).map(|(_, handle)| handle);
             self.home_happens(Happening::Message(message), exclude);
         }
     }
@@ -268,7 +278,7 @@ impl Shard {
     /// A hole waits a little for the bus, then the log is asked.
     fn watch_hole(&mut self, home_ref: HomeRef) {
         let Some(home) = self.homes.get(home_ref) else { return };
-        if home.order.has_hole() && home.order.at().is_some() && !home.reading_hole {
+        if home.is_incomplete() && !home.reading_hole {
             home.reading_hole = true;
             self.arm(HOLE_MS, Timer::Hole(home_ref));
         }
@@ -277,16 +287,14 @@ impl Shard {
     /// The hole has waited long enough.
     pub(crate) fn home_hole_is_old(&mut self, home_ref: HomeRef) {
         let Some(home) = self.homes.get(home_ref) else { return };
-        match home.order.at() {
-            Some(at) if home.order.has_hole() => {
-                self.read_page(home_ref, Wanted::Hole, Range::After(at.seq), HOLE_PAGE);
-            }
-            _ => home.reading_hole = false,
+        home.reading_hole = false;
+        if home.is_incomplete() {
+            self.catch_up(home_ref);
         }
     }
 
     /// Reads the log behind the release point: something may have been lost that no hole shows.
-    fn catch_up(&mut self, home_ref: HomeRef) {
+    pub(super) fn catch_up(&mut self, home_ref: HomeRef) {
         let Some(home) = self.homes.get(home_ref) else { return };
         let Some(at) = home.order.at() else { return };
         if !home.reading_hole {
@@ -332,6 +340,7 @@ impl Shard {
             Some(at) if at.seq < head => self.catch_up(home_ref),
             _ => self.watch_hole(home_ref),
         }
+        self.advance_joins(home_ref);
     }
 
     /// Ends a home that nobody needs.
@@ -353,7 +362,9 @@ impl Shard {
             Inbound::Envelope(envelope) => {
                 let Some(home_ref) = self.homes.find(envelope.event.channel()) else { return };
                 match envelope.event {
-                    Event::Message(message) if message.position.is_some() => self.home_offer(home_ref, message, None),
+                    Event::Message(message) if message.position.is_some() => {
+                        self.home_offer(home_ref, message, None)
+                    }
                     Event::Message(message) => self.home_happens(Happening::Message(message), None),
                     Event::Signal(message) => self.home_happens(Happening::Signal(message), None),
                     Event::Presence(key, delta) => self.home_happens(Happening::Presence(key, delta), None),

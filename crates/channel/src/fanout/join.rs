@@ -80,7 +80,8 @@ impl Shard {
             home.attendance.change(entrance, false);
         }
         let last = home.unfollow(request.who.shard);
-        let overtaken = |join: &Joining| join.request.who == request.who && join.request.ticket == request.ticket;
+        let overtaken =
+            |join: &Joining| join.request.who == request.who && join.request.ticket == request.ticket;
         let cancelled: Vec<_> = home.joins.extract_if(.., |join| overtaken(join)).collect();
         if last {
             // The next subscriber begins at the head, whatever is released until then.
@@ -147,6 +148,9 @@ impl Shard {
         for number in lists {
             self.read_roster(home_ref, number);
         }
+        if self.homes.get(home_ref).is_some_and(|home| home.is_behind_joins()) {
+            self.catch_up(home_ref);
+        }
         while let Some(index) = self.homes.get(home_ref).and_then(Home::ready_join) {
             self.finish_join(home_ref, index);
         }
@@ -175,7 +179,9 @@ impl Shard {
                     home.order.start(head, &mut released);
                 }
                 // The log may be ahead of the bus: what it has is released now, for everybody.
-                Some(_) => page.messages.iter().for_each(|message| home.order.offer(message.clone(), &mut released)),
+                Some(_) => {
+                    page.messages.iter().for_each(|message| home.order.offer(message.clone(), &mut released))
+                }
             }
             if request.since.is_some() {
                 recovered = Some(goes_on);
@@ -193,7 +199,9 @@ impl Shard {
         if let Some((at, _)) = position.zip(recovered) {
             let first = since.filter(|_| recovered == Some(true)).map(|since| since.seq + 1);
             match order::missed(missed, &home.tail, at) {
-                Ok(whole) if whole.first().map(|message| message.seq()).zip(first).is_none_or(|(a, b)| a == b) => {
+                Ok(whole)
+                    if whole.first().map(|message| message.seq()).zip(first).is_none_or(|(a, b)| a == b) =>
+                {
                     missed = whole;
                 }
                 _ => {
@@ -234,12 +242,26 @@ impl Home {
     /// The first join that waits for nothing any more. Joins are answered in any order: each is bounded by the release point of its own moment.
     fn ready_join(&mut self) -> Option<usize> {
         self.joins.iter().position(|join| {
-            let read = matches!(join.page, Reading::NotNeeded | Reading::Done { .. });
             let listed = matches!(join.roster, Listing::NotNeeded | Listing::Done(_));
-            // Another join may be finding out where the channel stands.
-            let placed = !self.keeps_history() || self.order.at().is_some() || matches!(join.page, Reading::Done { .. });
-            read && listed && placed
+            let read = match join.page {
+                // Another join may be finding out where the channel stands.
+                Reading::NotNeeded => !self.keeps_history() || self.order.at().is_some(),
+                Reading::Missed | Reading::Newest => false,
+                Reading::Done { .. } => !self.is_behind(join),
+            };
+            read && listed
         })
+    }
+
+    /// Whether somebody joins who has seen more elsewhere than this node has released: the bus is late, and the log must be read.
+    pub(super) fn is_behind_joins(&self) -> bool {
+        self.joins.iter().any(|join| self.is_behind(join))
+    }
+
+    fn is_behind(&self, join: &Joining) -> bool {
+        let Reading::Done { recovered: true, .. } = join.page else { return false };
+        let ahead = |(since, at): (Position, Position)| since.epoch != at.epoch || since.seq > at.seq;
+        join.request.since.zip(self.order.at()).is_some_and(ahead)
     }
 }
 

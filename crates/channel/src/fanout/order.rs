@@ -111,7 +111,11 @@ impl Order {
 /// What a joining subscriber has missed, and whether that goes on exactly at `since`.
 ///
 /// `page` was read `After(since.seq)` (or is the newest page, when `recovered` is false already); `tail` holds what was released while it was read.
-pub(crate) fn missed(page: Vec<Arc<Message>>, tail: &[Arc<Message>], at: Position) -> Result<Vec<Arc<Message>>, Problem> {
+pub(crate) fn missed(
+    page: Vec<Arc<Message>>,
+    tail: &[Arc<Message>],
+    at: Position,
+) -> Result<Vec<Arc<Message>>, Problem> {
     let mut missed: Vec<_> = page.into_iter().filter(|message| message.seq() <= at.seq).collect();
     let read = missed.last().map(|message| message.seq());
     missed.extend(tail.iter().filter(|message| read.is_none_or(|read| message.seq() > read)).cloned());
@@ -120,7 +124,10 @@ pub(crate) fn missed(page: Vec<Arc<Message>>, tail: &[Arc<Message>], at: Positio
     if whole && complete {
         Ok(missed)
     } else {
-        Err(Problem::new(xpush_core::Code::Unavailable, "the history moved on while it was read; subscribe again"))
+        Err(Problem::new(
+            xpush_core::Code::Unavailable,
+            "the history moved on while it was read; subscribe again",
+        ))
     }
 }
 

@@ -51,7 +51,8 @@ impl Topics {
         let index = match self.by_key.get(key) {
             Some(index) => *index,
             None => {
-                let topic = Topic { key: key.clone(), subscribers: Vec::new(), pending: Vec::new(), users: 0 };
+                let topic =
+                    Topic { key: key.clone(), subscribers: Vec::new(), pending: Vec::new(), users: 0 };
                 let index = small(self.slab.insert(topic));
                 self.by_key.insert(key.clone(), index);
                 index
@@ -104,7 +105,12 @@ impl Topics {
     }
 
     /// Takes the subscriber at `place` out, after what is queued has gone to it. The last one moves into its place: who that is, to be told so.
-    pub(crate) fn unsubscribe(&mut self, index: u32, place: u32, sessions: &mut Sessions) -> Option<Subscriber> {
+    pub(crate) fn unsubscribe(
+        &mut self,
+        index: u32,
+        place: u32,
+        sessions: &mut Sessions,
+    ) -> Option<Subscriber> {
         let topic = &mut self.slab[index as usize];
         topic.fan_out(sessions);
         topic.subscribers.swap_remove(place as usize);

@@ -128,7 +128,8 @@ async fn post(
     sid: Sid,
 ) -> Result<Response<Body>, Code> {
     let max = shared.config.limits.payload;
-    let kind = asking.request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
+    let kind =
+        asking.request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
     let (binary, form) = (kind == "application/octet-stream", parameters.callback.is_some());
     if binary && parameters.version == Version::V4 {
         return Err(Code::BadRequest);
@@ -154,7 +155,10 @@ async fn post(
 }
 
 /// What a poll is answered; a session that ends drops its waiting poll.
-fn payload(answered: Result<Answer, oneshot::error::RecvError>, callback: Option<u64>) -> Result<Response<Body>, Code> {
+fn payload(
+    answered: Result<Answer, oneshot::error::RecvError>,
+    callback: Option<u64>,
+) -> Result<Response<Body>, Code> {
     let (body, binary) = match answered {
         Ok(Answer::Payload(body, binary)) => (body, binary),
         Ok(Answer::Refused(code)) => return Err(code),
@@ -189,7 +193,8 @@ fn jsonp_answer(number: u64, body: &Bytes) -> Bytes {
     xpush_wire::json::write_string(&String::from_utf8_lossy(body), &mut script);
     script.extend_from_slice(b");");
     // Line separators end a string in old JavaScript; `/**/`-less answers of this form cannot be sniffed as Flash.
-    let script = String::from_utf8_lossy(&script).replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029");
+    let script =
+        String::from_utf8_lossy(&script).replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029");
     Bytes::from(script)
 }
 
@@ -235,7 +240,8 @@ impl Parameters {
             Some(number) => Some(number.parse().map_err(|_| Code::BadRequest)?),
             None => None,
         };
-        let base64 = single("b64")?.is_some_and(|value| !value.is_empty() && value != "0") || callback.is_some();
+        let base64 =
+            single("b64")?.is_some_and(|value| !value.is_empty() && value != "0") || callback.is_some();
         let msgpack = single("parser")?.as_deref() == Some("msgpack");
         Ok(Self { version, websocket, sid, base64, msgpack, callback })
     }

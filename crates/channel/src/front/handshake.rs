@@ -23,7 +23,9 @@ pub(super) fn response<B>(request: &Request<B>) -> Result<Bytes, Problem> {
         return Err(Problem::new(Code::UnknownVersion, "Sec-WebSocket-Version: 13 is spoken here"));
     }
     let key = request.headers().get(header::SEC_WEBSOCKET_KEY).and_then(|key| key.to_str().ok());
-    let key = key.filter(|key| key.len() == 24).ok_or_else(|| Problem::new(Code::BadRequest, "Sec-WebSocket-Key is missing"))?;
+    let key = key
+        .filter(|key| key.len() == 24)
+        .ok_or_else(|| Problem::new(Code::BadRequest, "Sec-WebSocket-Key is missing"))?;
     let accept = ws::accept_key(key);
     Ok(Bytes::from(format!(
         "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: {accept}\r\n\r\n"

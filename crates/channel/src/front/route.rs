@@ -32,7 +32,12 @@ pub(super) struct Asking {
     pub(super) origin: Option<HeaderValue>,
 }
 
-pub(super) async fn route(shared: &Arc<Shared>, peer: IpAddr, request: Request<Incoming>, rest: Router) -> Verdict {
+pub(super) async fn route(
+    shared: &Arc<Shared>,
+    peer: IpAddr,
+    request: Request<Incoming>,
+    rest: Router,
+) -> Verdict {
     let path = request.uri().path();
     let engine = path == "/socket.io/" || path == "/socket.io";
     if !engine && path != "/ws" && path != "/sse" {
@@ -48,7 +53,8 @@ pub(super) async fn route(shared: &Arc<Shared>, peer: IpAddr, request: Request<I
     let origin = match origin::judge(&shared.config.origins, request.headers()) {
         Ok(origin) => origin,
         Err(code) => {
-            let origin = request.headers().get(header::ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or("?");
+            let origin =
+                request.headers().get(header::ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or("?");
             tracing::warn!(
                 origin,
                 "a page of this origin may not connect; if it is yours, add to the configuration: allowed_origins = [{origin:?}]"
@@ -150,7 +156,8 @@ fn events(shared: &Arc<Shared>, asking: Asking) -> Result<Verdict, Problem> {
 fn refuse(shared: &Shared, problem: &Problem, origin: Option<&HeaderValue>) -> Verdict {
     shared.metrics.refused(problem.code);
     let body = format!("{{\"error\":{}}}", object::error(problem));
-    let mut response = json(StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::BAD_REQUEST), body);
+    let mut response =
+        json(StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::BAD_REQUEST), body);
     origin::allow(origin, response.headers_mut());
     Verdict::Respond(response)
 }

@@ -53,10 +53,17 @@ impl Claims {
 
 impl Identity {
     /// Admits a guest, if the app welcomes guests.
-    pub(crate) fn admit(config: &Config, claims: &Claims, entropy: &mut dyn Entropy) -> Result<Self, Problem> {
+    pub(crate) fn admit(
+        config: &Config,
+        claims: &Claims,
+        entropy: &mut dyn Entropy,
+    ) -> Result<Self, Problem> {
         let app = app_of(config, claims.app.as_deref())?;
         if claims.token.is_some() {
-            return Err(Problem::new(Code::Unauthenticated, "this app has no key that a token could be checked with"));
+            return Err(Problem::new(
+                Code::Unauthenticated,
+                "this app has no key that a token could be checked with",
+            ));
         }
         if !app.guests {
             return Err(Code::Unauthenticated.into());
@@ -81,14 +88,16 @@ impl Identity {
             return Err(Code::Unauthenticated.into());
         }
         // The prefix keeps such a name from passing for a user or a guest.
-        let user = User::new(&format!("0.1:{user}")).map_err(|_| Problem::new(Code::BadField, "U: 1 to 124 characters"))?;
+        let user = User::new(&format!("0.1:{user}"))
+            .map_err(|_| Problem::new(Code::BadField, "U: 1 to 124 characters"))?;
         Ok(Self { app, sender: Sender { user, name: None } })
     }
 
     /// The channel's key and rule. A channel that no rule covers is not to be had.
     pub(crate) fn channel(&self, name: Channel) -> Result<(ChannelKey, Arc<Rule>), Problem> {
         let rule = self.app.rules.find(&name).cloned();
-        let rule = rule.ok_or_else(|| Problem::new(Code::Forbidden, "no rule of this app covers this channel"))?;
+        let rule =
+            rule.ok_or_else(|| Problem::new(Code::Forbidden, "no rule of this app covers this channel"))?;
         Ok((ChannelKey::new(self.app.app.clone(), name), rule))
     }
 
@@ -108,7 +117,10 @@ impl Identity {
 fn app_of(config: &Config, name: Option<&str>) -> Result<Arc<AppConfig>, Problem> {
     let app = match name {
         Some(name) => App::new(name).map_err(Problem::from)?,
-        None => config.default_app.clone().ok_or_else(|| Problem::new(Code::UnknownApp, "app: must be given here"))?,
+        None => config
+            .default_app
+            .clone()
+            .ok_or_else(|| Problem::new(Code::UnknownApp, "app: must be given here"))?,
     };
     config.app(&app).cloned().ok_or_else(|| Code::UnknownApp.into())
 }

@@ -32,7 +32,10 @@ impl Shard {
         let Open { wire, query, permit, by } = open;
         match by {
             By::WebSocket { stream, early, response } => {
-                let Some(handle) = self.begin(wire, query, permit, Transport::Socket(Io::plain(stream))) else { return };
+                let Some(handle) = self.begin(wire, query, permit, Transport::Socket(Io::plain(stream)))
+                else {
+                    return;
+                };
                 let mut frames = response.to_vec();
                 self.greet(handle, &mut frames);
                 self.sessions.send(handle.slot, frames.into());
@@ -42,16 +45,22 @@ impl Shard {
                 }
             }
             By::Events { stream, response, identity, channels } => {
-                let Some(handle) = self.begin(wire, query, permit, Transport::Socket(Io::plain(stream))) else { return };
+                let Some(handle) = self.begin(wire, query, permit, Transport::Socket(Io::plain(stream)))
+                else {
+                    return;
+                };
                 self.sessions.send(handle.slot, response);
                 let Some(session) = self.sessions.get(handle) else { return };
                 session.native = Some(identity.clone());
-                let key = |name: &xpush_core::Channel| xpush_core::ChannelKey::new(identity.app.app.clone(), name.clone());
+                let key = |name: &xpush_core::Channel| {
+                    xpush_core::ChannelKey::new(identity.app.app.clone(), name.clone())
+                };
                 let positions = channels.iter().map(|(name, since)| (key(name), *since)).collect();
                 session.stream = Some(Box::new(Stream { channels: positions }));
                 self.welcome(handle);
                 for (channel, since) in channels {
-                    let asked = Asked { namespace: Namespace::Native, ack: None, command: Command::Subscribe };
+                    let asked =
+                        Asked { namespace: Namespace::Native, ack: None, command: Command::Subscribe };
                     if let Err(problem) = subscribe::follow(self, handle, asked, channel, since, false) {
                         self.answer_failure(handle, asked, &problem);
                     }
@@ -184,7 +193,9 @@ impl Shard {
             Version::V4 => {
                 data.extend_from_slice(br#"{"message":"#);
                 json::write_string(problem.message(), &mut data);
-                data.extend_from_slice(format!(r#","data":{}}}"#, dialect::object::error(problem)).as_bytes());
+                data.extend_from_slice(
+                    format!(r#","data":{}}}"#, dialect::object::error(problem)).as_bytes(),
+                );
             }
         }
         let mut frame = Vec::new();
@@ -271,7 +282,13 @@ impl Shard {
         let mut frames = Vec::new();
         if session.native.is_some() || wire == Wire::Plain {
             let object = format!("{{\"error\":{}}}", dialect::object::error(&problem));
-            dialect::push(Format { wire, namespace: Namespace::Native }, "closing", &object, &[], &mut frames);
+            dialect::push(
+                Format { wire, namespace: Namespace::Native },
+                "closing",
+                &object,
+                &[],
+                &mut frames,
+            );
         }
         match &session.transport {
             Transport::Socket(_) if wire != Wire::Sse => dialect::close_frame(wire, code, &mut frames),
@@ -291,8 +308,11 @@ impl Shard {
     /// The client's close frame is answered (RFC 6455, 5.5.1).
     pub(crate) fn close_answered(&mut self, handle: Handle, code: u16) {
         let mut frame = Vec::new();
-        // 1005 stands for no code at all, and never goes over the wire.
-        ws::write_close(if code == 1005 { 1000 } else { code }, "", &mut frame);
+        match code {
+            // No code at all: 1005 never goes over the wire.
+            1005 => ws::write_frame(ws::Opcode::Close, b"", &mut frame),
+            code => ws::write_close(code, "", &mut frame),
+        }
         self.begin_farewell(handle, frame);
     }
 
@@ -303,8 +323,13 @@ impl Shard {
         self.drop_session(handle);
     }
 
-    /// The client has gone.
+    /// The client has gone, or says that it goes: a poll of its that still hangs ends with nothing.
     pub(crate) fn gone(&mut self, handle: Handle) {
+        if let Some(Transport::Polling(polling)) =
+            self.sessions.get(handle).map(|session| &mut session.transport)
+        {
+            polling.end();
+        }
         self.drop_session(handle);
     }
 

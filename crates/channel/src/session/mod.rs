@@ -143,7 +143,14 @@ impl Session {
 
 impl Sessions {
     pub(crate) fn new(shard: u16, outbox_limit: usize) -> Self {
-        Self { slab: Slab::new(), shard, generation: 0, dirty: Vec::new(), overfull: Vec::new(), outbox_limit }
+        Self {
+            slab: Slab::new(),
+            shard,
+            generation: 0,
+            dirty: Vec::new(),
+            overfull: Vec::new(),
+            outbox_limit,
+        }
     }
 
     /// Makes a session of what `make` builds with its future handle.

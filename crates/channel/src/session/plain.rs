@@ -16,7 +16,9 @@ impl Shard {
     pub(crate) fn plain_message(&mut self, handle: Handle, text: &str) -> Flow {
         match json::validate(text) {
             Ok(()) => {}
-            Err(json::Error::TooDeep(_)) => return self.reject(handle, Problem::new(Code::BadJson, "nested deeper than 32 levels")),
+            Err(json::Error::TooDeep(_)) => {
+                return self.reject(handle, Problem::new(Code::BadJson, "nested deeper than 32 levels"));
+            }
             Err(json::Error::Syntax(at) | json::Error::Utf8(at)) => {
                 return self.reject(handle, Problem::new(Code::BadJson, format!("no JSON at byte {at}")));
             }
@@ -26,7 +28,9 @@ impl Shard {
             Err(problem) => return self.reject(handle, problem),
         };
         let id = match fields.get("id").map(json::unsigned) {
-            Some(None) => return self.reject(handle, Problem::new(Code::BadField, "id: a whole number below 2^53")),
+            Some(None) => {
+                return self.reject(handle, Problem::new(Code::BadField, "id: a whole number below 2^53"));
+            }
             id => id.flatten(),
         };
         let name = match fields.text("cmd") {
@@ -36,12 +40,19 @@ impl Shard {
         if let Some(flow) = self.plain_connect(handle, &name, id, &fields) {
             return flow;
         }
-        let call = Call { namespace: Namespace::Native, name: &name, object: text, id, attachments: Vec::new() };
+        let call =
+            Call { namespace: Namespace::Native, name: &name, object: text, id, attachments: Vec::new() };
         command::run(self, handle, call)
     }
 
     /// The first command says who it is; if it is another one, the query has said so.
-    fn plain_connect(&mut self, handle: Handle, name: &str, id: Option<u64>, fields: &Fields<'_>) -> Option<Flow> {
+    fn plain_connect(
+        &mut self,
+        handle: Handle,
+        name: &str,
+        id: Option<u64>,
+        fields: &Fields<'_>,
+    ) -> Option<Flow> {
         let session = self.sessions.get(handle)?;
         let asked = Asked { namespace: Namespace::Native, ack: id, command: Command::Connect };
         let connects = name == Command::Connect.as_str();
@@ -62,7 +73,11 @@ impl Shard {
         }
         if !connects {
             self.connect_native(handle, &claims);
-            return self.sessions.get(handle).is_none_or(|session| session.native.is_none()).then_some(Flow::Over);
+            return self
+                .sessions
+                .get(handle)
+                .is_none_or(|session| session.native.is_none())
+                .then_some(Flow::Over);
         }
         match Identity::admit(&self.node.config, &claims, &mut *self.entropy) {
             Ok(identity) => {

@@ -16,6 +16,14 @@ use crate::transport::stream::Flow;
 impl Shard {
     /// A WebSocket text message.
     pub(crate) fn engine_text(&mut self, handle: Handle, text: &str) -> Flow {
+        let version = self.sessions.get(handle).and_then(|session| session.wire.engine());
+        if let Some(version) = version.filter(|_| text.starts_with('b')) {
+            // A client that was told to force base64 sends bytes as text.
+            return match engine::read_base64(version, text) {
+                Ok(data) => self.engine_packet(handle, Packet::Binary(&data)),
+                Err(_) => self.break_off(handle, Code::BadPacket),
+            };
+        }
         match engine::read_text(text) {
             Ok(packet) => self.engine_packet(handle, packet),
             Err(_) => self.break_off(handle, Code::BadPacket),
@@ -120,7 +128,8 @@ impl Shard {
         }
         match socket::read_msgpack(data, most) {
             Ok(unpacked) => {
-                let (namespace, query) = unpacked.namespace.split_once('?').unwrap_or((&unpacked.namespace, ""));
+                let (namespace, query) =
+                    unpacked.namespace.split_once('?').unwrap_or((&unpacked.namespace, ""));
                 let packet = socket::Packet {
                     kind: unpacked.kind,
                     attachments: unpacked.attachments.len(),
@@ -142,7 +151,9 @@ impl Shard {
         if packet.kind == Kind::Connect {
             return self.socket_connect(handle, packet);
         }
-        let Some(namespace) = Namespace::parse(packet.namespace).filter(|name| session.identity(*name).is_some()) else {
+        let Some(namespace) =
+            Namespace::parse(packet.namespace).filter(|name| session.identity(*name).is_some())
+        else {
             return self.break_off(handle, Code::BadOrder);
         };
         match packet.kind {
@@ -224,6 +235,8 @@ fn code_of(error: socket::Error) -> Code {
     match error {
         socket::Error::Data | socket::Error::TooDeep => Code::BadJson,
         socket::Error::TooManyAttachments => Code::TooLarge,
-        socket::Error::UnknownType | socket::Error::Malformed | socket::Error::Placeholders => Code::BadPacket,
+        socket::Error::UnknownType | socket::Error::Malformed | socket::Error::Placeholders => {
+            Code::BadPacket
+        }
     }
 }

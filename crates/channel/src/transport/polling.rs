@@ -15,6 +15,9 @@ use crate::transport::stream::Flow;
 /// Packets of one polling body: more would keep a shard from its other connections.
 const PACKETS: usize = 4_096;
 
+/// Packets of one answer to a poll: python-engineio refuses more, and the rest goes with the next poll.
+const ANSWER: usize = 16;
+
 /// A session's polling half.
 pub(crate) struct Polling {
     /// The poll that waits for something to be sent.
@@ -51,6 +54,14 @@ impl Polling {
     /// A new session: the answer to its first request is the open packet.
     pub(crate) fn begin(base64: bool, answer: oneshot::Sender<Answer>) -> Self {
         Self { waiting: Some(answer), base64 }
+    }
+
+    /// The session ends: so does the poll that waits.
+    pub(crate) fn end(&mut self) {
+        if let Some(waiting) = self.waiting.take() {
+            let noop = Bytes::from_static(&[b'0' + engine::Kind::Noop as u8]);
+            let _ = waiting.send(Answer::Payload(noop, false));
+        }
     }
 }
 
@@ -105,23 +116,30 @@ impl Shard {
     pub(crate) fn flush_poll(&mut self, handle: Handle) {
         let max = self.node.config.limits.payload;
         let Some(session) = self.sessions.get(handle) else { return };
-        let (Some(version), Transport::Polling(polling)) = (session.wire.engine(), &mut session.transport) else {
+        let (Some(version), Transport::Polling(polling)) = (session.wire.engine(), &mut session.transport)
+        else {
             return;
         };
         if session.outbox.is_empty() || polling.waiting.is_none() {
             return self.farewell_if_done(handle);
         }
         let mut payload = PayloadWriter::new(version, polling.base64);
-        while let Some(chunk) = session.outbox.pop() {
-            if !payload.is_empty() && payload.len() + chunk.len() > max {
-                session.outbox.push_front(chunk);
-                break;
-            }
-            for (opcode, data) in ws::frames(&chunk) {
+        let mut packets = 0;
+        'chunks: while let Some(mut chunk) = session.outbox.pop() {
+            let mut rest = chunk.clone();
+            while let Some((opcode, data)) = ws::split_frame(&mut rest) {
+                if packets == ANSWER || (packets > 0 && payload.len() + data.len() > max) {
+                    session.outbox.push_front(chunk);
+                    break 'chunks;
+                }
+                packets += 1;
+                chunk.clone_from(&rest);
                 match opcode {
                     Opcode::Text => payload.text(std::str::from_utf8(&data).unwrap_or_default()),
                     // Version 3's type byte belongs to WebSocket's framing here.
-                    Opcode::Binary if version == engine::Version::V3 => payload.binary(data.get(1..).unwrap_or(&[])),
+                    Opcode::Binary if version == engine::Version::V3 => {
+                        payload.binary(data.get(1..).unwrap_or(&[]))
+                    }
                     Opcode::Binary => payload.binary(&data),
                     Opcode::Continuation | Opcode::Close | Opcode::Ping | Opcode::Pong => {}
                 }

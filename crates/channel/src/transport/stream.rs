@@ -216,7 +216,9 @@ impl Shard {
     /// The outbox was stuck some time ago; it is cut off if it still is.
     pub(crate) fn outbox_is_old(&mut self, handle: Handle) {
         let (now, age) = (self.now, self.node.config.limits.outbox_age_ms);
-        let Some(since) = self.sessions.get(handle).and_then(|session: &mut Session| session.outbox.stalled()) else {
+        let Some(since) =
+            self.sessions.get(handle).and_then(|session: &mut Session| session.outbox.stalled())
+        else {
             return;
         };
         match age.checked_sub(now.since(since)) {

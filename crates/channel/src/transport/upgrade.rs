@@ -12,8 +12,8 @@ use crate::session::outbox::Outbox;
 use crate::session::sid;
 use crate::session::{Session, Transport};
 use crate::shard::{Shard, Timer};
-use crate::transport::io::Io;
 use crate::transport::Probe;
+use crate::transport::io::Io;
 use crate::transport::stream::token;
 
 /// How long a probing client's hanging poll may go on, in ms: the client waits for its end.
@@ -65,7 +65,9 @@ impl Shard {
     pub(crate) fn read_probe(&mut self, handle: Handle) {
         let mut buffer = std::mem::take(&mut self.buffer);
         loop {
-            let Some(probe) = self.sessions.get(handle).and_then(|session| session.probe.as_mut()) else { break };
+            let Some(probe) = self.sessions.get(handle).and_then(|session| session.probe.as_mut()) else {
+                break;
+            };
             match probe.io.read(&mut buffer) {
                 Ok(0) => {
                     self.end_probe(handle);
@@ -82,13 +84,16 @@ impl Shard {
         }
         self.buffer = buffer;
         // Bytes behind the change-over may have come with it.
-        if self.sessions.get(handle).is_some_and(|session| matches!(session.transport, Transport::Socket(_))) {
+        if self.sessions.get(handle).is_some_and(|session| matches!(session.transport, Transport::Socket(_)))
+        {
             self.unread.push(handle);
         }
     }
 
     fn take_probe_bytes(&mut self, handle: Handle, bytes: &mut [u8]) {
-        let Some(probe) = self.sessions.get(handle).and_then(|session| session.probe.as_mut()) else { return };
+        let Some(probe) = self.sessions.get(handle).and_then(|session| session.probe.as_mut()) else {
+            return;
+        };
         match probe.hear(bytes) {
             Heard::Nothing => {}
             Heard::Garbage => self.end_probe(handle),
@@ -158,7 +163,9 @@ impl Shard {
 
     fn write_probe(&mut self, handle: Handle, frame: Option<Bytes>) {
         let now = self.now;
-        let Some(probe) = self.sessions.get(handle).and_then(|session| session.probe.as_mut()) else { return };
+        let Some(probe) = self.sessions.get(handle).and_then(|session| session.probe.as_mut()) else {
+            return;
+        };
         frame.into_iter().for_each(|frame| probe.outbox.push(frame));
         // A few bytes into an empty socket buffer: a peer for whom that does not do is not waited for.
         if probe.outbox.flush(&mut probe.io, now).is_err() || !probe.outbox.is_empty() {

@@ -42,18 +42,21 @@ pub fn write_close(code: u16, reason: &str, out: &mut Vec<u8>) {
 /// polling takes their payloads out again. `chunk` holds whole frames only.
 pub fn frames(chunk: &Bytes) -> impl Iterator<Item = (Opcode, Bytes)> + '_ {
     let mut rest = chunk.clone();
-    std::iter::from_fn(move || {
-        let [first, second, extended @ ..] = &rest[..] else { return None };
-        let opcode = Opcode::from_first_byte(*first)?;
-        let (len, size) = payload_len(*second, extended)?;
-        let start = 2 + size;
-        let end = start.checked_add(usize::try_from(len).ok()?)?;
-        if end > rest.len() {
-            return None;
-        }
-        let frame = rest.split_to(end);
-        Some((opcode, frame.slice(start..)))
-    })
+    std::iter::from_fn(move || split_frame(&mut rest))
+}
+
+/// Takes the first frame off a chunk as [`frames`] reads it; `None` at its end.
+pub fn split_frame(chunk: &mut Bytes) -> Option<(Opcode, Bytes)> {
+    let [first, second, extended @ ..] = &chunk[..] else { return None };
+    let opcode = Opcode::from_first_byte(*first)?;
+    let (len, size) = payload_len(*second, extended)?;
+    let start = 2 + size;
+    let end = start.checked_add(usize::try_from(len).ok()?)?;
+    if end > chunk.len() {
+        return None;
+    }
+    let frame = chunk.split_to(end);
+    Some((opcode, frame.slice(start..)))
 }
 
 /// `Sec-WebSocket-Accept` for a `Sec-WebSocket-Key` (RFC 6455, 4.2.2).

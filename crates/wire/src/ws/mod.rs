@@ -4,7 +4,7 @@ mod decode;
 mod encode;
 
 pub use decode::Decoder;
-pub use encode::{accept_key, frames, write_close, write_frame, write_header};
+pub use encode::{accept_key, frames, split_frame, write_close, write_frame, write_header};
 
 /// Frame opcodes (RFC 6455, 5.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
