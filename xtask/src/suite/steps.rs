@@ -54,7 +54,16 @@ pub(crate) const STEPS: &[Step] = &[
         needs: &[Need::RustTools],
         tests: None,
         run: |course| {
-            course.cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"])
+            course.cargo(&[
+                "clippy",
+                "--locked",
+                "--keep-going",
+                "--workspace",
+                "--all-targets",
+                "--",
+                "-D",
+                "warnings",
+            ])
         },
     },
     Step {
