@@ -49,6 +49,23 @@ pub(super) fn dependencies_have_reasons(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
+/// A dependency that no source names is left over.
+pub(super) fn dependencies_are_used(tree: &Tree) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (file, text) in tree.texts("/Cargo.toml") {
+        let folder = file.path.trim_end_matches("Cargo.toml");
+        let sources = || tree.texts(".rs").filter(|(source, _)| source.path.starts_with(folder));
+        for Dependency { name, line, .. } in dependencies(text) {
+            let in_source = name.replace('-', "_");
+            if !sources().any(|(_, source)| source.contains(&in_source)) {
+                let message = format!("{name} is named in no source");
+                findings.push(Finding { path: file.path.clone(), line, message });
+            }
+        }
+    }
+    findings
+}
+
 /// Every crate takes over the workspace's lints.
 pub(super) fn lints_are_shared(tree: &Tree) -> Vec<Finding> {
     let manifests = tree.texts("/Cargo.toml");

@@ -58,6 +58,11 @@ const RULES: &[Rule] = &[
         check: manifests::dependencies_have_reasons,
     },
     Rule {
+        name: "unused",
+        why: "a dependency that nobody uses is still built, shipped and patched",
+        check: manifests::dependencies_are_used,
+    },
+    Rule {
         name: "lints",
         why: "a crate without the workspace's lints may use unsafe code unseen",
         check: manifests::lints_are_shared,

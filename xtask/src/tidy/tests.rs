@@ -189,6 +189,22 @@ fn dependencies_are_explained_at_the_root_and_versioned_only_there() {
 }
 
 #[test]
+fn dependencies_are_named_in_the_source() {
+    let manifest = (
+        "crates/core/Cargo.toml",
+        "[dependencies]\nserde_json.workspace = true\nrust-embed.workspace = true\n",
+    );
+    let both = ("crates/core/src/lib.rs", "use serde_json as _;\nuse rust_embed as _;\n");
+    assert_eq!(places(manifests::dependencies_are_used, &[manifest, both]), NOTHING);
+    let elsewhere = ("crates/wire/src/lib.rs", "use rust_embed as _;\nuse serde_json as _;\n");
+    let one = ("crates/core/src/lib.rs", "use serde_json as _;\n");
+    assert_eq!(
+        places(manifests::dependencies_are_used, &[manifest, one, elsewhere]),
+        ["crates/core/Cargo.toml:3"]
+    );
+}
+
+#[test]
 fn lints_are_taken_over() {
     let with = ("crates/core/Cargo.toml", "[lints]\nworkspace = true\n");
     assert_eq!(places(manifests::lints_are_shared, &[with]), NOTHING);
