@@ -61,7 +61,7 @@ enum Container {
 /// Not-a-number and infinities become `null`; 64-bit integers keep their digits. notepack.io's extensions become what `JSON.stringify`
 /// makes of them: `undefined` (ext 0) is left out of an object and is `null` elsewhere; a Date (ext 0 of 8 bytes, or the timestamp, ext −1) is
 /// an ISO 8601 string. An ArrayBuffer (ext 0 with an explicit length) is an attachment like a bin. Other exts are [`Error::Malformed`].
-/// An object with the key `_placeholder` is refused as [`Error::Malformed`].
+/// An object with the key `_placeholder` is plain data; beside an attachment, whose placeholder it could pass for, it is refused as [`Error::Malformed`].
 ///
 /// Depth is the JSON's, in which an attachment's placeholder is an object. After an error `json` and `attachments` hold what came before it.
 pub fn to_json(
@@ -72,6 +72,8 @@ pub fn to_json(
     attachments: &mut Vec<Bytes>,
 ) -> Result<(), Error> {
     let start = json.len();
+    let before = attachments.len();
+    let mut ambiguous = false;
     let mut member_start = None; // where a key was written that waits for its value
     walk(input, max_depth, |step| {
         let first = json.len() == start || matches!(json.last(), Some(b'[' | b'{' | b':'));
@@ -81,6 +83,7 @@ pub fn to_json(
         let key_start = member_start.take();
         match step {
             Step::Key(key) => {
+                ambiguous |= key == json::PLACEHOLDER;
                 member_start = Some(json.len() - usize::from(!first));
                 json::write_string(key, json);
                 json.push(b':');
@@ -110,7 +113,8 @@ pub fn to_json(
             Step::Value(Token::Date(milliseconds)) => write_json_date(milliseconds, json),
         }
         Ok(())
-    })
+    })?;
+    if ambiguous && attachments.len() > before { Err(Error::Malformed) } else { Ok(()) }
 }
 
 /// Skips the value at the front of `input`, checking it as [`to_json`] does.
@@ -280,7 +284,6 @@ fn walk<'a>(
             *left -= 1;
             if *container == Container::Map {
                 match self::token(input)? {
-                    Token::Str(json::PLACEHOLDER) => return Err(Error::Malformed),
                     Token::Str(key) => visit(Step::Key(key))?,
                     _ => return Err(Error::Malformed),
                 }

@@ -30,12 +30,12 @@ impl<'a> Fields<'a> {
 
     /// A field's JSON. `null` counts as absent.
     pub(crate) fn get(&self, name: &str) -> Option<&'a str> {
-        self.0
-            .iter()
-            .rev()
-            .find(|(field, _)| field == name)
-            .map(|(_, value)| *value)
-            .filter(|value| *value != "null")
+        self.raw(name).filter(|value| *value != "null")
+    }
+
+    /// A field's JSON, `null` included.
+    pub(crate) fn raw(&self, name: &str) -> Option<&'a str> {
+        self.0.iter().rev().find(|(field, _)| field == name).map(|(_, value)| *value)
     }
 
     /// All of them.

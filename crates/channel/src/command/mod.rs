@@ -134,8 +134,11 @@ pub(crate) fn run(shard: &mut Shard, handle: Handle, call: Call<'_>) -> Flow {
     let request = |fields| Request { handle, asked, identity, fields, attachments: call.attachments };
     let outcome = match (command, fields) {
         (Command::Unknown | Command::Connect, _) => {
-            let detail = format!("there is no command {:?} here", shorten(call.name));
-            Err(Problem::new(Code::UnknownCommand, detail))
+            let name = shorten(call.name);
+            let problem = Problem::new(Code::UnknownCommand, format!("there is no command {name:?} here"));
+            shard.answer_failure_of(handle, asked, name, &problem);
+            shard.command_ends(handle);
+            return flow;
         }
         (Command::Ping, _) => ping::run(shard),
         (_, Err(problem)) => Err(problem),
@@ -161,10 +164,10 @@ impl Shard {
         match reply {
             Reply::Joined(joined) => subscribe::joined(self, to, asked, *joined),
             Reply::JoinFailed { ticket, problem } => subscribe::failed(self, to, asked, ticket, &problem),
-            Reply::Published { id, position, at, params } => {
+            Reply::Published(published) => {
                 let body = match asked.namespace {
-                    Namespace::Native => publish::answer(&id, position, at),
-                    Namespace::Legacy => dialect::legacy::success(params.as_ref()),
+                    Namespace::Native => publish::answer(&published),
+                    Namespace::Legacy => dialect::legacy::success(published.params.as_ref()),
                 };
                 self.succeed(to, asked, &body);
             }
@@ -208,13 +211,18 @@ impl Shard {
 
     /// Sends a failure, and counts it.
     pub(crate) fn answer_failure(&mut self, to: Handle, asked: Asked, problem: &Problem) {
+        self.answer_failure_of(to, asked, asked.command.as_str(), problem);
+    }
+
+    /// [`Shard::answer_failure`] of a command by the name that the client gave.
+    fn answer_failure_of(&mut self, to: Handle, asked: Asked, name: &str, problem: &Problem) {
         self.count_refusal(problem.code);
         let Some(session) = self.sessions.get(to) else { return };
         if session.closing {
             return;
         }
         let mut frame = Vec::with_capacity(160);
-        dialect::failure(session.wire, asked, problem, &mut frame);
+        dialect::failure(session.wire, asked, name, problem, &mut frame);
         self.sessions.send(to.slot, frame.into());
     }
 }

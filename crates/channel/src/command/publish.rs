@@ -3,13 +3,13 @@
 use bytes::Bytes;
 use xpush_core::message::Payload;
 use xpush_core::ports::message_log::Draft;
-use xpush_core::{ClientId, Code, EventName, Position, Problem, UnixMillis};
+use xpush_core::{ClientId, Code, EventName, Problem};
 use xpush_wire::json;
 
 use super::fields::bad;
 use super::{Outcome, Request};
 use crate::dialect::{self, Namespace, object};
-use crate::fanout::inbox::{Inbox, Publication};
+use crate::fanout::inbox::{Inbox, Publication, Published};
 use crate::shard::Shard;
 
 /// The event of a message that names none.
@@ -18,6 +18,9 @@ const DEFAULT_EVENT: &str = "message";
 pub(crate) fn run(shard: &mut Shard, mut request: Request<'_>) -> Result<Outcome, Problem> {
     let (key, rule) = request.identity.channel(request.fields.channel()?)?;
     let event = event(&request)?;
+    if request.fields.raw("data").is_none() {
+        return Err(bad("data", "any JSON value"));
+    }
     let payload = payload(&mut request)?;
     let id = match message_id(&request)? {
         Some(id) => id,
@@ -42,14 +45,16 @@ pub(crate) fn run(shard: &mut Shard, mut request: Request<'_>) -> Result<Outcome
 }
 
 /// The object of `ok`.
-pub(crate) fn answer(id: &ClientId, position: Option<Position>, at: UnixMillis) -> String {
-    let mut out = Vec::with_capacity(96);
-    out.extend_from_slice(br#"{"id":"#);
-    json::write_string(id.as_str(), &mut out);
-    if let Some(position) = position {
+pub(crate) fn answer(published: &Published) -> String {
+    let mut out = Vec::with_capacity(128);
+    out.extend_from_slice(br#"{"channel":"#);
+    json::write_string(published.channel.name.as_str(), &mut out);
+    out.extend_from_slice(br#","id":"#);
+    json::write_string(published.id.as_str(), &mut out);
+    if let Some(position) = published.position {
         object::write_position(position, &mut out);
     }
-    out.extend_from_slice(format!(r#","at":{at}}}"#).as_bytes());
+    out.extend_from_slice(format!(r#","at":{}}}"#, published.at).as_bytes());
     object::text(out)
 }
 

@@ -219,7 +219,7 @@ pub(crate) fn answer(wire: Wire, asked: Asked, body: &str, out: &mut Vec<u8>) {
 }
 
 /// Appends a command's failure: to its ack, or as the push `rejected` when it has none.
-pub(crate) fn failure(wire: Wire, asked: Asked, problem: &Problem, out: &mut Vec<u8>) {
+pub(crate) fn failure(wire: Wire, asked: Asked, name: &str, problem: &Problem, out: &mut Vec<u8>) {
     let error = object::error(problem);
     match (wire, asked.ack, asked.namespace) {
         (Wire::Plain, Some(id), _) => plain_answer(id, "error", &error, out),
@@ -233,7 +233,9 @@ pub(crate) fn failure(wire: Wire, asked: Asked, problem: &Problem, out: &mut Vec
         }
         (_, None, Namespace::Legacy) => {}
         (wire, None, Namespace::Native) => {
-            let rejected = format!("{{\"cmd\":\"{}\",\"error\":{error}}}", asked.command.as_str());
+            let mut cmd = Vec::with_capacity(name.len() + 2);
+            json::write_string(name, &mut cmd);
+            let rejected = format!("{{\"cmd\":{},\"error\":{error}}}", object::text(cmd));
             push(Format { wire, namespace: Namespace::Native }, "rejected", &rejected, &[], out);
         }
     }

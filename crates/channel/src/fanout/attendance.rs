@@ -53,16 +53,13 @@ impl Attendance {
 
     fn note(&mut self, member: &Member, enters: bool, users: u64) {
         self.delta.users = users;
+        // The last change of a user counts: who left and is back is told as joined, perhaps under another name.
+        self.delta.left.retain(|user| *user != member.user);
+        self.delta.joined.retain(|joined| joined.user != member.user);
         if enters {
-            match self.delta.left.iter().position(|user| *user == member.user) {
-                Some(place) => drop(self.delta.left.remove(place)),
-                None => self.delta.joined.push(member.clone()),
-            }
+            self.delta.joined.push(member.clone());
         } else {
-            match self.delta.joined.iter().position(|joined| joined.user == member.user) {
-                Some(place) => drop(self.delta.joined.remove(place)),
-                None => self.delta.left.push(member.user.clone()),
-            }
+            self.delta.left.push(member.user.clone());
         }
     }
 

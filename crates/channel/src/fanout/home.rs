@@ -14,7 +14,7 @@ use xpush_core::ports::{Failure, PortError};
 use xpush_core::{ChannelKey, Code, History, Position, Rule};
 
 use super::attendance::Attendance;
-use super::inbox::{Delivery, Handle, Happening, HomeRef, Inbox, Publication, Reply, Wanted};
+use super::inbox::{Delivery, Handle, Happening, HomeRef, Inbox, Publication, Published, Reply, Wanted};
 use super::join::Joining;
 use super::order::{Filled, Order};
 use crate::shard::{Shard, Timer};
@@ -219,13 +219,14 @@ impl Shard {
     }
 
     fn published(&mut self, publication: &Publication, position: Option<Position>, at: u64) {
-        let reply = Reply::Published {
+        let published = Published {
+            channel: publication.channel.clone(),
             id: publication.draft.id.clone(),
             position,
             at,
             params: publication.params.clone(),
         };
-        self.reply(publication, reply);
+        self.reply(publication, Reply::Published(Box::new(published)));
     }
 
     fn reply(&mut self, publication: &Publication, reply: Reply) {

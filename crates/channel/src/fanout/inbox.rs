@@ -143,11 +143,20 @@ pub(crate) enum Happening {
 /// What a home, or a port, answers a session's command.
 pub(crate) enum Reply {
     Joined(Box<Joined>),
-    Published { id: ClientId, position: Option<Position>, at: UnixMillis, params: Option<Bytes> },
+    Published(Box<Published>),
     History(ChannelKey, Box<Page>),
     Roster(ChannelKey, Box<Roster>),
     Failed(Problem),
     JoinFailed { ticket: u32, problem: Problem },
+}
+
+/// A publish that took effect.
+pub(crate) struct Published {
+    pub(crate) channel: ChannelKey,
+    pub(crate) id: ClientId,
+    pub(crate) position: Option<Position>,
+    pub(crate) at: UnixMillis,
+    pub(crate) params: Option<Bytes>,
 }
 
 /// A join that succeeded: from now on the home delivers everything behind `position`.

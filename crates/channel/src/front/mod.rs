@@ -42,14 +42,11 @@ enum Verdict {
 type TakeOver = Box<dyn FnOnce(std::net::TcpStream, Bytes) + Send>;
 
 impl Node {
-    /// Serves a listener until the node drains. Requests that are not for a channel server go to `rest`.
+    /// Serves a listener until it is dropped, also while the node drains: then new sessions are refused, and those that poll get their last packets.
+    /// Requests that are not for a channel server go to `rest`.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, rest: Router) -> io::Result<()> {
         loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                () = self.drains() => return Ok(()),
-            };
-            match accepted {
+            match listener.accept().await {
                 Ok((stream, peer)) => {
                     let (shared, rest) = (self.shared.clone(), rest.clone());
                     tokio::spawn(async move {
@@ -63,12 +60,6 @@ impl Node {
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
-        }
-    }
-
-    async fn drains(&self) {
-        while !self.is_draining() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 }

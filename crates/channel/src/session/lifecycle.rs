@@ -68,7 +68,8 @@ impl Shard {
             }
             By::Polling { base64, answer } => {
                 // Dropping `answer` is a refusal.
-                let polling = Transport::Polling(Polling::begin(base64, answer));
+                let Some(version) = wire.engine() else { return };
+                let polling = Transport::Polling(Polling::begin(version, base64, answer));
                 let Some(handle) = self.begin(wire, query, permit, polling) else { return };
                 let mut frames = Vec::new();
                 self.greet(handle, &mut frames);
@@ -328,7 +329,7 @@ impl Shard {
         if let Some(Transport::Polling(polling)) =
             self.sessions.get(handle).map(|session| &mut session.transport)
         {
-            polling.end();
+            polling.end(Kind::Noop);
         }
         self.drop_session(handle);
     }

@@ -17,25 +17,37 @@ impl Shard {
         match json::validate(text) {
             Ok(()) => {}
             Err(json::Error::TooDeep(_)) => {
-                return self.reject(handle, Problem::new(Code::BadJson, "nested deeper than 32 levels"));
+                return self.reject(
+                    handle,
+                    None,
+                    Problem::new(Code::BadJson, "nested deeper than 32 levels"),
+                );
             }
             Err(json::Error::Syntax(at) | json::Error::Utf8(at)) => {
-                return self.reject(handle, Problem::new(Code::BadJson, format!("no JSON at byte {at}")));
+                return self.reject(
+                    handle,
+                    None,
+                    Problem::new(Code::BadJson, format!("no JSON at byte {at}")),
+                );
             }
         }
         let fields = match Fields::parse(text) {
             Ok(fields) => fields,
-            Err(problem) => return self.reject(handle, problem),
+            Err(problem) => return self.reject(handle, None, problem),
         };
         let id = match fields.get("id").map(json::unsigned) {
             Some(None) => {
-                return self.reject(handle, Problem::new(Code::BadField, "id: a whole number below 2^53"));
+                return self.reject(
+                    handle,
+                    None,
+                    Problem::new(Code::BadField, "id: a whole number below 2^53"),
+                );
             }
             id => id.flatten(),
         };
         let name = match fields.text("cmd") {
             Ok(Some(name)) => name,
-            _ => return self.reject(handle, Problem::new(Code::BadField, "cmd: the command's name")),
+            _ => return self.reject(handle, id, Problem::new(Code::BadField, "cmd: the command's name")),
         };
         if let Some(flow) = self.plain_connect(handle, &name, id, &fields) {
             return flow;
@@ -96,11 +108,11 @@ impl Shard {
         }
     }
 
-    fn reject(&mut self, handle: Handle, problem: Problem) -> Flow {
+    fn reject(&mut self, handle: Handle, ack: Option<u64>, problem: Problem) -> Flow {
         if !self.may_go_on(handle) {
             return Flow::Over;
         }
-        let asked = Asked { namespace: Namespace::Native, ack: None, command: Command::Unknown };
+        let asked = Asked { namespace: Namespace::Native, ack, command: Command::Unknown };
         self.answer_failure(handle, asked, &problem);
         Flow::Go
     }

@@ -22,6 +22,7 @@ const ANSWER: usize = 16;
 pub(crate) struct Polling {
     /// The poll that waits for something to be sent.
     waiting: Option<oneshot::Sender<Answer>>,
+    version: engine::Version,
     /// The client cannot take binary bodies.
     base64: bool,
 }
@@ -52,15 +53,17 @@ pub(crate) enum Answer {
 
 impl Polling {
     /// A new session: the answer to its first request is the open packet.
-    pub(crate) fn begin(base64: bool, answer: oneshot::Sender<Answer>) -> Self {
-        Self { waiting: Some(answer), base64 }
+    pub(crate) fn begin(version: engine::Version, base64: bool, answer: oneshot::Sender<Answer>) -> Self {
+        Self { waiting: Some(answer), version, base64 }
     }
 
-    /// The session ends: so does the poll that waits.
-    pub(crate) fn end(&mut self) {
+    /// The session ends: so does the poll that waits, with one packet.
+    pub(crate) fn end(&mut self, last: engine::Kind) {
         if let Some(waiting) = self.waiting.take() {
-            let noop = Bytes::from_static(&[b'0' + engine::Kind::Noop as u8]);
-            let _ = waiting.send(Answer::Payload(noop, false));
+            let mut payload = PayloadWriter::new(self.version, self.base64);
+            payload.text(char::from(b'0' + last as u8).encode_utf8(&mut [0; 4]));
+            let (body, binary) = payload.finish();
+            let _ = waiting.send(Answer::Payload(body, binary));
         }
     }
 }
@@ -73,7 +76,8 @@ impl Shard {
         };
         // A request that was given up by its client is no rival.
         if polling.waiting.as_ref().is_some_and(|waiting| !waiting.is_closed()) {
-            refuse(answer, Code::BadOrder);
+            polling.end(engine::Kind::Close);
+            refuse(answer, Code::BadRequest);
             return self.cut_off(sid.handle, Code::BadOrder);
         }
         polling.waiting = Some(answer);

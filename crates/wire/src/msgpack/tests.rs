@@ -177,7 +177,6 @@ fn bad_input_is_refused_by_both() {
         // More than 999,999,999 ns.
         (b"\xd7\xff\xff\xff\xff\xfc\x00\x00\x00\x00".to_vec(), Error::Malformed),
         // It would be taken for an attachment.
-        (b"\x82\xac_placeholder\xc3\xa3num\x00".to_vec(), Error::Malformed),
         (b"\xa2\xc3\x28".to_vec(), Error::Utf8),
         (b"\xa3\xed\xa0\x80".to_vec(), Error::Utf8),
         (b"\x81\xa1\xff\x01".to_vec(), Error::Utf8),
@@ -266,6 +265,17 @@ fn lengths_take_the_width_they_need() {
         let json = format!(r#"{{"num":{num},"_placeholder":true}}"#);
         assert_eq!(encode(&json, &bins), [head, &bins[num]].concat());
     }
+}
+
+#[test]
+fn what_looks_like_a_placeholder_is_plain_data_but_beside_an_attachment() {
+    let read = |input: &[u8]| {
+        let (mut json, mut attachments) = (Vec::new(), Vec::new());
+        to_json(&mut &*input, 32, 4, &mut json, &mut attachments).map(|()| String::from_utf8(json).unwrap())
+    };
+    let alone = b"\x82\xac_placeholder\xc3\xa3num\x00";
+    assert_eq!(read(alone).unwrap(), r#"{"_placeholder":true,"num":0}"#);
+    assert_eq!(read(&[b"\x92\xc4\x00".as_slice(), alone].concat()), Err(Error::Malformed));
 }
 
 #[test]
