@@ -50,9 +50,9 @@ pub(crate) struct Limit {
     uncorked: bool,
 }
 
-struct Server {
+pub(crate) struct Server {
     poll: Poll,
-    listener: TcpListener,
+    pub(crate) listener: TcpListener,
     connections: Slab<Connection>,
     rooms: Vec<Room>,
     names: HashMap<Box<[u8]>, u32>,
@@ -101,18 +101,23 @@ struct Turn {
 impl Limit {
     /// Serves until the process ends.
     pub(crate) fn serve(&self) -> io::Result<()> {
-        let socket =
-            socket2::Socket::new(socket2::Domain::for_address(self.listen), socket2::Type::STREAM, None)?;
+        Server::bind(self.listen, self.uncorked)?.run()
+    }
+}
+
+impl Server {
+    pub(crate) fn bind(listen: SocketAddr, uncorked: bool) -> io::Result<Self> {
+        let socket = socket2::Socket::new(socket2::Domain::for_address(listen), socket2::Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
         // Accepted sockets inherit it: a system call less by connection.
         socket.set_nodelay(true)?;
         socket.set_nonblocking(true)?;
-        socket.bind(&self.listen.into())?;
+        socket.bind(&listen.into())?;
         socket.listen(BACKLOG)?;
         let mut listener = TcpListener::from_std(socket.into());
         let poll = Poll::new()?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-        let mut server = Server {
+        Ok(Self {
             poll,
             listener,
             connections: Slab::new(),
@@ -120,16 +125,17 @@ impl Limit {
             names: HashMap::new(),
             turn: Turn::default(),
             buffer: vec![0; READ_BUFFER].into(),
-            uncorked: self.uncorked,
-        };
+            uncorked,
+        })
+    }
+
+    pub(crate) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS_A_TURN);
         loop {
-            server.run_turn(&mut events)?;
+            self.run_turn(&mut events)?;
         }
     }
-}
 
-impl Server {
     fn run_turn(&mut self, events: &mut Events) -> io::Result<()> {
         match self.poll.poll(events, None) {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
