@@ -46,7 +46,8 @@ export class Polling {
 
   request(method, { body, headers, query } = {}) {
     const parameters = { EIO: this.eio, transport: 'polling', ...this.query, ...(this.sid && { sid: this.sid }), ...query };
-    return fetch(engineUrl(this.server, parameters), { method, body, headers });
+    // Without keep-alive: a server may close an idle connection at the moment in which a request is on its way.
+    return fetch(engineUrl(this.server, parameters), { method, body, headers: { connection: 'close', ...headers } });
   }
 
   /** The packets of the next poll. */

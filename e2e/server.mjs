@@ -1,7 +1,7 @@
 // The real binary as a child process: started on a free port with a fresh data directory, stopped by its pid.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -82,8 +82,16 @@ export class Server {
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
-  signal(name) {
-    process.kill(this.pid, name);
+  /** Stops every thread, and waits until they stand still. */
+  async pause() {
+    process.kill(this.pid, 'SIGSTOP');
+    const folder = `/proc/${this.pid}/task`;
+    const state = (task) => readFileSync(`${folder}/${task}/stat`, 'utf8').split(') ')[1][0];
+    await until(() => readdirSync(folder).every((task) => state(task) === 'T'), 'stopped');
+  }
+
+  resume() {
+    process.kill(this.pid, 'SIGCONT');
   }
 
   /** Resident memory in bytes. */
@@ -93,7 +101,7 @@ export class Server {
 
   /** The sum of all samples of a metric family. */
   async metric(name) {
-    const text = await (await fetch(`${this.url}/metrics`)).text();
+    const text = await (await fetch(`${this.url}/metrics`, { headers: { connection: 'close' } })).text();
     const samples = text.split('\n').filter((line) => line.startsWith(name) && /^[ {]/.test(line.slice(name.length)));
     return samples.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' '))), 0);
   }

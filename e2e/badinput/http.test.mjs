@@ -34,12 +34,14 @@ for (const eio of [3, 4]) {
 
   offend(`EIO ${eio}: a flood of binary bodies to a live session`, {}, async (server) => {
     const polling = await (await Polling.open(server, eio)).connect();
-    const headers = { 'content-type': 'application/octet-stream' };
-    const bodies = [Buffer.alloc(1_000, 0xff), Buffer.from([0, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 0xff, 52]), Buffer.from([1, 0xff]), Buffer.alloc(500_000, 1), Buffer.from([2, 1, 0xff, 52])];
-    const answers = await Promise.all(
-      Array.from({ length: 200 }, (_, n) => polling.request('POST', { body: bodies[n % bodies.length], headers }).then((r) => r.status)),
-    );
-    assert.deepEqual([...new Set(answers)], [400]);
+    const bodies = [Buffer.alloc(1_000, 0xff), Buffer.from([0, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 0xff, 52]), Buffer.from([1, 0xff]), Buffer.alloc(200_000, 1), Buffer.from([2, 1, 0xff, 52])];
+    const answers = await Promise.all(Array.from({ length: 200 }, (_, n) => {
+      const body = bodies[n % bodies.length];
+      const path = `/socket.io/?EIO=${eio}&transport=polling&sid=${polling.sid}`;
+      return request(server, post(path, 'Content-Type: application/octet-stream', `Content-Length: ${body.length}`), body);
+    }));
+    // An answer may be lost where the server closes before it has read a body that it does not want.
+    assert.deepEqual([...new Set(answers)].filter((status) => status !== 0), [400]);
     if (eio === 3) assert.equal((await polling.request('GET')).status, 400);
   });
 }
@@ -68,15 +70,20 @@ offend('queries that are no text', {}, async (server) => {
   }
 });
 
+for (const [what, headers] of Object.entries({
+  'hundreds of headers': Array.from({ length: 300 }, (_, n) => `x-${n}: y`).join('\r\n'),
+  'a value over the limit of the headers': `x: ${'y'.repeat(17_000)}`,
+  'a name over the limit of the headers': `${'x'.repeat(17_000)}: y`,
+})) {
+  offend(what, {}, async (server) => {
+    assert.equal(await request(server, `GET ${ENGINE} HTTP/1.1\r\nHost: x\r\n${headers}\r\n\r\n`), 431);
+  });
+}
+
 offend('thousands of headers', {}, async (server) => {
   const lines = Array.from({ length: 5_000 }, (_, n) => `x-${n}: y\r\n`).join('');
-  assert.equal(await request(server, `GET ${ENGINE} HTTP/1.1\r\nHost: x\r\n`, lines, '\r\n'), 431);
-});
-
-offend('headers over their limit', {}, async (server) => {
-  for (const header of [`x: ${'y'.repeat(20_000)}`, `${'x'.repeat(20_000)}: y`]) {
-    assert.equal(await request(server, `GET ${ENGINE} HTTP/1.1\r\nHost: x\r\n${header}\r\n\r\n`), 431);
-  }
+  // The answer may be lost where the server closes before it has read what it does not want.
+  assert.match(String(await request(server, `GET ${ENGINE} HTTP/1.1\r\nHost: x\r\n`, lines, '\r\n')), /^(431|0)$/);
 });
 
 offend('a header without end', { counted: false }, async (server) => {

@@ -127,14 +127,15 @@ export class RawWebSocket extends RawSocket {
     if (length === 126) [length, at] = [bytes.length >= 4 ? bytes.readUInt16BE(2) : Infinity, 4];
     else if (length === 127) [length, at] = [bytes.length >= 10 ? Number(bytes.readBigUInt64BE(2)) : Infinity, 10];
     if (bytes.length < at + length) return false;
-    this.frames.push({ opcode: bytes[0] & 0x0f, data: bytes.subarray(at, at + length) });
+    const data = bytes.subarray(at, at + length);
+    const opcode = bytes[0] & 0x0f;
+    this.frames.push(opcode === OPCODE.text ? { opcode, text: data.toString() } : { opcode, data });
     this.#bytes = bytes.subarray(at + length);
     return true;
   }
 
   async text(match) {
-    const found = (f) => f.opcode === OPCODE.text && match(f.data.toString());
-    return (await this.frames.first(found, 'text frame')).data.toString();
+    return (await this.frames.first((f) => f.opcode === OPCODE.text && match(f.text), 'text frame')).text;
   }
 
   /** The code of the close frame that ended the connection; 0 when there was none. */

@@ -31,11 +31,11 @@ for (const transport of Object.keys(TRANSPORTS)) {
 
     test('a silent server runs into the timeout; its late answer harms nothing', async () => {
       const channel = freshChannel();
-      server.signal('SIGSTOP');
+      await server.pause();
       try {
         await assert.rejects(client.socket.timeout(200).emitWithAck('publish', { channel, data: 'late' }), /timed out/);
       } finally {
-        server.signal('SIGCONT');
+        server.resume();
       }
       const { seq } = await client.publish(channel, 'after');
       assert.equal(seq, 2);

@@ -27,7 +27,11 @@ test('clients on every transport are told, then disconnected; the exit code is 0
   const stream = await EventStream.open(server, [freshChannel()]);
   await stream.event('welcome');
   const told = [
-    ...clients.map((client, n) => client.push('moved').then((push) => [FLAVOURS[n].label, push])),
+    ...clients.map(async (client, n) => {
+      const { label } = FLAVOURS[n];
+      const push = await client.push('moved').catch((error) => assert.fail(`${label}: ${error.message}`));
+      return [label, push];
+    }),
     plain.push('moved').then((push) => ['/ws', push]),
     stream.event('moved').then(({ data }) => ['/sse', data]),
   ];

@@ -6,7 +6,7 @@ import { Server } from '../server.mjs';
 import { Inbox, next, within } from '../wait.mjs';
 
 let server, open = [];
-before(async () => (server = await Server.start()));
+before(async () => (server = await Server.start({ config: '[limits]\nevents_per_second = 0\n' })));
 after(() => server?.stop());
 afterEach(() => {
   open.forEach((client) => client.close());
@@ -86,7 +86,7 @@ for (const [major, transport] of [1, 2].flatMap((major) => Object.keys(TRANSPORT
       const acks = [];
       for (let n = 0; n < 200; n++) acks.push(ann.send({ NM: 'tick', DT: { n } }));
       assert.ok((await Promise.all(acks)).every(({ status }) => status === 'ok'));
-      await ann.send({ NM: 'end', DT: {} });
+      assert.equal((await ann.send({ NM: 'end', DT: {} })).status, 'ok');
       await bob.event('end');
       assert.deepEqual(bob.of('tick').map(({ n }) => n), Array.from({ length: 200 }, (_, n) => n));
     });
@@ -98,7 +98,7 @@ for (const [major, transport] of [1, 2].flatMap((major) => Object.keys(TRANSPORT
       const eve = await OldClient.open(major, transport, channel, 'eve', ['whisper', 'end']);
       const { id, S } = await ann.event('_event', (e) => e.event === 'CONNECTION' && e.U === 'bob');
       assert.equal((await ann.send({ NM: 'whisper', DT: { MSG: 'psst' }, S, SS: id })).status, 'ok');
-      await ann.send({ NM: 'end', DT: {} });
+      assert.equal((await ann.send({ NM: 'end', DT: {} })).status, 'ok');
       for (const client of [ann, bob, eve]) await client.event('end');
       assert.equal((await bob.event('whisper')).MSG, 'psst');
       assert.deepEqual([ann, eve].flatMap((client) => client.of('whisper')), []);
@@ -138,7 +138,7 @@ for (const [major, transport] of [1, 2].flatMap((major) => Object.keys(TRANSPORT
       for (const NM of ['_event', 'connect', 'disconnect', 'error', 'newListener', '', 'x'.repeat(65)]) {
         assert.notEqual((await ann.send({ NM, DT: { event: 'DISCONNECT', forged: true } })).status, 'ok', NM);
       }
-      await ann.send({ NM: 'end', DT: {} });
+      assert.equal((await ann.send({ NM: 'end', DT: {} })).status, 'ok');
       await bob.event('end');
       assert.ok(!JSON.stringify(bob.events.items).includes('forged'));
     });

@@ -38,7 +38,9 @@ for (const flavour of FLAVOURS) {
       const [sender, receiver] = await Promise.all([connect(flavour), connect(flavour)]);
       const channel = freshChannel();
       await receiver.subscribe(channel);
-      const data = 'y'.repeat(LIMIT - 1_000);
+      // msgpack travels in polling bodies as base64.
+      const room = flavour.parser && flavour.transport === 'polling' ? LIMIT * 0.75 : LIMIT;
+      const data = 'y'.repeat(room - 1_000);
       assert.equal((await sender.publish(channel, data)).seq, 1);
       await publishEnd(sender, channel);
       const [message] = await receiver.messagesUntilEnd(channel);
@@ -76,10 +78,10 @@ test('WebSocket: the limit is exact, and one byte more closes with 1009', async 
 
 test('plain WebSocket: the limit is exact, and one byte more closes with 1009', async () => {
   const plain = await PlainSocket.open(server);
-  const head = `{"id":1,"cmd":"publish","channel":"${freshChannel()}","data":"`;
+  const head = `{"id":10,"cmd":"publish","channel":"${freshChannel()}","data":"`;
   plain.send(sized(LIMIT, head, '"}'));
-  assert.equal((await plain.answer(1)).ok.seq, 1);
-  plain.send(sized(LIMIT + 1, head.replace('1', '2'), '"}'));
+  assert.equal((await plain.answer(10)).ok.seq, 1);
+  plain.send(sized(LIMIT + 1, head, '"}'));
   assert.equal((await plain.end()).code, 1009);
 });
 

@@ -84,6 +84,7 @@ test('unsubscribing leaves; a channel without presence refuses to count', async 
   const [ann, bob] = [await connect({}), await connect({})];
   await ann.subscribe(channel, { presence: true });
   await bob.subscribe(channel, { presence: true });
+  await ann.push('presence', (push) => push.joined);
   await bob.call('unsubscribe', { channel });
   assert.equal((await ann.push('presence', (push) => push.left)).count, 1);
   await assert.rejects(ann.call('presence', { channel: freshChannel('live') }), (e) => e instanceof Refused && e.code === 'no_presence');

@@ -123,8 +123,8 @@ test('what is no command is rejected with its reason', async () => {
   for (const [text, code] of [
     ['not json', 'bad_json'],
     ['', 'bad_json'],
-    ['[1]', 'bad_field'],
-    ['"ping"', 'bad_field'],
+    ['[1]', 'bad_request'],
+    ['"ping"', 'bad_request'],
     ['{"id":-1,"cmd":"ping"}', 'bad_field'],
     ['{"id":1.5,"cmd":"ping"}', 'bad_field'],
     ['{"id":9007199254740992,"cmd":"ping"}', 'bad_field'],
@@ -160,12 +160,13 @@ test('an unknown app or a bad identity closes with the number of the error', asy
   }
 });
 
-test('binary data from Socket.IO arrive as base64', async () => {
+test('binary data from Socket.IO arrive beside their placeholders, as base64', async () => {
   const channel = freshChannel();
   const [plain, sender] = [await connect(), keep(await Client.open(server))];
   await plain.call('subscribe', { channel });
   await sender.publish(channel, { list: [1, Buffer.from([0, 255])] });
-  assert.deepEqual((await plain.push('message')).data, { list: [1, 'AP8='] });
+  const { data, attachments } = await plain.push('message');
+  assert.deepEqual([data, attachments], [{ list: [1, { _placeholder: true, num: 0 }] }, ['AP8=']]);
 });
 
 test('a close is answered by a close', async () => {
