@@ -77,7 +77,8 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn bytes(&mut self) -> Result<Bytes, RecordError> {
         let len = usize::try_from(self.varint()?).map_err(|_| RecordError::Corrupt)?;
-        let end = self.at.checked_add(len).filter(|end| *end <= self.record.len()).ok_or(RecordError::Corrupt)?;
+        let end =
+            self.at.checked_add(len).filter(|end| *end <= self.record.len()).ok_or(RecordError::Corrupt)?;
         let bytes = self.record.slice(self.at..end);
         self.at = end;
         Ok(bytes)

@@ -104,7 +104,8 @@ impl Message {
         }
         let app = App::new(input.text()?).map_err(corrupt)?;
         let name = Channel::new(input.text()?).map_err(corrupt)?;
-        let position = input.option(|input| Ok(Position { epoch: Epoch(input.varint()?), seq: input.varint()? }))?;
+        let position =
+            input.option(|input| Ok(Position { epoch: Epoch(input.varint()?), seq: input.varint()? }))?;
         let id = ClientId::new(input.text()?).map_err(corrupt)?;
         let event = EventName::new(input.text()?).map_err(corrupt)?;
         let user = User::new(input.text()?).map_err(corrupt)?;
@@ -172,15 +173,17 @@ mod tests {
             any::<u64>(),
             (bytes(), proptest::collection::vec(bytes(), 0..4)),
         )
-            .prop_map(|((app, name, id, event, user), display, position, at, (json, attachments))| Message {
-                channel: ChannelKey::new(App::new(&app).unwrap(), Channel::new(&name).unwrap()),
-                position: position.map(|(epoch, seq)| Position { epoch: Epoch(epoch), seq }),
-                id: ClientId::new(&id).unwrap(),
-                event: EventName::new(&event).unwrap(),
-                payload: Payload { json, attachments },
-                from: Sender { user: User::new(&user).unwrap(), name: display.map(Arc::from) },
-                at,
-            })
+            .prop_map(
+                |((app, name, id, event, user), display, position, at, (json, attachments))| Message {
+                    channel: ChannelKey::new(App::new(&app).unwrap(), Channel::new(&name).unwrap()),
+                    position: position.map(|(epoch, seq)| Position { epoch: Epoch(epoch), seq }),
+                    id: ClientId::new(&id).unwrap(),
+                    event: EventName::new(&event).unwrap(),
+                    payload: Payload { json, attachments },
+                    from: Sender { user: User::new(&user).unwrap(), name: display.map(Arc::from) },
+                    at,
+                },
+            )
     }
 
     proptest! {

@@ -64,7 +64,9 @@ impl Channel {
     /// Checks a name.
     pub fn new(text: &str) -> Result<Self, Code> {
         let bad = |c: char| {
-            c.is_whitespace() || c.is_control() || matches!(c, '*' | '?' | '[' | ']' | '{' | '}' | '\\' | '"' | '\'')
+            c.is_whitespace()
+                || c.is_control()
+                || matches!(c, '*' | '?' | '[' | ']' | '{' | '}' | '\\' | '"' | '\'')
         };
         check(text, 128, Code::BadChannel, |text| !text.chars().any(bad)).map(Self)
     }
@@ -151,7 +153,16 @@ impl fmt::Display for ChannelKey {
 pub fn reserved_event(name: &str) -> bool {
     const RESERVED: &[&str] = &[
         // pushes (`message` is the default event and travels inside the push of that name)
-        "welcome", "signal", "presence", "gap", "rejected", "closing", "moved", "read", "notification", "token_expiring",
+        "welcome",
+        "signal",
+        "presence",
+        "gap",
+        "rejected",
+        "closing",
+        "moved",
+        "read",
+        "notification",
+        "token_expiring",
         // XPUSH 0.1
         "_event",
     ];
@@ -161,9 +172,23 @@ pub fn reserved_event(name: &str) -> bool {
 /// Names that Socket.IO keeps for itself; a client that is sent one misbehaves.
 pub fn reserved_by_socket_io(name: &str) -> bool {
     const RESERVED: &[&str] = &[
-        "connect", "connect_error", "connect_timeout", "connecting", "connection", "disconnect", "disconnecting",
-        "error", "newListener", "removeListener", "ping", "pong", "reconnect", "reconnecting", "reconnect_attempt",
-        "reconnect_error", "reconnect_failed",
+        "connect",
+        "connect_error",
+        "connect_timeout",
+        "connecting",
+        "connection",
+        "disconnect",
+        "disconnecting",
+        "error",
+        "newListener",
+        "removeListener",
+        "ping",
+        "pong",
+        "reconnect",
+        "reconnecting",
+        "reconnect_attempt",
+        "reconnect_error",
+        "reconnect_failed",
     ];
     RESERVED.contains(&name)
 }
@@ -201,7 +226,9 @@ mod tests {
 
     #[test]
     fn names_that_could_collide_or_glob_are_refused() {
-        for bad in ["", "a b", "a*", "a?", "[a]", "{a}", "a\"", "a'", "a\\", "a\n", "a\u{85}", &"x".repeat(129)] {
+        for bad in
+            ["", "a b", "a*", "a?", "[a]", "{a}", "a\"", "a'", "a\\", "a\n", "a\u{85}", &"x".repeat(129)]
+        {
             assert_eq!(Channel::new(bad), Err(Code::BadChannel), "{bad:?}");
         }
         for good in ["a", "chat:lobby", "방/1", "a:b:c", "a.b-c_d@e", &"x".repeat(128)] {
