@@ -6,6 +6,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::Body as _;
 use tokio::sync::oneshot;
 use xpush_core::Code;
 use xpush_wire::engine::Version;
@@ -133,6 +134,10 @@ async fn post(
     let (binary, form) = (kind == "application/octet-stream", parameters.callback.is_some());
     if binary && parameters.version == Version::V4 {
         return Err(Code::BadRequest);
+    }
+    // What is declared too large is not waited for.
+    if asking.request.body().size_hint().lower() > max as u64 {
+        return Err(Code::TooLarge);
     }
     let body = match Limited::new(asking.request.into_body(), max).collect().await {
         Ok(body) => body.to_bytes(),

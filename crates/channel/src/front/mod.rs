@@ -23,6 +23,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
+use xpush_core::Code;
 
 use crate::node::{Node, Shared};
 
@@ -101,7 +102,15 @@ async fn connection(
         Poll::Pending if is_taken() => Poll::Ready(Ok(())),
         Poll::Pending => Poll::Pending,
     });
-    finished.await?;
+    if let Err(error) = finished.await {
+        // hyper has answered these itself.
+        if error.is_parse_too_large() {
+            shared.metrics.refused(Code::TooLarge);
+        } else if error.is_parse() {
+            shared.metrics.refused(Code::BadRequest);
+        }
+        return Err(error.into());
+    }
     let take_over = taken.lock().ok().and_then(|mut taken| taken.take());
     if let Some(take_over) = take_over {
         let parts = connection.into_parts();

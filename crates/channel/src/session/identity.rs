@@ -7,7 +7,9 @@ use sha2::{Digest, Sha256};
 use xpush_core::message::Sender;
 use xpush_core::ports::presence::Member;
 use xpush_core::{App, Channel, ChannelKey, Code, Entropy, Problem, Publish, Rule, User};
+use xpush_wire::json;
 
+use crate::command::fields::bad;
 use crate::config::{AppConfig, Config};
 
 /// Who, where, and with which rules. Shared by everything of a session.
@@ -41,6 +43,24 @@ impl Claims {
         };
         *place = Some(value.to_owned());
         true
+    }
+
+    /// Reads the fields that a JSON object has, over those that are there. `null` counts as absent.
+    pub(crate) fn read_members<'a>(
+        &mut self,
+        members: impl Iterator<Item = (impl AsRef<str>, &'a str)>,
+    ) -> Result<(), Problem> {
+        for (field, value) in members {
+            let field = field.as_ref();
+            match json::string(value) {
+                Some(text) => drop(self.set(field, &text)),
+                None if value != "null" && Self::default().set(field, "") => {
+                    return Err(bad(field, "a string"));
+                }
+                None => {}
+            }
+        }
+        Ok(())
     }
 
     /// Reads the fields that a query has, over those that are there.

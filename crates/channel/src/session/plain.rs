@@ -76,12 +76,10 @@ impl Shard {
         }
         let mut claims = Claims::default();
         claims.read_query(&session.query);
-        if connects {
-            for (field, value) in fields.iter() {
-                if let Some(value) = json::string(value) {
-                    claims.set(field, &value);
-                }
-            }
+        if connects && let Err(problem) = claims.read_members(fields.iter()) {
+            self.answer_failure(handle, asked, &problem);
+            self.close(handle, problem);
+            return Some(Flow::Over);
         }
         if !connects {
             self.connect_native(handle, &claims);

@@ -8,7 +8,7 @@ pub(crate) struct Rate {
     /// Thousandths of a command that may be sent at once.
     tokens: u64,
     at: Monotonic,
-    /// Refusals without an accepted command between them.
+    /// How many more commands were refused than accepted of late.
     refused: u32,
 }
 
@@ -23,7 +23,7 @@ pub(crate) enum Verdict {
     Close,
 }
 
-/// Refusals in a row, in seconds' worth of commands, after which the connection is closed.
+/// Surplus of refusals, in seconds' worth of commands, at which the connection is closed: a flood is cut off at once, twice the rate is borne for ever.
 const PATIENCE_S: u32 = 10;
 
 impl Rate {
@@ -41,7 +41,7 @@ impl Rate {
         self.at = now;
         if self.tokens >= 1_000 {
             self.tokens -= 1_000;
-            self.refused = 0;
+            self.refused = self.refused.saturating_sub(1);
             return Verdict::Accept;
         }
         self.refused += 1;
@@ -67,6 +67,25 @@ mod tests {
             assert_eq!(rate.take(now, 10), Verdict::Refuse);
         }
         assert_eq!(rate.take(now, 10), Verdict::Close);
+    }
+
+    #[test]
+    fn twice_the_rate_is_borne_and_a_flood_over_time_is_not() {
+        let run = |step_ms: u64| {
+            let mut now = Monotonic(0);
+            let mut rate = Rate::new(now, 10);
+            (0..2_000).any(|_| {
+                now = now.after(step_ms);
+                rate.take(now, 10) == Verdict::Close
+            })
+        };
+        assert!(!run(50), "twenty a second, ten of them accepted");
+        assert!(run(10), "a hundred a second");
+    }
+
+    #[test]
+    fn no_bound() {
+        let (now, mut rate) = (Monotonic(0), Rate::new(Monotonic(0), 0));
         assert_eq!(rate.take(now, 0), Verdict::Accept);
     }
 }

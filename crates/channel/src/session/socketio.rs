@@ -187,13 +187,13 @@ impl Shard {
         let mut claims = Claims::default();
         claims.read_query(&session.query);
         claims.read_query(packet.query);
-        for (name, value) in json::members(packet.data).into_iter().flatten() {
-            if let Some(value) = json::string(value) {
-                claims.set(&name, &value);
-            }
-        }
         match namespace {
-            Namespace::Native => self.connect_native(handle, &claims),
+            Namespace::Native => {
+                match claims.read_members(json::members(packet.data).into_iter().flatten()) {
+                    Ok(()) => self.connect_native(handle, &claims),
+                    Err(problem) => self.refuse_connect(handle, "/", &problem),
+                }
+            }
             Namespace::Legacy => command::legacy::connect(self, handle, packet.query, packet.data),
         }
         Flow::Go

@@ -64,10 +64,7 @@ impl Shard {
 
     pub(crate) fn read_probe(&mut self, handle: Handle) {
         let mut buffer = std::mem::take(&mut self.buffer);
-        loop {
-            let Some(probe) = self.sessions.get(handle).and_then(|session| session.probe.as_mut()) else {
-                break;
-            };
+        while let Some(probe) = self.sessions.get(handle).and_then(|session| session.probe.as_mut()) {
             match probe.io.read(&mut buffer) {
                 Ok(0) => {
                     self.end_probe(handle);
