@@ -343,6 +343,20 @@ describe('Engine.IO 4 heartbeat', () => {
     assert.ok(gap > INTERVAL * 0.7 && gap < (INTERVAL + TIMEOUT) * 1.5, `${gap} ms between pings`);
   });
 
+  test('WebSocket: a client that talks is pinged as often', async () => {
+    const socket = await webSocket(quick, 4, '');
+    const chatter = setInterval(() => socket.send(PING), INTERVAL / 10);
+    const times = [];
+    for (let n = 1; n <= 4; n++) {
+      await socket.frames.first(() => socket.frames.items.filter((frame) => frame === '2').length >= n, `ping ${n}`);
+      times.push(performance.now());
+      socket.send('3');
+    }
+    clearInterval(chatter);
+    const longest = Math.max(...times.slice(1).map((time, n) => time - times[n]));
+    assert.ok(longest < INTERVAL + TIMEOUT * 0.8, `${longest} ms without a ping; the client gives up after ${INTERVAL + TIMEOUT}`);
+  });
+
   test('WebSocket: a connection without pongs is closed', async () => {
     const start = performance.now();
     const socket = await webSocket(quick, 4, '');
