@@ -101,7 +101,7 @@ test('wrong fields are refused by their code, and the connection goes on', async
     ['publish', { channel, data: 1, message_id: '' }, 'bad_field'],
     ['publish', { channel, data: 1, message_id: 'x'.repeat(65) }, 'bad_field'],
     ['publish', { channel, data: 1, echo: 0 }, 'bad_field'],
-    ['signal', { channel, data: 1 }, 'bad_field'],
+    ['signal', { channel, event: 7 }, 'bad_field'],
     ['history', { channel, limit: 1000 }, 'bad_field'],
     ['unsubscribe', { channel: null }, 'bad_field'],
   ];
