@@ -103,7 +103,9 @@ pub(crate) fn joined(shard: &mut Shard, handle: Handle, asked: Asked, joined: Jo
             subscription.place = Some(place);
         }
         if let Some(stream) = session.stream.as_mut().filter(|_| joined.missed.is_empty()) {
-            stream.advance(&joined.channel, joined.position);
+            // Told at once: a stream that breaks before its first message resumes from here.
+            let id = stream.advance(&joined.channel, joined.position);
+            shard.sessions.send(handle.slot, format!("id: {id}\n\n").into());
         }
     }
     if asked.namespace == dialect::Namespace::Native {

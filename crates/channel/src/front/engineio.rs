@@ -1,6 +1,7 @@
 //! `/socket.io/`: Engine.IO's requests.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -139,10 +140,14 @@ async fn post(
     if asking.request.body().size_hint().lower() > max as u64 {
         return Err(Code::TooLarge);
     }
-    let body = match Limited::new(asking.request.into_body(), max).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => return Err(Code::TooLarge),
-        Err(_) => return Err(Code::BadRequest),
+    let patience = Duration::from_millis(shared.config.limits.handshake_ms);
+    let body = tokio::time::timeout(patience, Limited::new(asking.request.into_body(), max).collect());
+    let body = match body.await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(Code::TooLarge),
+        Ok(Err(_)) => return Err(Code::BadRequest),
+        // A body that trickles would hold its connection for as long as it likes.
+        Err(_) => return Err(Code::HandshakeTimeout),
     };
     let body = if form { jsonp_body(&body)? } else { body };
     let (answer, answered) = oneshot::channel();

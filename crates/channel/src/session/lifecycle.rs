@@ -256,15 +256,14 @@ impl Shard {
         self.sessions.send(handle.slot, frame.into());
     }
 
-    /// The answer should have come; the next heartbeat is one interval after it.
+    /// The answer should have come. The next heartbeat is one interval after the last one, whatever else was heard: the client waits for it.
     pub(crate) fn pong_is_due(&mut self, handle: Handle) {
         let Some(session) = self.sessions.get(handle) else { return };
         if session.awaits_pong {
             return self.cut_off(handle, Code::HeartbeatTimeout);
         }
-        let since = self.now.since(session.heard);
-        let next = self.node.config.heartbeat.interval_ms.saturating_sub(since);
-        self.arm(next, Timer::Heartbeat(handle));
+        let beat = self.node.config.heartbeat;
+        self.arm(beat.interval_ms.saturating_sub(beat.timeout_ms), Timer::Heartbeat(handle));
     }
 
     /// Within `ms` of the last sign of life?

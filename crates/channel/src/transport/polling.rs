@@ -132,7 +132,9 @@ impl Shard {
         'chunks: while let Some(mut chunk) = session.outbox.pop() {
             let mut rest = chunk.clone();
             while let Some((opcode, data)) = ws::split_frame(&mut rest) {
-                if packets == ANSWER || (packets > 0 && payload.len() + data.len() > max) {
+                // socket.io-client hands packets on later than it closes: the close packet has an answer of its own.
+                let closes = opcode == Opcode::Text && data[..] == [b'0' + engine::Kind::Close as u8];
+                if packets == ANSWER || (packets > 0 && (closes || payload.len() + data.len() > max)) {
                     session.outbox.push_front(chunk);
                     break 'chunks;
                 }
