@@ -18,7 +18,8 @@ const HELP: &str = "\
 Usage: cargo xtask bench [OPTION…] [SCENARIO…]
 
 Runs the limit server, XPUSH and its peers side by side, A B A B, and writes docs/benchmarks.md (only when
-every scenario ran in full; otherwise it just prints the tables). Leave the machine alone meanwhile.
+every scenario ran in full: a quarter of an hour; otherwise it just prints the tables). Leave the machine
+alone meanwhile.
 
   --quick        one short round: shows that everything works, not how fast
   --rounds N     rounds of which the median is taken (default 3)
@@ -59,6 +60,7 @@ struct Load {
     name: &'static str,
     title: &'static str,
     arguments: &'static [&'static str],
+    full: &'static [&'static str],
     quick: &'static [&'static str],
     /// The key in the load generator's JSON.
     figure: &'static str,
@@ -95,8 +97,9 @@ struct Server {
     port: u16,
 }
 
-const CONTENDERS: [Contender; 5] = [
+const CONTENDERS: [Contender; 6] = [
     Contender { name: "limit", dialect: "socketio", readiness: None, command: limit },
+    Contender { name: "limit, XPUSH's frames", dialect: "xpush", readiness: None, command: limit },
     Contender { name: "XPUSH", dialect: "xpush", readiness: Some("/readyz"), command: xpush },
     Contender { name: "socketioxide", dialect: "socketio", readiness: None, command: socketioxide },
     Contender {
@@ -113,6 +116,7 @@ const LOADS: [Load; 8] = [
         name: "single",
         title: "CPU a delivery, 1,000 subscribers, single sends",
         arguments: &["fanout"],
+        full: &["--seconds", "3"],
         quick: &["--seconds", "1"],
         figure: "server_cpu_us_per_delivery",
         unit: "µs",
@@ -122,6 +126,7 @@ const LOADS: [Load; 8] = [
         name: "saturated",
         title: "CPU a delivery, 1,000 subscribers, saturated (bursts of 4)",
         arguments: &["fanout", "--mode", "saturated"],
+        full: &["--seconds", "3"],
         quick: &["--seconds", "1"],
         figure: "server_cpu_us_per_delivery",
         unit: "µs",
@@ -131,6 +136,7 @@ const LOADS: [Load; 8] = [
         name: "deep",
         title: "the same in bursts of 16",
         arguments: &["fanout", "--mode", "saturated", "--burst", "16"],
+        full: &["--seconds", "3"],
         quick: &["--seconds", "1"],
         figure: "server_cpu_us_per_delivery",
         unit: "µs",
@@ -140,6 +146,7 @@ const LOADS: [Load; 8] = [
         name: "idle",
         title: "user memory an idle connection, one subscription",
         arguments: &["idle"],
+        full: &[],
         quick: &["--first", "500", "--last", "2000"],
         figure: "user kB a connection",
         unit: "kB",
@@ -149,6 +156,7 @@ const LOADS: [Load; 8] = [
         name: "ack",
         title: "CPU an acked publish",
         arguments: &["ack"],
+        full: &["--seconds", "3"],
         quick: &["--seconds", "1"],
         figure: "server_cpu_us_per_delivery",
         unit: "µs",
@@ -158,6 +166,7 @@ const LOADS: [Load; 8] = [
         name: "storm",
         title: "5,000 clients reconnect at once, all back",
         arguments: &["storm"],
+        full: &[],
         quick: &["--clients", "500"],
         figure: "all back s",
         unit: "s",
@@ -167,6 +176,7 @@ const LOADS: [Load; 8] = [
         name: "rooms",
         title: "CPU a delivery, 100 rooms × 10 members, all talking",
         arguments: &["rooms"],
+        full: &["--seconds", "3"],
         quick: &["--seconds", "1"],
         figure: "server_cpu_us_per_delivery",
         unit: "µs",
@@ -176,6 +186,7 @@ const LOADS: [Load; 8] = [
         name: "slow",
         title: "p99 of the others while 5 % do not read",
         arguments: &["slow"],
+        full: &["--seconds", "16", "--rate", "300"],
         quick: &["--seconds", "12", "--rate", "400"],
         figure: "p99 ms of the others",
         unit: "ms",
@@ -410,9 +421,7 @@ fn measure(site: &Site<'_>, contender: &Contender, load: &Load, options: &Option
     let url = format!("ws://127.0.0.1:{}/socket.io/?EIO=4&transport=websocket", server.port);
     let mut generator = Command::new("taskset");
     generator.args(["-c", LOAD_CORE]).arg(site.repo.release_binary()).arg("bench").args(load.arguments);
-    if options.quick {
-        generator.args(load.quick);
-    }
+    generator.args(if options.quick { load.quick } else { load.full });
     generator.args(["--json", "--dialect", contender.dialect, "--url", &url]);
     generator.args(["--server-pid", &server.process.id().to_string()]);
     let output = generator.stdin(Stdio::null()).output().map_err(|error| format!("taskset: {error}"))?;

@@ -1,4 +1,4 @@
-//! The yardstick: about the least that a server can do for the `socketio` dialect.
+//! The yardstick: about the least that a server can do for either dialect.
 //!
 //! One thread, one epoll, no timers, no allocation by message. A publish is encoded once and the same bytes go to every
 //! member; what one turn of the loop brings is written to each connection at once. It understands just what the load
@@ -36,7 +36,8 @@ const PLAIN: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close
 const OPEN: &[u8] =
     br#"0{"sid":"limit","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#;
 const CONNECTED: &[u8] = br#"40{"sid":"limit"}"#;
-const MESSAGE: &[u8] = br#"42["message","#;
+/// Good enough for both dialects.
+const JOINED: &[u8] = br#"[{"ok":{}}]"#;
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// Run the limit server.
@@ -60,6 +61,41 @@ pub(crate) struct Server {
     buffer: Box<[u8]>,
     uncorked: bool,
 }
+
+/// A dialect's fixed bytes. In XPUSH's, what is answered is as long as what XPUSH answers.
+struct Words {
+    join: &'static [u8],
+    /// Before the name.
+    publish: &'static [u8],
+    /// Between name and data.
+    data: &'static [u8],
+    /// Before the name, if it is told; between name and data; after them.
+    message: [&'static [u8]; 3],
+    /// The arguments of the ack: before and after the name.
+    published: [&'static [u8]; 2],
+    tells_name: bool,
+}
+
+const SOCKETIO: Words = Words {
+    join: br#"["join",""#,
+    publish: br#"["publish",{"room":""#,
+    data: br#"","data":"#,
+    message: [br#"42["message","#, b"", b"]"],
+    published: [b"[", b"]"],
+    tells_name: false,
+};
+const XPUSH: Words = Words {
+    join: br#"["subscribe",{"channel":""#,
+    publish: br#"["publish",{"channel":""#,
+    data: br#"","event":"message","data":"#,
+    message: [
+        br#"42["message",{"channel":""#,
+        br#"","id":"0123456789abcdef","event":"message","data":"#,
+        br#","from":{"user":"guest-0123456789abcdef"},"at":1700000000000}]"#,
+    ],
+    published: [br#"[{"ok":{"channel":""#, br#"","id":"0123456789abcdef","at":1700000000000}}]"#],
+    tells_name: true,
+};
 
 struct Connection {
     stream: TcpStream,
@@ -269,21 +305,24 @@ impl Server {
         }
         let Some(event) = packet.strip_prefix(b"42") else { return Some(()) };
         let (ack, arguments) = event.split_at(memchr::memchr(b'[', event)?);
-        if let Some(rest) = arguments.strip_prefix(br#"["publish",{"room":""#) {
+        if let Some((words, rest)) = Words::find(arguments, |words| words.publish) {
             let (name, rest) = rest.split_at(memchr::memchr(b'"', rest)?);
-            let data = rest.strip_prefix(br#"","data":"#)?.strip_suffix(b"}]")?;
+            let data = rest.strip_prefix(words.data)?.strip_suffix(b"}]")?;
             if let Some(&number) = self.names.get(name) {
                 let room = &mut self.rooms[number as usize];
                 if room.frames.is_empty() {
                     self.turn.rooms.push(number);
                 }
-                put_frame(&mut room.frames, &[MESSAGE, data, b"]"]);
+                let [before, between, after] = words.message;
+                put_frame(&mut room.frames, &[before, words.named(name), between, data, after]);
             }
+            let [before, after] = words.published;
+            self.reply(key, |bytes| put_frame(bytes, &[b"43", ack, before, words.named(name), after]));
         } else {
-            let name = arguments.strip_prefix(br#"["join",""#)?.strip_suffix(br#""]"#)?;
-            self.join(key, name);
+            let (_, rest) = Words::find(arguments, |words| words.join)?;
+            self.join(key, &rest[..memchr::memchr(b'"', rest)?]);
+            self.reply(key, |bytes| put_frame(bytes, &[b"43", ack, JOINED]));
         }
-        self.reply(key, |bytes| put_frame(bytes, &[b"43", ack, b"[]"]));
         Some(())
     }
 
@@ -375,6 +414,19 @@ impl Server {
             self.leave(key);
             self.connections.remove(key);
         }
+    }
+}
+
+impl Words {
+    /// The dialect whose phrase `arguments` begin with, and what follows.
+    fn find(arguments: &[u8], phrase: impl Fn(&Self) -> &'static [u8]) -> Option<(&'static Self, &[u8])> {
+        [&SOCKETIO, &XPUSH]
+            .into_iter()
+            .find_map(|words| Some((words, arguments.strip_prefix(phrase(words))?)))
+    }
+
+    fn named<'a>(&self, name: &'a [u8]) -> &'a [u8] {
+        if self.tells_name { name } else { b"" }
     }
 }
 

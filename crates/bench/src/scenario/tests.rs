@@ -13,9 +13,13 @@ struct Cli {
 
 /// Runs one scenario, as by the command line, against the server at `port`; the server is in this process.
 fn run(port: u16, words: &str) -> Report {
+    run_as("socketio", port, words)
+}
+
+fn run_as(dialect: &str, port: u16, words: &str) -> Report {
     let url = format!("ws://127.0.0.1:{port}/socket.io/?EIO=4&transport=websocket");
     let pid = std::process::id().to_string();
-    let common = ["--dialect", "socketio", "--url", &url, "--server-pid", &pid];
+    let common = ["--dialect", dialect, "--url", &url, "--server-pid", &pid];
     let words = ["bench"].into_iter().chain(words.split(' ')).chain(common);
     let report = match Cli::parse_from(words).bench.task {
         Task::Idle(scenario) => scenario.run(),
@@ -39,7 +43,7 @@ fn limit_server(uncorked: bool) -> u16 {
 
 #[test]
 fn nothing_is_wrong_with_the_limit_server() {
-    for uncorked in [false, true] {
+    for (uncorked, dialect) in [(false, "socketio"), (true, "socketio"), (false, "xpush")] {
         let port = limit_server(uncorked);
         for (words, arrived) in [
             ("fanout --subscribers 20 --seconds 0.1", None),
@@ -48,8 +52,8 @@ fn nothing_is_wrong_with_the_limit_server() {
             ("ack --seconds 0.1", None),
             ("storm --clients 50", Some(50)),
         ] {
-            let report = run(port, words);
-            assert!(report.is_good(), "{words}:\n{report}");
+            let report = run_as(dialect, port, words);
+            assert!(report.is_good(), "{dialect}: {words}:\n{report}");
             assert!(
                 report.deliveries > 0 && arrived.is_none_or(|goal| goal == report.deliveries),
                 "{report}"
