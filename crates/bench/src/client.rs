@@ -121,8 +121,8 @@ impl Client {
         self.settle(done, hear);
     }
 
-    /// The socket has bytes.
-    pub(crate) fn readable(&mut self, desk: &mut Desk, hear: &mut impl FnMut(Heard)) {
+    /// The socket has bytes; `closed`: and after them it ends.
+    pub(crate) fn readable(&mut self, desk: &mut Desk, closed: bool, hear: &mut impl FnMut(Heard)) {
         while !self.is_gone() {
             let read = match (&self.stream).read(&mut desk.buffer) {
                 Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -134,7 +134,7 @@ impl Client {
                 Err(error) => Err(error),
             };
             // A short read emptied the socket; readiness is edge-triggered, so there will be a new edge.
-            if read.as_ref().is_ok_and(|&count| count < desk.buffer.len()) {
+            if !closed && read.as_ref().is_ok_and(|&count| count < desk.buffer.len()) {
                 return;
             }
             self.settle(read.map(|_| ()), hear);

@@ -184,7 +184,7 @@ impl Server {
                     if event.is_writable() {
                         self.write_rest(key);
                     }
-                    if event.is_readable() && !self.read(key) {
+                    if event.is_readable() && !self.read(key, event.is_read_closed()) {
                         self.close(key);
                     }
                 }
@@ -212,7 +212,7 @@ impl Server {
     }
 
     /// Handles what the socket has; false when the connection is over.
-    fn read(&mut self, key: usize) -> bool {
+    fn read(&mut self, key: usize, closed: bool) -> bool {
         let mut buffer = mem::take(&mut self.buffer);
         let alive = loop {
             let Some(connection) = self.connections.get_mut(key) else { break true };
@@ -222,8 +222,8 @@ impl Server {
                     if !self.take(key, &mut buffer[..count]) {
                         break false;
                     }
-                    // A short read emptied the socket.
-                    if count < buffer.len() {
+                    // A short read emptied the socket, and there will be a new edge, unless it has ended already.
+                    if !closed && count < buffer.len() {
                         break true;
                     }
                 }

@@ -129,7 +129,8 @@ impl Swarm {
                 client.writable(&self.desk, &mut |heard| hear(number, heard));
             }
             if event.is_readable() || event.is_error() {
-                client.readable(&mut self.desk, &mut |heard| hear(number, heard));
+                let closed = event.is_read_closed();
+                client.readable(&mut self.desk, closed, &mut |heard| hear(number, heard));
             }
             if client.is_gone() {
                 self.poll.registry().deregister(client.source())?;
