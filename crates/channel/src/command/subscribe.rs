@@ -4,7 +4,7 @@ use xpush_core::{Channel, Code, History, Position, Problem};
 use xpush_wire::json;
 
 use super::{Asked, Outcome, Request};
-use crate::dialect::{self, object};
+use crate::dialect::{self, Format, Namespace, Wire, object};
 use crate::fanout::inbox::{Handle, Happening, Inbox, Join, Joined};
 use crate::fanout::topic::Subscriber;
 use crate::session::Subscription;
@@ -54,7 +54,7 @@ pub(crate) fn follow(
         None if session.subscriptions.len() >= most => return Err(Code::TooManyChannels.into()),
         None => {
             // XPUSH 0.1 tells comings and goings in every channel.
-            if rule.presence || asked.namespace == dialect::Namespace::Legacy {
+            if rule.presence || asked.namespace == Namespace::Legacy {
                 enters = session.entrance(asked.namespace);
             }
             let entered = enters.is_some();
@@ -108,8 +108,11 @@ pub(crate) fn joined(shard: &mut Shard, handle: Handle, asked: Asked, joined: Jo
             shard.sessions.send(handle.slot, format!("id: {id}\n\n").into());
         }
     }
-    if asked.namespace == dialect::Namespace::Native {
+    if asked.namespace == Namespace::Native {
         shard.answer(handle, asked, &answer(&joined));
+    }
+    if format.wire == Wire::Sse && joined.recovered == Some(false) {
+        tell_gap(shard, handle, &joined);
     }
     for message in joined.missed {
         let happening = Happening::Message(message);
@@ -118,6 +121,17 @@ pub(crate) fn joined(shard: &mut Shard, handle: Handle, asked: Asked, joined: Jo
         shard.sessions.send_event(handle.slot, &happening, frame.into());
     }
     shard.command_ends(handle);
+}
+
+/// An event stream has no answer that could say `recovered: false`.
+fn tell_gap(shard: &mut Shard, handle: Handle, joined: &Joined) {
+    let Some(newest) = joined.position else { return };
+    let before = joined.missed.first().map_or(newest.seq, |message| message.seq() - 1);
+    let gap = Happening::Gap(joined.channel.clone(), Position { seq: before, ..newest });
+    let format = Format { wire: Wire::Sse, namespace: Namespace::Native };
+    let mut frame = Vec::new();
+    dialect::happening(format, &gap, &mut object::Objects::default(), &mut frame);
+    shard.sessions.send(handle.slot, frame.into());
 }
 
 /// The home could not: the subscription is undone, and the home hears of that as of any other end.

@@ -202,7 +202,7 @@ fn jsonp_answer(number: u64, body: &Bytes) -> Bytes {
     let mut script = format!("___eio[{number}](").into_bytes();
     xpush_wire::json::write_string(&String::from_utf8_lossy(body), &mut script);
     script.extend_from_slice(b");");
-    // Line separators end a string in old JavaScript; `/**/`-less answers of this form cannot be sniffed as Flash.
+    // These end a string in JavaScript before ES2019.
     let script =
         String::from_utf8_lossy(&script).replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029");
     Bytes::from(script)

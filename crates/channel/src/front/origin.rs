@@ -34,7 +34,7 @@ pub(crate) fn allow(origin: Option<&HeaderValue>, headers: &mut HeaderMap) {
 fn is_same(origin: &str, headers: &HeaderMap) -> bool {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let page = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-    // A name that a stranger has pointed here (DNS rebinding) would pass, so only what the listener's config cannot know better is let through: an address.
+    // Only by an address: a name may be a stranger's that points here (DNS rebinding).
     host.zip(page)
         .is_some_and(|(host, page)| host == page && host_part(host).parse::<std::net::IpAddr>().is_ok())
 }

@@ -59,6 +59,9 @@ pub(super) async fn route(
                 origin,
                 "a page of this origin may not connect; if it is yours, add to the configuration: allowed_origins = [{origin:?}]"
             );
+            if !engine {
+                return refuse(shared, &code.into(), None);
+            }
             shared.metrics.refused(code);
             return Verdict::Respond(engineio::refusal(code, None));
         }
