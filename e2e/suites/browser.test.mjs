@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, afterEach, before, describe, test } from 'node:test';
+import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { launch, watched } from '../browser.mjs';
 import { Client } from '../clients.mjs';
 import { PYTHON } from '../python.mjs';
@@ -200,6 +200,12 @@ describe('the snippets work as printed', () => {
 });
 
 describe('looks', () => {
+  // An empty lobby, so that each picture shows the same conversation.
+  beforeEach(async () => {
+    await server.end();
+    await server.launch();
+  });
+
   for (const [width, viewport] of Object.entries(WIDTHS)) {
     for (const colorScheme of THEMES) {
       test(`${width} px, ${colorScheme}: accessible, nothing sticks out, no complaint`, async () => {
@@ -215,6 +221,8 @@ describe('looks', () => {
         await line(page, 'I am, on').last().waitFor();
         await page.evaluate(() => document.fonts.ready);
 
+        if (process.env.XPUSH_SCREENSHOTS === '1') await picture(page, `start-${width}-${colorScheme}.png`);
+
         const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
         assert.ok(overflow <= 0, `${overflow} px stick out`);
         await page.evaluate(AXE);
@@ -222,15 +230,20 @@ describe('looks', () => {
         const grave = violations.filter(({ impact }) => impact === 'serious' || impact === 'critical');
         assert.deepEqual(grave.map(({ id, nodes }) => [id, nodes.map(({ target }) => target.join(' '))]), []);
         assert.deepEqual(page.complaints, []);
-
-        if (process.env.XPUSH_SCREENSHOTS === '1') {
-          const folder = join(E2E, '../docs/screenshots');
-          mkdirSync(folder, { recursive: true });
-          await page.screenshot({ path: join(folder, `start-${width}-${colorScheme}.png`), fullPage: true });
-        }
         other.close();
       });
     }
+  }
+
+  /** The page after a cut, with everything recovered. */
+  async function picture(page, name) {
+    await shown(page, 'cut-switch').click();
+    await shown(page, 'cut-result').waitFor({ timeout: 30_000 });
+    await until(async () => (await shown(page, 'cut-switch').getAttribute('aria-checked')) === 'false', 'over');
+    const folder = join(E2E, '../docs/screenshots');
+    mkdirSync(folder, { recursive: true });
+    await page.evaluate(() => scrollTo(0, 0));
+    await page.screenshot({ path: join(folder, name), fullPage: true });
   }
 
   test('the page allows itself nothing that it does not need', async () => {
