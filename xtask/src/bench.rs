@@ -24,6 +24,8 @@ alone meanwhile.
   --quick        one short round: shows that everything works, not how fast
   --rounds N     rounds of which the median is taken (default 3)
   --no-build     use what is built
+  --spin         the load never sleeps, so that no server pays for waking it up: steadier in a virtual
+                 machine, where that costs more than the rest of a delivery
   --without NAME leave a server out (may be repeated)
 
 Scenarios: single saturated deep idle ack storm rooms slow start
@@ -80,6 +82,7 @@ enum Goal {
 struct Options {
     quick: bool,
     build: bool,
+    spin: bool,
     rounds: usize,
     without: Vec<String>,
     scenarios: Vec<String>,
@@ -248,14 +251,21 @@ fn compare(site: &Site<'_>, options: &Options, contenders: &[&Contender]) -> Res
 
 impl Options {
     fn parse(words: &[&str]) -> Result<Self, String> {
-        let mut options =
-            Self { quick: false, build: true, rounds: 3, without: Vec::new(), scenarios: Vec::new() };
+        let mut options = Self {
+            quick: false,
+            build: true,
+            spin: false,
+            rounds: 3,
+            without: Vec::new(),
+            scenarios: Vec::new(),
+        };
         let mut words = words.iter();
         while let Some(&word) = words.next() {
             let mut value = || words.next().ok_or_else(|| format!("{word} wants a value\n\n{HELP}"));
             match word {
                 "--quick" => (options.quick, options.rounds) = (true, 1),
                 "--no-build" => options.build = false,
+                "--spin" => options.spin = true,
                 "--rounds" => {
                     options.rounds = value()?.parse().map_err(|error| format!("--rounds: {error}"))?
                 }
@@ -422,6 +432,7 @@ fn measure(site: &Site<'_>, contender: &Contender, load: &Load, options: &Option
     let mut generator = Command::new("taskset");
     generator.args(["-c", LOAD_CORE]).arg(site.repo.release_binary()).arg("bench").args(load.arguments);
     generator.args(if options.quick { load.quick } else { load.full });
+    generator.args(options.spin.then_some("--spin"));
     generator.args(["--json", "--dialect", contender.dialect, "--url", &url]);
     generator.args(["--server-pid", &server.process.id().to_string()]);
     let output = generator.stdin(Stdio::null()).output().map_err(|error| format!("taskset: {error}"))?;

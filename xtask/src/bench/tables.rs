@@ -109,6 +109,9 @@ fn raw(load: &Load, cell: &Cell) -> String {
     )
 }
 
+const SPINNING: &str = "The load polled without sleeping (`--spin`), so no server paid for waking it up.";
+const SLEEPING: &str = "The load slept when nothing had arrived, so a delivery may include waking it up.";
+
 /// The page around the tables.
 pub(super) fn document(repo: &Repo, report: &str, options: &Options) -> String {
     let version =
@@ -124,8 +127,10 @@ pub(super) fn document(repo: &Repo, report: &str, options: &Options) -> String {
          everybody in it, ack. The server has core {SERVER_CORE} and the load has core {LOAD_CORE}. Each figure is the median of {rounds} rounds, A B A B,\n\
          each with a fresh server. CPU is user + kernel time of the server, from the scheduler. Every message carries its\n\
          publisher, number and time of sending; whatever was lost, doubled, out of order or altered is told under \"faults\".\n\n\
+         {waiting}\n\n\
          The limit server (`xpush bench limit`) is the yardstick: a bare epoll loop that checks nothing and writes ready-made\n\
-         bytes, once a connection and turn. Ratios travel between machines, absolute figures do not.\n\n\
+         bytes, once a connection and turn; it serves the peers' dialect and, in a column of its own, frames as long as\n\
+         XPUSH's, which tell channel, id, sender and time with each message. Ratios travel between machines, absolute figures do not.\n\n\
          {report}\n\
          ## This machine\n\n\
          {cores} × {model}, Linux {kernel}, congestion control {congestion}, {rustc}, Node {node}.\n\n\
@@ -145,6 +150,7 @@ pub(super) fn document(repo: &Repo, report: &str, options: &Options) -> String {
          ```toml\n{CONFIG}```\n\n\
          uWebSockets.js is not on npm; its peer runs Truffle's build of version 20.30.0, which exists for Node 16, 18 and 20.\n",
         rounds = options.rounds,
+        waiting = if options.spin { SPINNING } else { SLEEPING },
         model = model.trim_start_matches([' ', '\t', ':']),
         kernel = version(&["uname", "-r"]),
         congestion = fact("/proc/sys/net/ipv4/tcp_congestion_control"),
