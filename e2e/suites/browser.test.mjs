@@ -240,6 +240,7 @@ describe('looks', () => {
     await shown(page, 'cut-switch').click();
     await shown(page, 'cut-result').waitFor({ timeout: 30_000 });
     await until(async () => (await shown(page, 'cut-switch').getAttribute('aria-checked')) === 'false', 'over');
+    await until(async () => /^\d/.test(await text(page, 'latency')), 'measured');
     const folder = join(E2E, '../docs/screenshots');
     mkdirSync(folder, { recursive: true });
     await page.evaluate(() => scrollTo(0, 0));
