@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::driver;
 use crate::fanout::inbox::{Inbox, Mailbox};
 use crate::front::address::Addresses;
+use crate::front::advice::Advice;
 use crate::metrics::{Metrics, ShardCounters};
 use crate::shard::Shard;
 
@@ -51,6 +52,7 @@ pub(crate) struct Shared {
     pub(crate) digest: u32,
     pub(crate) metrics: Metrics,
     pub(crate) addresses: Arc<Addresses>,
+    pub(crate) advice: Advice,
     pub(crate) draining: AtomicBool,
     counters: Vec<Arc<ShardCounters>>,
     mailboxes: Vec<Arc<Mailbox>>,
@@ -155,6 +157,7 @@ impl Shared {
             digest: digest(&config.node),
             metrics: Metrics::new(&counters),
             addresses: Arc::new(Addresses::default()),
+            advice: Advice::default(),
             draining: AtomicBool::new(false),
             counters,
             mailboxes,

@@ -3,6 +3,7 @@
 //! A taken-over connection costs nothing here any more: hyper never answers such a request, its buffers are dropped, and the stream goes to a shard, which writes the answer itself.
 
 pub(crate) mod address;
+pub(crate) mod advice;
 mod engineio;
 mod handshake;
 mod origin;

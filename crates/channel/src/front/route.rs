@@ -45,20 +45,12 @@ pub(super) async fn route(
     }
     let client = address::client(peer, request.headers(), &shared.config.trusted_proxies);
     if client.untrusted_proxy {
-        tracing::warn!(
-            %peer,
-            "X-Forwarded-For came from a peer that is not trusted; if it is your proxy, add to the configuration: trusted_proxies = [\"{peer}\"]"
-        );
+        advise_proxy(shared, peer);
     }
     let origin = match origin::judge(&shared.config.origins, request.headers()) {
         Ok(origin) => origin,
         Err(code) => {
-            let origin =
-                request.headers().get(header::ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or("?");
-            tracing::warn!(
-                origin,
-                "a page of this origin may not connect; if it is yours, add to the configuration: allowed_origins = [{origin:?}]"
-            );
+            advise_origin(shared, request.headers());
             if !engine {
                 return refuse(shared, &code.into(), None);
             }
@@ -74,6 +66,24 @@ pub(super) async fn route(
     } else {
         let origin = asking.origin.clone();
         events(shared, asking).unwrap_or_else(|problem| refuse(shared, &problem, origin.as_ref()))
+    }
+}
+
+fn advise_proxy(shared: &Shared, peer: IpAddr) {
+    let line = format!("trusted_proxies = [\"{peer}\"]");
+    if shared.advice.is_new(&line) {
+        tracing::warn!(%peer, "X-Forwarded-For came from a peer that is not trusted; if it is your proxy, add to the configuration: {line}");
+    }
+}
+
+fn advise_origin(shared: &Shared, headers: &HeaderMap) {
+    let origin = headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or("?");
+    let line = format!("allowed_origins = [{origin:?}]");
+    if shared.advice.is_new(&line) {
+        tracing::warn!(
+            origin,
+            "a page of this origin may not connect; if it is yours, add to the configuration: {line}"
+        );
     }
 }
 
