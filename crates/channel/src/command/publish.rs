@@ -10,6 +10,7 @@ use super::fields::bad;
 use super::{Outcome, Request};
 use crate::dialect::{self, Namespace, object};
 use crate::fanout::inbox::{Inbox, Publication, Published};
+use crate::session::sid;
 use crate::shard::Shard;
 
 /// The event of a message that names none.
@@ -60,9 +61,9 @@ pub(crate) fn answer(published: &Published) -> String {
 
 /// An id for a message whose client gave it none.
 pub(crate) fn fresh_id(shard: &mut Shard) -> ClientId {
-    let id = format!("{:016x}", shard.entropy.word());
-    // Sixteen hexadecimal digits are always a valid id.
-    ClientId::new(&id).unwrap_or_else(|_| unreachable!("{id} is a valid id"))
+    // 60 bits: enough for one sender's messages of a day in one channel.
+    let id = &sid::spell(shard.entropy.word())[..10];
+    ClientId::new(id).unwrap_or_else(|_| unreachable!("base64url makes a valid id"))
 }
 
 /// The event's name: the default, or one that is not reserved.

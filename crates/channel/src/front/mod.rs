@@ -47,6 +47,10 @@ impl Node {
     /// Serves a listener until it is dropped, also while the node drains: then new sessions are refused, and those that poll get their last packets.
     /// Requests that are not for a channel server go to `rest`.
     pub async fn serve(self: Arc<Self>, listener: TcpListener, rest: Router) -> io::Result<()> {
+        // Every connection inherits these.
+        let socket = socket2::SockRef::from(&listener);
+        socket.set_nodelay(true)?;
+        socket.set_send_buffer_size(SEND_BUFFER)?;
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
@@ -73,7 +77,6 @@ async fn connection(
     peer: SocketAddr,
     rest: Router,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-    stream.set_nodelay(true)?;
     let limits = &shared.config.limits;
     let taken: Arc<Mutex<Option<TakeOver>>> = Arc::default();
     let service = service_fn(|request| {
@@ -116,7 +119,6 @@ async fn connection(
     if let Some(take_over) = take_over {
         let parts = connection.into_parts();
         let stream = parts.io.into_inner().into_std()?;
-        socket2::SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER)?;
         take_over(stream, parts.read_buf);
     }
     Ok(())

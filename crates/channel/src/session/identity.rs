@@ -1,6 +1,5 @@
 //! Who a connection acts as, and what it may do. A guest has capabilities too.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -11,6 +10,7 @@ use xpush_wire::json;
 
 use crate::command::fields::bad;
 use crate::config::{AppConfig, Config};
+use crate::session::sid;
 
 /// Who, where, and with which rules. Shared by everything of a session.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl Identity {
         let user = match claims.guest.as_deref() {
             Some(secret) if (16..=128).contains(&secret.len()) => guest_of(&app.app, secret),
             Some(_) => return Err(Problem::new(Code::BadField, "guest: 16 to 128 characters")),
-            None => format!("guest-{:016x}", entropy.word()),
+            None => guest_name(entropy.word()),
         };
         let user = User::new(&user).map_err(Problem::from)?;
         Ok(Self { app, sender: Sender { user, name } })
@@ -158,9 +158,10 @@ fn display_name(name: &str) -> Result<Arc<str>, Problem> {
 /// The same secret is the same guest; from the id nobody finds the secret.
 fn guest_of(app: &App, secret: &str) -> String {
     let digest = Sha256::new().chain_update(app.as_str()).chain_update([0]).chain_update(secret).finalize();
-    digest[..8].iter().fold("guest-".to_owned(), |mut id, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(id, "{byte:02x}");
-        id
-    })
+    let word = digest.first_chunk().copied().map_or(0, u64::from_be_bytes);
+    guest_name(word)
+}
+
+fn guest_name(word: u64) -> String {
+    format!("g-{}", sid::spell(word))
 }

@@ -53,6 +53,11 @@ impl fmt::Debug for Sid {
     }
 }
 
+/// 64 bits as 11 characters of base64url: what names guests and messages must be short, for it goes out with each of them.
+pub(crate) fn spell(word: u64) -> String {
+    URL_SAFE_NO_PAD.encode(word.to_be_bytes())
+}
+
 /// Whether two secrets are the same, in a time that does not tell where they differ.
 pub(crate) fn same(a: &Secret, b: &Secret) -> bool {
     a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
