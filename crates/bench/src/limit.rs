@@ -90,10 +90,10 @@ const XPUSH: Words = Words {
     data: br#"","event":"message","data":"#,
     message: [
         br#"42["message",{"channel":""#,
-        br#"","id":"0123456789abcdef","event":"message","data":"#,
-        br#","from":{"user":"guest-0123456789abcdef"},"at":1700000000000}]"#,
+        br#"","id":"0123456789","event":"message","data":"#,
+        br#","from":{"user":"g-0123456789a"},"at":1700000000000}]"#,
     ],
-    published: [br#"[{"ok":{"channel":""#, br#"","id":"0123456789abcdef","at":1700000000000}}]"#],
+    published: [br#"[{"ok":{"channel":""#, br#"","id":"0123456789","at":1700000000000}}]"#],
     tells_name: true,
 };
 
