@@ -28,4 +28,5 @@ mod shard;
 mod simulation;
 mod transport;
 
+pub use front::tls::{Tls, Unusable};
 pub use node::{MakeBus, Node, Parts};

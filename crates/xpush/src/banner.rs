@@ -12,7 +12,7 @@ pub(crate) fn ready(settings: &Settings, addresses: &[SocketAddr], file: Option<
     for address in addresses {
         let note =
             if address.ip().is_unspecified() { "   (and every other address of this machine)" } else { "" };
-        let _ = writeln!(text, "  Open        {}/{note}", url(*address));
+        let _ = writeln!(text, "  Open        {}/{note}", url(*address, settings.tls.is_some()));
     }
     let data = std::fs::canonicalize(&settings.data_dir).unwrap_or_else(|_| settings.data_dir.clone());
     let _ = writeln!(text, "  Data        {}", data.display());
@@ -42,13 +42,14 @@ pub(crate) fn apps(settings: &Settings) -> String {
 }
 
 /// Where a browser on this machine reaches a listener.
-pub(crate) fn url(address: SocketAddr) -> String {
+fn url(address: SocketAddr, secure: bool) -> String {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
         ip => ip,
     };
-    format!("http://{}", SocketAddr::new(ip, address.port()))
+    let scheme = if secure { "https" } else { "http" };
+    format!("{scheme}://{}", SocketAddr::new(ip, address.port()))
 }
 
 #[cfg(test)]
@@ -63,7 +64,9 @@ mod tests {
             ("[::]:8000", "http://[::1]:8000"),
             ("192.0.2.1:8000", "http://192.0.2.1:8000"),
         ] {
-            assert_eq!(url(listener.parse().unwrap()), clickable);
+            assert_eq!(url(listener.parse().unwrap(), false), clickable);
+            let secure = clickable.replace("http:", "https:");
+            assert_eq!(url(listener.parse().unwrap(), true), secure);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use crate::banner;
 use crate::cli::say;
-use crate::config::{self, Settings, Size, Sources};
+use crate::config::{self, Settings, Size, Sources, TlsFiles};
 
 /// Checks each file by itself; the environment is the one of whoever checks, and is not looked at.
 pub(crate) fn run(files: &[PathBuf]) -> ExitCode {
@@ -26,24 +26,28 @@ fn check(file: &Path) -> u8 {
             return 2;
         }
     };
-    match config::load(&Sources { file: Some((&name, &text)), ..Sources::default() }) {
-        Ok(loaded) => {
-            say(&summary(&name, &loaded.settings));
-            0
-        }
+    let loaded = match config::load(&Sources { file: Some((&name, &text)), ..Sources::default() }) {
+        Ok(loaded) => loaded,
         Err(invalid) => {
             complain(&invalid.to_string());
-            1
+            return 1;
         }
+    };
+    if let Some(Err(error)) = loaded.settings.tls.as_ref().map(TlsFiles::load) {
+        complain(&format!("{name}: [tls] {error}\n1 error"));
+        return 1;
     }
+    say(&summary(&name, &loaded.settings));
+    0
 }
 
 fn summary(name: &str, settings: &Settings) -> String {
     let listen: Vec<_> = settings.listen.iter().map(ToString::to_string).collect();
     let limits = &settings.limits;
     format!(
-        "{name} is fine\n  listens on  {}\n  data in     {}\n  messages    up to {}, outboxes up to {}\n{}",
+        "{name} is fine\n  listens on  {}{}\n  data in     {}\n  messages    up to {}, outboxes up to {}\n{}",
         listen.join(", "),
+        if settings.tls.is_some() { " (TLS)" } else { "" },
         settings.data_dir.display(),
         Size(limits.payload as u64),
         Size(limits.outbox as u64),

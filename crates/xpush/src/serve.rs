@@ -6,8 +6,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use xpush_channel::Tls;
+
 use crate::cli::{Options, say};
-use crate::config::{self, Loaded, Settings, Sources};
+use crate::config::{self, Loaded, Settings, Sources, TlsFiles};
 use crate::health::{self, Readiness};
 use crate::listen::listen;
 use crate::role::channel::Channel;
@@ -50,13 +52,14 @@ fn start(options: &Options) -> Result<End, String> {
         tracing::warn!("{warning}");
     }
     prepare_data_dir(&settings.data_dir)?;
+    let tls = settings.tls.as_ref().map(TlsFiles::load).transpose().map_err(|error| error.to_string())?;
     let open_files = open_files::raise_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start: {error}"))?;
     let file = file.as_ref().map(|(path, _)| path.as_path());
-    let ended = runtime.block_on(serve(&settings, file, open_files));
+    let ended = runtime.block_on(serve(&settings, tls.as_ref(), file, open_files));
     // What has not ended by now has had its time.
     runtime.shutdown_background();
     ended
@@ -77,7 +80,12 @@ fn load(options: &Options, file: Option<(&Path, &str)>) -> Result<Loaded, String
     config::load(&sources).map_err(|invalid| invalid.to_string())
 }
 
-async fn serve(settings: &Settings, file: Option<&Path>, open_files: Option<u64>) -> Result<End, String> {
+async fn serve(
+    settings: &Settings,
+    tls: Option<&Tls>,
+    file: Option<&Path>,
+    open_files: Option<u64>,
+) -> Result<End, String> {
     let mut signals = Signals::new().map_err(|error| format!("cannot watch for signals: {error}"))?;
     let mut listeners = Vec::new();
     for address in &settings.listen {
@@ -95,7 +103,7 @@ async fn serve(settings: &Settings, file: Option<&Path>, open_files: Option<u64>
     let others = health::router(readiness.clone(), Arc::new(move || metered.metrics()))
         .merge(role::session::start(id, node.clone()))
         .fallback_service(pages::router());
-    let channel = Channel::start(node, listeners, &others);
+    let channel = Channel::start(node, listeners, tls, &others);
     readiness.ready();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = ?addresses, open_files, "ready");
     say(&banner::ready(settings, &addresses, file));

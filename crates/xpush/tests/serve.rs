@@ -7,9 +7,12 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustls::crypto::aws_lc_rs;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::Value;
 use tungstenite::WebSocket;
 
@@ -33,17 +36,20 @@ impl Server {
         let mut child = command.spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
-        while !line.contains("http://") {
+        while !line.contains("://") {
             line.clear();
             assert!(stdout.read_line(&mut line).unwrap() > 0, "it ended: {:?}", child.wait_with_output());
         }
-        let url = line.split_whitespace().find_map(|word| word.strip_prefix("http://")).unwrap();
+        let (_, url) = line.split_whitespace().find_map(|word| word.split_once("://")).unwrap();
         let address = url.trim_end_matches('/').parse().unwrap();
         Self { child, stdout, address, log: folder(name).join("log") }
     }
 
     fn get(&self, path: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(self.address).unwrap();
+        self.get_by(TcpStream::connect(self.address).unwrap(), path)
+    }
+
+    fn get_by(&self, mut stream: impl Read + Write, path: &str) -> (u16, String) {
         let host = self.address;
         write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
@@ -180,6 +186,47 @@ fn two_clients_talk() {
     assert_eq!((&message["push"], &message["data"]), (&"message".into(), &"hello".into()));
     let (_, metrics) = server.get("/metrics");
     assert!(metrics.contains("# EOF"), "{metrics}");
+}
+
+#[test]
+fn with_a_certificate_it_speaks_tls() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let folder = folder("tls");
+    fs::write(folder.join("certificate.pem"), made.cert.pem()).unwrap();
+    fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+    fs::write(
+        folder.join("xpush.toml"),
+        "listen = '127.0.0.1:0'\n[tls]\ncertificate = 'certificate.pem'\nkey = 'key.pem'",
+    )
+    .unwrap();
+    let checked = command("tls").args(["check-config", "xpush.toml"]).output().unwrap();
+    let summary = String::from_utf8(checked.stdout).unwrap();
+    assert!(checked.status.success() && summary.contains("127.0.0.1:0 (TLS)"), "{summary}");
+
+    let mut server = Server::start("tls", |_| {});
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let session = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+    let stream = StreamOwned::new(session, TcpStream::connect(server.address).unwrap());
+    let (status, node) = server.get_by(stream, "/node/demo/room");
+    assert_eq!(status, 200);
+    assert!(node.contains(&format!("\"url\":\"https://{}\"", server.address)), "{node}");
+    server.signal(Signal::TERM);
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+
+    fs::remove_file(folder.join("key.pem")).unwrap();
+    let said = refusal(command("tls"));
+    assert!(said.starts_with("xpush: cannot use key.pem: No such file"), "{said}");
+    let checked =
+        command("tls").args(["check-config", "xpush.toml"]).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(checked.status.code(), Some(1));
+    let said = String::from_utf8(checked.stderr).unwrap();
+    assert!(said.starts_with("xpush.toml: [tls] cannot use key.pem: No such file"), "{said}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod engineio;
 mod handshake;
 mod origin;
 mod route;
+pub(crate) mod tls;
 
 use std::future::Future;
 use std::io;
@@ -20,13 +21,19 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
+use http::{HeaderValue, Request};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::server::TlsStream;
 use xpush_core::Code;
 
+use crate::front::tls::Tls;
 use crate::node::{Node, Shared};
+use crate::transport::io::Io;
 
 /// The kernel's send buffer of a connection: what a slow reader holds here is not seen by the outbox's bounds.
 const SEND_BUFFER: usize = 128 * 1024;
@@ -41,12 +48,20 @@ enum Verdict {
 }
 
 /// What is to be done with a raw stream and the bytes that came behind the request.
-type TakeOver = Box<dyn FnOnce(std::net::TcpStream, Bytes) + Send>;
+type TakeOver = Box<dyn FnOnce(Io, Bytes) + Send>;
+
+/// Why a connection ended early: only the log is told.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 impl Node {
     /// Serves a listener until it is dropped, also while the node drains: then new sessions are refused, and those that poll get their last packets.
-    /// Requests that are not for a channel server go to `rest`.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener, rest: Router) -> io::Result<()> {
+    /// With `tls`, nothing else is spoken. Requests that are not for a channel server go to `rest`.
+    pub async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        tls: Option<Tls>,
+        rest: Router,
+    ) -> io::Result<()> {
         // Every connection inherits these.
         let socket = socket2::SockRef::from(&listener);
         socket.set_nodelay(true)?;
@@ -54,9 +69,9 @@ impl Node {
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
-                    let (shared, rest) = (self.shared.clone(), rest.clone());
+                    let (shared, tls, rest) = (self.shared.clone(), tls.clone(), rest.clone());
                     tokio::spawn(async move {
-                        if let Err(error) = connection(shared, stream, peer, rest).await {
+                        if let Err(error) = connection(shared, stream, tls, peer, rest).await {
                             tracing::debug!(%error, "connection failed");
                         }
                     });
@@ -74,12 +89,45 @@ impl Node {
 async fn connection(
     shared: Arc<Shared>,
     stream: TcpStream,
+    tls: Option<Tls>,
     peer: SocketAddr,
     rest: Router,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+) -> Result<(), Failure> {
+    let Some(tls) = tls else {
+        let into_io = |stream: TcpStream| Ok(Io::plain(stream.into_std()?));
+        return speak_http(shared, stream, false, peer, rest, into_io).await;
+    };
+    let within = Duration::from_millis(shared.config.limits.handshake_ms);
+    let Ok(stream) = tokio::time::timeout(within, tls.accept(stream)).await else {
+        shared.metrics.refused(Code::HandshakeTimeout);
+        return Ok(());
+    };
+    let into_io = |stream: TlsStream<TcpStream>| {
+        let (stream, session) = stream.into_inner();
+        Ok(Io::tls(stream.into_std()?, session))
+    };
+    speak_http(shared, stream?, true, peer, rest, into_io).await
+}
+
+/// Lets hyper answer what comes by `stream`, until it ends or is taken over.
+async fn speak_http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    shared: Arc<Shared>,
+    stream: S,
+    secure: bool,
+    peer: SocketAddr,
+    rest: Router,
+    into_io: impl FnOnce(S) -> io::Result<Io>,
+) -> Result<(), Failure> {
     let limits = &shared.config.limits;
     let taken: Arc<Mutex<Option<TakeOver>>> = Arc::default();
-    let service = service_fn(|request| {
+    let service = service_fn(|mut request: Request<Incoming>| {
+        if secure {
+            // As a proxy would say it: answers that name this server name it as it was reached.
+            request
+                .headers_mut()
+                .entry("x-forwarded-proto")
+                .or_insert(const { HeaderValue::from_static("https") });
+        }
         let (shared, rest, taken) = (shared.clone(), rest.clone(), taken.clone());
         async move {
             match route::route(&shared, peer.ip(), request, rest).await {
@@ -118,8 +166,7 @@ async fn connection(
     let take_over = taken.lock().ok().and_then(|mut taken| taken.take());
     if let Some(take_over) = take_over {
         let parts = connection.into_parts();
-        let stream = parts.io.into_inner().into_std()?;
-        take_over(stream, parts.read_buf);
+        take_over(into_io(parts.io.into_inner())?, parts.read_buf);
     }
     Ok(())
 }

@@ -19,6 +19,7 @@ use crate::front::address::Permit;
 use crate::node::Shared;
 use crate::session::Stream;
 use crate::session::identity::{Claims, Identity};
+use crate::transport::io::Io;
 use crate::transport::{By, Open};
 
 /// Channels of one event stream.
@@ -101,7 +102,7 @@ pub(super) fn take_over(
     wire: Wire,
     query: &str,
     permit: Permit,
-    by: impl FnOnce(std::net::TcpStream, bytes::Bytes) -> By + Send + 'static,
+    by: impl FnOnce(Io, bytes::Bytes) -> By + Send + 'static,
 ) -> TakeOver {
     let (shared, query) = (shared.clone(), Box::from(query));
     Box::new(move |stream, early| {

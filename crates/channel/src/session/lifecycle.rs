@@ -15,7 +15,6 @@ use crate::dialect::{self, Format, Namespace, Wire};
 use crate::fanout::inbox::{Handle, Inbox, Leave};
 use crate::front::address::Permit;
 use crate::shard::{Shard, Timer};
-use crate::transport::io::Io;
 use crate::transport::polling::Polling;
 use crate::transport::stream::token;
 use crate::transport::{By, Open};
@@ -32,8 +31,7 @@ impl Shard {
         let Open { wire, query, permit, by } = open;
         match by {
             By::WebSocket { stream, early, response } => {
-                let Some(handle) = self.begin(wire, query, permit, Transport::Socket(Io::plain(stream)))
-                else {
+                let Some(handle) = self.begin(wire, query, permit, Transport::Socket(stream)) else {
                     return;
                 };
                 let mut frames = response.to_vec();
@@ -45,8 +43,7 @@ impl Shard {
                 }
             }
             By::Events { stream, response, identity, channels } => {
-                let Some(handle) = self.begin(wire, query, permit, Transport::Socket(Io::plain(stream)))
-                else {
+                let Some(handle) = self.begin(wire, query, permit, Transport::Socket(stream)) else {
                     return;
                 };
                 self.sessions.send(handle.slot, response);
@@ -117,11 +114,15 @@ impl Shard {
         self.counters.opened.add(1);
         if let Some(registry) = &self.registry
             && let Some(Session { transport: Transport::Socket(io), .. }) = self.sessions.get(handle)
-            && let Err(error) = io.register(registry, token(handle, false))
         {
-            tracing::warn!(%error, "cannot register a socket");
-            self.drop_session(handle);
-            return None;
+            if let Err(error) = io.register(registry, token(handle, false)) {
+                tracing::warn!(%error, "cannot register a socket");
+                self.drop_session(handle);
+                return None;
+            }
+            if !io.is_dry(true) {
+                self.unread.push(handle);
+            }
         }
         self.arm(self.node.config.heartbeat.interval_ms, Timer::Heartbeat(handle));
         self.arm(self.node.config.limits.handshake_ms, Timer::Handshake(handle));

@@ -133,6 +133,11 @@ impl Session {
         Format { wire: self.wire, namespace }
     }
 
+    /// Whether the socket has not taken everything yet.
+    pub(crate) fn has_unsent(&self) -> bool {
+        !self.outbox.is_empty() || matches!(&self.transport, Transport::Socket(io) if io.unsent())
+    }
+
     /// How presence counts a subscription of this session.
     pub(crate) fn entrance(&self, namespace: Namespace) -> Option<Entrance> {
         let identity = self.identity(namespace)?;

@@ -61,7 +61,7 @@ impl Outbox {
 
     /// Writes until nothing is left or the socket takes no more.
     pub(crate) fn flush(&mut self, io: &mut Io, now: Monotonic) -> io::Result<Flushed> {
-        while self.bytes > 0 {
+        while self.bytes > 0 || io.unsent() {
             let written = if self.rest.is_empty() {
                 io.write_vectored(&[IoSlice::new(&self.first)])
             } else {
@@ -75,7 +75,7 @@ impl Outbox {
                 io.write_vectored(&slices[..len])
             };
             match written {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(0) if self.bytes > 0 && !io.unsent() => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => {
                     // The oldest unsent byte is a new one.
                     self.stalled = None;

@@ -5,7 +5,6 @@ pub(crate) mod polling;
 pub(crate) mod stream;
 pub(crate) mod upgrade;
 
-use std::net::TcpStream;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,6 +14,7 @@ use xpush_core::{Channel, Position};
 use crate::dialect::Wire;
 use crate::front::address::Permit;
 use crate::session::identity::Identity;
+use crate::transport::io::Io;
 use crate::transport::polling::Answer;
 
 /// A new client, as the HTTP front gives it to a shard.
@@ -28,10 +28,10 @@ pub(crate) struct Open {
 /// How the client comes.
 pub(crate) enum By {
     /// A WebSocket handshake that is to be answered: the raw stream, the bytes that came behind the request, the answer.
-    WebSocket { stream: TcpStream, early: Bytes, response: Bytes },
+    WebSocket { stream: Io, early: Bytes, response: Bytes },
     /// An event stream that is to be answered.
     Events {
-        stream: TcpStream,
+        stream: Io,
         response: Bytes,
         identity: Arc<Identity>,
         channels: Vec<(Channel, Option<Position>)>,
@@ -43,7 +43,7 @@ pub(crate) enum By {
 /// A WebSocket handshake that names a polling session.
 pub(crate) struct Probe {
     pub(crate) sid: crate::session::sid::Sid,
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Io,
     pub(crate) early: Bytes,
     pub(crate) response: Bytes,
 }

@@ -43,7 +43,7 @@ impl Shard {
             }
             return;
         }
-        if writable && self.sessions.get(handle).is_some_and(|session| !session.outbox.is_empty()) {
+        if writable && self.sessions.get(handle).is_some_and(|session| session.has_unsent()) {
             self.sessions.touch(slot);
         }
         if readable {
@@ -84,8 +84,8 @@ impl Shard {
                     break;
                 }
                 Ok(n) => {
-                    let whole = n < buffer.len();
-                    if self.take_bytes(handle, &mut buffer[..n]) != Flow::Go || (whole && !closed) {
+                    let dry = io.is_dry(n < buffer.len());
+                    if self.take_bytes(handle, &mut buffer[..n]) != Flow::Go || (dry && !closed) {
                         break;
                     }
                 }

@@ -8,7 +8,7 @@ use xpush_wire::ws::{self, Message};
 
 use crate::dialect;
 use crate::fanout::inbox::Handle;
-use crate::session::outbox::Outbox;
+use crate::session::outbox::{Flushed, Outbox};
 use crate::session::sid;
 use crate::session::{Session, Transport};
 use crate::shard::{Shard, Timer};
@@ -38,13 +38,12 @@ enum Heard {
 
 impl Shard {
     pub(crate) fn begin_probe(&mut self, probe: Probe) {
-        let Probe { sid, stream, early, response } = probe;
+        let Probe { sid, stream: mut io, early, response } = probe;
         let Some(session) = self.sessions.get(sid.handle) else { return };
         let polls = matches!(session.transport, Transport::Polling(_));
         if !sid::same(&session.secret, &sid.secret) || !polls || session.probe.is_some() || session.closing {
             return; // the stream is dropped: the handshake fails, the session goes on
         }
-        let mut io = Io::plain(stream);
         if let Some(registry) = &self.registry
             && io.register(registry, token(sid.handle, true)).is_err()
         {
@@ -165,7 +164,7 @@ impl Shard {
         };
         frame.into_iter().for_each(|frame| probe.outbox.push(frame));
         // A few bytes into an empty socket buffer: a peer for whom that does not do is not waited for.
-        if probe.outbox.flush(&mut probe.io, now).is_err() || !probe.outbox.is_empty() {
+        if !matches!(probe.outbox.flush(&mut probe.io, now), Ok(Flushed::All)) {
             self.end_probe(handle);
         }
     }

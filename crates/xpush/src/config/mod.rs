@@ -19,7 +19,7 @@ use section::{Complaint, Reading};
 use tree::{Item, Place, Table, Value};
 
 pub(crate) use apps::Guests;
-pub(crate) use settings::{Log, LogFormat, Settings};
+pub(crate) use settings::{Log, LogFormat, Settings, TlsFiles};
 pub(crate) use values::Size;
 pub(crate) use variables::CONFIG;
 

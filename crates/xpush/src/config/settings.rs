@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use xpush_channel::config::{AppConfig, Config, Heartbeat, Limits, Network, Origins};
+use xpush_channel::{Tls, Unusable};
 use xpush_core::{App, NodeId, Rules};
 
 use crate::backends;
 
 use super::apps::{self, AppSettings};
 use super::section::{Reading, Section};
-use super::tree::{Item, Table};
+use super::tree::{Item, Table, Value};
 use super::values::{Size, choice, count, duration, list, shortened, size, text};
 
 /// Everything that can be set.
@@ -26,6 +27,7 @@ pub(crate) struct Settings {
     pub(crate) allowed_origins: Vec<Box<str>>,
     pub(crate) trusted_proxies: Vec<Network>,
     pub(crate) default_app: Option<App>,
+    pub(crate) tls: Option<TlsFiles>,
     pub(crate) limits: Limits,
     pub(crate) heartbeat: Heartbeat,
     /// Shards; 0: one a core.
@@ -34,6 +36,13 @@ pub(crate) struct Settings {
     pub(crate) history_memory: usize,
     pub(crate) log: Log,
     pub(crate) apps: Vec<AppSettings>,
+}
+
+/// Where the certificate for TLS and its key are kept.
+#[derive(Debug, Clone)]
+pub(crate) struct TlsFiles {
+    certificate: PathBuf,
+    key: PathBuf,
 }
 
 /// What is logged, and how.
@@ -66,6 +75,7 @@ impl Default for Settings {
             allowed_origins: Vec::new(),
             trusted_proxies: Vec::new(),
             default_app: None,
+            tls: None,
             limits: Limits::default(),
             heartbeat: Heartbeat::default(),
             shards: 0,
@@ -86,6 +96,13 @@ impl LogFormat {
     }
 }
 
+impl TlsFiles {
+    /// Reads the files; the error says which of them cannot be used, and why.
+    pub(crate) fn load(&self) -> Result<Tls, Unusable> {
+        Tls::load(&self.certificate, &self.key)
+    }
+}
+
 impl Settings {
     /// Understands a tree. What is wrong goes to `reading`; the settings are good only when that stays empty.
     pub(crate) fn read(tree: &Table, reading: &Reading) -> Self {
@@ -94,10 +111,7 @@ impl Settings {
         if let Some(listen) = read_list(&mut top, reading, "listen", listener) {
             settings.listen = listen;
         }
-        if let Some(folder) = top.read("data_dir", |value| match text(value)?.trim() {
-            "" => Err("must name a folder".to_owned()),
-            folder => Ok(PathBuf::from(folder)),
-        }) {
+        if let Some(folder) = top.read("data_dir", path("a folder")) {
             settings.data_dir = folder;
         }
         settings.advertise_url = top.read("advertise_url", |value| advertised(&text(value)?));
@@ -105,6 +119,7 @@ impl Settings {
             read_list(&mut top, reading, "allowed_origins", origin).unwrap_or_default();
         settings.trusted_proxies =
             read_list(&mut top, reading, "trusted_proxies", network).unwrap_or_default();
+        settings.tls = read_tls(top.section("tls"));
         settings.read_limits(top.section("limits"));
         settings.read_heartbeat(top.section("heartbeat"));
         let mut shards = top.section("shards");
@@ -214,6 +229,19 @@ impl Settings {
     }
 }
 
+/// Both files or none.
+fn read_tls(mut section: Section<'_>) -> Option<TlsFiles> {
+    let certificate = section.read("certificate", path("a file"));
+    let key = section.read("key", path("a file"));
+    for (given, missing) in [("certificate", "key"), ("key", "certificate")] {
+        if section.place(missing).is_none() {
+            section.complain(given, &format!("needs `tls.{missing}` beside it"));
+        }
+    }
+    section.finish();
+    Some(TlsFiles { certificate: certificate?, key: key? })
+}
+
 /// The app named, or the only one there is.
 fn read_default_app(top: &mut Section<'_>, apps: &[AppSettings]) -> Option<App> {
     let named = top.read("default_app", |value| {
@@ -245,6 +273,14 @@ fn read_list<T>(
         }
     }
     (values.len() == items.len()).then_some(values)
+}
+
+/// A path, as seen from where xpush starts.
+fn path(what: &str) -> impl Fn(&Value) -> Result<PathBuf, String> {
+    move |value| match text(value)?.trim() {
+        "" => Err(format!("must name {what}")),
+        path => Ok(PathBuf::from(path)),
+    }
 }
 
 fn listener(text: &str) -> Result<SocketAddr, String> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use xpush_channel::Node;
+use xpush_channel::{Node, Tls};
 
 /// A channel server and its listeners.
 pub(crate) struct Channel {
@@ -16,11 +16,16 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
-    /// Serves live connections on `listeners`, and every other request by `others`.
-    pub(crate) fn start(node: Arc<Node>, listeners: Vec<TcpListener>, others: &Router) -> Self {
+    /// Serves live connections on `listeners`, and every other request by `others`; all over TLS when there is a certificate.
+    pub(crate) fn start(
+        node: Arc<Node>,
+        listeners: Vec<TcpListener>,
+        tls: Option<&Tls>,
+        others: &Router,
+    ) -> Self {
         let mut accepting = JoinSet::new();
         for listener in listeners {
-            accepting.spawn(node.clone().serve(listener, others.clone()));
+            accepting.spawn(node.clone().serve(listener, tls.cloned(), others.clone()));
         }
         Self { node, accepting }
     }
