@@ -12,41 +12,47 @@ pub(crate) struct Wheel<T> {
     buckets: Vec<Vec<(Monotonic, T)>>,
     /// All ticks before this one have been handled.
     tick: u64,
+    /// No bucket before this tick's holds anything: most turns look no further. Far off when nothing is armed.
+    earliest: u64,
 }
 
 impl<T> Wheel<T> {
     pub(crate) fn new(now: Monotonic) -> Self {
-        Self { buckets: (0..BUCKETS).map(|_| Vec::new()).collect(), tick: now.0 / TICK }
+        Self { buckets: (0..BUCKETS).map(|_| Vec::new()).collect(), tick: now.0 / TICK, earliest: u64::MAX }
     }
 
     /// `item` is given out by the first [`Wheel::expire`] at or after `at`, at most one tick late.
     pub(crate) fn arm(&mut self, at: Monotonic, item: T) {
         let tick = at.0.div_ceil(TICK).max(self.tick);
         self.buckets[Self::bucket(tick)].push((at, item));
+        // In a bucket that comes up earlier, in another round, it is passed over.
+        self.earliest = self.earliest.min(tick);
     }
 
     /// Moves everything that is due into `due`.
     pub(crate) fn expire(&mut self, now: Monotonic, due: &mut Vec<T>) {
         let current = now.0 / TICK;
-        let first = self.tick.max(current.saturating_sub(BUCKETS - 1));
+        if current < self.earliest {
+            return;
+        }
+        let first = self.earliest.max(current.saturating_sub(BUCKETS - 1));
         for tick in first..=current {
             let bucket = &mut self.buckets[Self::bucket(tick)];
-            if bucket.is_empty() {
-                continue;
-            }
             let mut index = 0;
             while index < bucket.len() {
                 if bucket[index].0 <= now { due.push(bucket.swap_remove(index).1) } else { index += 1 }
             }
         }
         self.tick = current;
+        // What this tick's bucket still holds belongs to later rounds.
+        let filled =
+            (current + 1..=current + BUCKETS).find(|tick| !self.buckets[Self::bucket(*tick)].is_empty());
+        self.earliest = filled.unwrap_or(u64::MAX);
     }
 
     /// How many ms from `now` until something may be due; `None` when nothing is armed.
     pub(crate) fn wait(&self, now: Monotonic) -> Option<u64> {
-        let current = now.0 / TICK;
-        let next = (current..current + BUCKETS).find(|tick| !self.buckets[Self::bucket(*tick)].is_empty())?;
-        Some((next * TICK).saturating_sub(now.0))
+        (self.earliest < u64::MAX).then(|| (self.earliest * TICK).saturating_sub(now.0))
     }
 
     fn bucket(tick: u64) -> usize {
