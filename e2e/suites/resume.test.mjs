@@ -111,6 +111,25 @@ describe('positions', () => {
     assert.deepEqual([head.recovered, head.missed], [true, 0]);
   });
 
+  test('a resume that is larger than the outbox may grow comes whole and in order', async () => {
+    const channel = freshChannel();
+    const total = 9_000;
+    const text = 'x'.repeat(400);
+    const reader = await Client.open(server, { transport: 'websocket' });
+    const { epoch } = await reader.subscribe(channel);
+    for (let n = 0; n < total; n += 500) {
+      await Promise.all(Array.from({ length: 500 }, (_, k) => client.publish(channel, `${n + k} ${text}`, { echo: false })));
+    }
+    reader.close();
+    const late = await Client.open(server, { transport: 'websocket' });
+    const answer = await late.subscribe(channel, { since: { epoch, seq: 0 } });
+    assert.deepEqual([answer.recovered, answer.missed, answer.seq], [true, total, total]);
+    await publishEnd(client, channel);
+    await late.push('message', ({ seq }) => seq > total);
+    assert.deepEqual(late.messages(channel).map(({ seq }) => seq), Array.from({ length: total + 1 }, (_, n) => n + 1));
+    late.close();
+  });
+
   test('history pages in both directions, ascending and without holes', async () => {
     const channel = freshChannel();
     const { epoch } = await client.subscribe(channel);

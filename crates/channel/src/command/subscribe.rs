@@ -1,11 +1,16 @@
 //! `subscribe`: to follow a channel, from now on or from a position.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
+use xpush_core::message::Message;
 use xpush_core::{Channel, Code, History, Position, Problem};
 use xpush_wire::json;
 
 use super::{Asked, Outcome, Request};
 use crate::dialect::{self, Format, Namespace, Wire, object};
 use crate::fanout::inbox::{Handle, Happening, Inbox, Join, Joined};
+use crate::fanout::join::NEWEST_PAGE;
 use crate::fanout::topic::Subscriber;
 use crate::session::Subscription;
 use crate::shard::Shard;
@@ -88,7 +93,7 @@ pub(crate) fn follow(
 }
 
 /// The home has answered: the answer, then what was missed, then everything live.
-pub(crate) fn joined(shard: &mut Shard, handle: Handle, asked: Asked, joined: Joined) {
+pub(crate) fn joined(shard: &mut Shard, handle: Handle, asked: Asked, mut joined: Joined) {
     let Some(session) = shard.sessions.get(handle) else { return };
     let format = session.format(asked.namespace);
     let Some(subscription) = session.subscriptions.iter_mut().find(|one| one.ticket == joined.ticket) else {
@@ -108,19 +113,41 @@ pub(crate) fn joined(shard: &mut Shard, handle: Handle, asked: Asked, joined: Jo
             shard.sessions.send(handle.slot, format!("id: {id}\n\n").into());
         }
     }
+    let missed = lay_out_missed(shard, handle, format, &mut joined);
     if asked.namespace == Namespace::Native {
         shard.answer(handle, asked, &answer(&joined));
     }
     if format.wire == Wire::Sse && joined.recovered == Some(false) {
         tell_gap(shard, handle, &joined);
     }
-    for message in joined.missed {
-        let happening = Happening::Message(message);
-        let mut frame = Vec::new();
-        dialect::happening(format, &happening, &mut object::Objects::default(), &mut frame);
-        shard.sessions.send_event(handle.slot, &happening, frame.into());
+    if let Some(session) = shard.sessions.get(handle) {
+        session.outbox.allow(missed.iter().map(Bytes::len).sum());
+    }
+    for (message, frame) in joined.missed.into_iter().zip(missed) {
+        shard.sessions.send_event(handle.slot, &Happening::Message(message), frame);
     }
     shard.command_ends(handle);
+}
+
+/// The frames of what was missed. When they and what is unsent already go beyond twice the outbox's bound, it is `recovered: false` with the newest page:
+/// a client may be given that much more than the bound at once, and no more.
+fn lay_out_missed(shard: &mut Shard, handle: Handle, format: Format, joined: &mut Joined) -> Vec<Bytes> {
+    let room = 2 * shard.node.config.limits.outbox;
+    let room = room.saturating_sub(shard.sessions.get(handle).map_or(0, |session| session.outbox.bytes()));
+    let lay_out = |message: &Arc<Message>| {
+        let mut frame = Vec::new();
+        let happening = Happening::Message(message.clone());
+        dialect::happening(format, &happening, &mut object::Objects::default(), &mut frame);
+        Bytes::from(frame)
+    };
+    let mut frames: Vec<_> = joined.missed.iter().map(lay_out).collect();
+    if frames.iter().map(Bytes::len).sum::<usize>() > room {
+        let older = frames.len().saturating_sub(NEWEST_PAGE);
+        frames.drain(..older);
+        joined.missed.drain(..older);
+        joined.recovered = Some(false);
+    }
+    frames
 }
 
 /// An event stream has no answer that could say `recovered: false`.

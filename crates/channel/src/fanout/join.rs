@@ -15,7 +15,7 @@ use crate::shard::Shard;
 /// The most messages that a resume brings; with more missed it is `recovered: false`.
 const RESUME_PAGE: usize = 10_000;
 /// Messages of the newest page after `recovered: false`.
-const NEWEST_PAGE: usize = 50;
+pub(crate) const NEWEST_PAGE: usize = 50;
 
 /// A join that waits for the log or for presence.
 pub(super) struct Joining {

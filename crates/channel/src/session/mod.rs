@@ -207,7 +207,7 @@ impl Sessions {
             session.dirty = true;
             self.dirty.push(slot);
         }
-        if session.outbox.bytes() > self.outbox_limit {
+        if session.outbox.excess() > self.outbox_limit {
             self.overfull.push(slot);
         }
     }

@@ -18,6 +18,8 @@ pub(crate) struct Outbox {
     first: Bytes,
     rest: VecDeque<Bytes>,
     bytes: usize,
+    /// How many of them a resume has brought at once: they do not count against the bound.
+    allowed: usize,
     /// Since when the socket has refused to take more.
     stalled: Option<Monotonic>,
 }
@@ -48,6 +50,16 @@ impl Outbox {
     /// Unsent bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Unsent bytes that count against the bound.
+    pub(crate) fn excess(&self) -> usize {
+        self.bytes - self.allowed.min(self.bytes)
+    }
+
+    /// The next `bytes` that are pushed come by a resume: the client has asked for them, and cannot have read them yet.
+    pub(crate) fn allow(&mut self, bytes: usize) {
+        self.allowed += bytes;
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -102,6 +114,7 @@ impl Outbox {
         let next = self.rest.pop_front().unwrap_or_default();
         let chunk = std::mem::replace(&mut self.first, next);
         self.bytes -= chunk.len();
+        self.allowed = self.allowed.min(self.bytes);
         self.release();
         Some(chunk)
     }
@@ -117,6 +130,7 @@ impl Outbox {
 
     fn consume(&mut self, mut n: usize) {
         self.bytes -= n;
+        self.allowed = self.allowed.min(self.bytes);
         while n >= self.first.len() && n > 0 {
             n -= self.first.len();
             self.first = self.rest.pop_front().unwrap_or_default();
@@ -165,6 +179,20 @@ mod tests {
             prop_assert_eq!(sent, whole);
             prop_assert!(outbox.is_empty());
         }
+    }
+
+    #[test]
+    fn what_a_resume_brings_does_not_count_and_what_comes_after_it_does() {
+        let mut outbox = Outbox::default();
+        outbox.push(Bytes::from_static(b"live"));
+        outbox.allow(6);
+        outbox.push(Bytes::from_static(b"missed"));
+        assert_eq!((outbox.bytes(), outbox.excess()), (10, 4));
+        outbox.push(Bytes::from_static(b"more"));
+        assert_eq!(outbox.excess(), 8);
+        outbox.consume(14);
+        outbox.push(Bytes::from_static(b"later"));
+        assert_eq!(outbox.excess(), 5, "nothing is left of the allowance");
     }
 
     #[test]

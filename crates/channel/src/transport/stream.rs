@@ -229,12 +229,12 @@ impl Shard {
 
     pub(crate) fn cut_off_if_overfull(&mut self, handle: Handle) {
         let limit = self.node.config.limits.outbox;
-        if self.sessions.get(handle).is_none_or(|session| session.outbox.bytes() <= limit) {
+        if self.sessions.get(handle).is_none_or(|session| session.outbox.excess() <= limit) {
             return;
         }
         // Perhaps the socket takes it all: only what stays over the bound counts.
         self.flush(handle.slot);
-        if self.sessions.get(handle).is_some_and(|session| session.outbox.bytes() > limit) {
+        if self.sessions.get(handle).is_some_and(|session| session.outbox.excess() > limit) {
             self.cut_off(handle, Code::SlowConsumer);
         }
     }
