@@ -49,11 +49,13 @@ pub(crate) struct Asked {
 }
 
 /// A command as it came.
-pub(crate) struct Call<'a> {
+pub(crate) struct Call<'n, 'a> {
     pub(crate) namespace: Namespace,
-    pub(crate) name: &'a str,
+    pub(crate) name: &'n str,
     /// Its argument: valid JSON of any type.
     pub(crate) object: &'a str,
+    /// The argument taken apart.
+    pub(crate) fields: Result<Fields<'a>, Problem>,
     pub(crate) id: Option<u64>,
     pub(crate) attachments: Vec<Bytes>,
 }
@@ -111,7 +113,7 @@ impl Command {
 }
 
 /// Runs one command of a session.
-pub(crate) fn run(shard: &mut Shard, handle: Handle, call: Call<'_>) -> Flow {
+pub(crate) fn run(shard: &mut Shard, handle: Handle, call: Call<'_, '_>) -> Flow {
     let (now, rate) = (shard.now, shard.node.config.limits.events_per_second);
     let Some(session) = shard.sessions.get(handle) else { return Flow::Over };
     let Some(identity) = session.identity(call.namespace).cloned() else { return Flow::Over };
@@ -130,9 +132,8 @@ pub(crate) fn run(shard: &mut Shard, handle: Handle, call: Call<'_>) -> Flow {
     }
     shard.counters.commands.add(1);
     let flow = shard.command_begins(handle);
-    let fields = Fields::parse(call.object);
     let request = |fields| Request { handle, asked, identity, fields, attachments: call.attachments };
-    let outcome = match (command, fields) {
+    let outcome = match (command, call.fields) {
         (Command::Unknown | Command::Connect, _) => {
             let name = shorten(call.name);
             let problem = Problem::new(Code::UnknownCommand, format!("there is no command {name:?} here"));

@@ -141,7 +141,7 @@ impl Shard {
     /// A local publish: into the log if the channel keeps one, then to everybody.
     pub(crate) fn home_publish(&mut self, publication: Publication) {
         if publication.rule.history == History::None {
-            let message = Arc::new(message_of(&publication, None));
+            let message = Arc::new(message_of(&publication));
             self.published(&publication, None, message.at);
             self.node
                 .bus()
@@ -413,11 +413,12 @@ impl Shard {
     }
 }
 
-fn message_of(publication: &Publication, position: Option<Position>) -> Message {
+/// The message of a channel without history.
+fn message_of(publication: &Publication) -> Message {
     let draft = &publication.draft;
     Message {
         channel: publication.channel.clone(),
-        position,
+        position: None,
         id: draft.id.clone(),
         event: draft.event.clone(),
         payload: draft.payload.clone(),

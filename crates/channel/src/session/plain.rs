@@ -52,8 +52,14 @@ impl Shard {
         if let Some(flow) = self.plain_connect(handle, &name, id, &fields) {
             return flow;
         }
-        let call =
-            Call { namespace: Namespace::Native, name: &name, object: text, id, attachments: Vec::new() };
+        let call = Call {
+            namespace: Namespace::Native,
+            name: &name,
+            object: text,
+            fields: Ok(fields),
+            id,
+            attachments: Vec::new(),
+        };
         command::run(self, handle, call)
     }
 

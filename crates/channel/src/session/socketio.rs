@@ -7,7 +7,7 @@ use xpush_wire::{json, socket};
 
 use super::identity::Claims;
 use super::{Assembly, Session};
-use crate::command;
+use crate::command::{self, fields::Fields};
 use crate::dialect::{self, Namespace, Wire};
 use crate::fanout::inbox::Handle;
 use crate::shard::Shard;
@@ -209,7 +209,8 @@ impl Shard {
         let mut arguments = json::elements(packet.data).into_iter().flatten();
         let name = arguments.next().and_then(json::string).unwrap_or_default();
         let object = arguments.next().unwrap_or("{}");
-        let call = command::Call { namespace, name: &name, object, id: packet.id, attachments };
+        let fields = Fields::parse(object);
+        let call = command::Call { namespace, name: &name, object, fields, id: packet.id, attachments };
         command::run(self, handle, call)
     }
 
