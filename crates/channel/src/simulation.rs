@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 use xpush_core::ports::bus::BusSink;
 use xpush_core::ports::cluster::{self, Cluster, ClusterSink};
-use xpush_core::{App, Clock, Entropy, History, NodeId, Publish, Retention, Rule, Rules};
+use xpush_core::{App, Clock, Entropy, History, NodeId, Permissions, Retention, Rule, Rules, Who};
 use xpush_embedded::{LocalPresence, MemoryLog, SoloCluster};
 use xpush_testkit::{HostileHub, Hostility, ManualClock, SeededEntropy};
 
@@ -82,7 +82,8 @@ fn config(node: &str) -> Config {
         pattern: "chat:*".into(),
         history: History::Recent(Retention { count: 100_000, bytes: 100_000_000, age_ms: 1_000_000_000 }),
         presence: true,
-        publish: Publish::Anyone,
+        notify: false,
+        permissions: Permissions::all(Who::Anyone),
     };
     let app = App::new("demo").unwrap();
     Config {

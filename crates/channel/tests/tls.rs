@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use xpush_channel::config::{AppConfig, Config, Heartbeat, Limits, Origins};
 use xpush_channel::{Node, Parts, Tls};
-use xpush_core::{App, Clock, History, NodeId, Publish, Rule, Rules};
+use xpush_core::{App, Clock, History, NodeId, Permissions, Rule, Rules, Who};
 use xpush_embedded::{LocalHub, LocalPresence, MemoryLog, OsEntropy, SoloCluster, SystemClock};
 
 /// Longer than anything here takes.
@@ -211,8 +211,13 @@ fn publish(id: u64, text: &str) -> Value {
 
 fn config(limits: Limits) -> Config {
     let app = App::new("demo").unwrap();
-    let rule =
-        Rule { pattern: "chat:*".into(), history: History::None, presence: false, publish: Publish::Anyone };
+    let rule = Rule {
+        pattern: "chat:*".into(),
+        history: History::None,
+        presence: false,
+        notify: false,
+        permissions: Permissions::all(Who::Anyone),
+    };
     Config {
         node: NodeId::new("node").unwrap(),
         shards: 2,

@@ -5,6 +5,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod access;
 pub mod environment;
 pub mod error;
 pub mod message;
@@ -14,8 +15,9 @@ pub mod rules;
 
 mod codec;
 
+pub use access::{AppSettings, Grant, Permission};
 pub use environment::{Clock, Entropy, Monotonic, UnixMillis};
 pub use error::{Code, Problem, Retry};
-pub use message::{Epoch, Message, Payload, Position, Sender};
-pub use names::{App, Channel, ChannelKey, ClientId, EventName, NodeId, User};
-pub use rules::{History, Publish, Retention, Rule, Rules};
+pub use message::{Epoch, Kind, Message, Payload, Position, Revision, Sender};
+pub use names::{App, Channel, ChannelKey, ClientId, Device, EventName, Login, NodeId, Role, User};
+pub use rules::{Action, History, Permissions, Retention, Rule, Rules, Who};

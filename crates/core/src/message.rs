@@ -40,9 +40,42 @@ pub struct Sender {
     pub name: Option<Arc<str>>,
 }
 
+/// What takes a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Kind {
+    /// A message.
+    #[default]
+    Message,
+    /// A message that is not counted as unread and notifies nobody.
+    Silent,
+    /// New data for the message in slot `target`.
+    Edit {
+        /// An earlier message's seq.
+        target: u64,
+    },
+    /// The message in slot `target` is withdrawn.
+    Delete {
+        /// An earlier message's seq.
+        target: u64,
+    },
+}
+
+/// What later slots have made of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Revision {
+    /// The slot of the newest edit, or of the deletion.
+    pub seq: u64,
+    /// When, ms since 1970.
+    pub at: UnixMillis,
+    /// Withdrawn: the data are `null`.
+    pub deleted: bool,
+}
+
 /// One publication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
+    /// What it is.
+    pub kind: Kind,
     /// Where it was published.
     pub channel: ChannelKey,
     /// Its place; `None` in a channel without history.
@@ -57,6 +90,8 @@ pub struct Message {
     pub from: Sender,
     /// When the first node took it, ms since 1970.
     pub at: UnixMillis,
+    /// Of a message read from a log: the newest edit or the deletion, which `payload` shows already. Who meets that edit's own slot later has it already.
+    pub revision: Option<Revision>,
 }
 
 /// Bytes that are no record of a version that this build reads.
@@ -69,7 +104,10 @@ pub enum RecordError {
 }
 
 /// The version that [`Message::encode`] writes. A reader takes this one and its predecessor, so that adjacent releases run mixed.
-pub const RECORD_VERSION: u8 = 1;
+pub const RECORD_VERSION: u8 = 2;
+
+/// Before edits.
+const FIRST_VERSION: u8 = 1;
 
 impl Message {
     /// The record that bus and log carry.
@@ -92,15 +130,28 @@ impl Message {
         for attachment in &self.payload.attachments {
             out.bytes(attachment);
         }
+        let (kind, target) = match self.kind {
+            Kind::Message => (0, None),
+            Kind::Silent => (1, None),
+            Kind::Edit { target } => (2, Some(target)),
+            Kind::Delete { target } => (3, Some(target)),
+        };
+        out.byte(kind);
+        target.into_iter().for_each(|target| out.varint(target));
+        out.option(self.revision, |out, revision| {
+            out.varint(revision.seq);
+            out.varint(revision.at);
+            out.byte(u8::from(revision.deleted));
+        });
         out.finish()
     }
 
     /// Reads a record; data and attachments share its memory.
     pub fn decode(record: &Bytes) -> Result<Self, RecordError> {
         let mut input = Reader::new(record);
-        match input.byte()? {
-            RECORD_VERSION => {}
-            version => return Err(RecordError::Version(version)),
+        let version = input.byte()?;
+        if !(FIRST_VERSION..=RECORD_VERSION).contains(&version) {
+            return Err(RecordError::Version(version));
         }
         let app = App::new(input.text()?).map_err(corrupt)?;
         let name = Channel::new(input.text()?).map_err(corrupt)?;
@@ -116,8 +167,29 @@ impl Message {
         for _ in 0..input.varint()? {
             attachments.push(input.bytes()?);
         }
+        let (mut kind, mut revision) = (Kind::Message, None);
+        if version > FIRST_VERSION {
+            kind = match input.byte()? {
+                0 => Kind::Message,
+                1 => Kind::Silent,
+                2 => Kind::Edit { target: input.varint()? },
+                3 => Kind::Delete { target: input.varint()? },
+                _ => return Err(RecordError::Corrupt),
+            };
+            revision = input.option(|input| {
+                let (seq, at) = (input.varint()?, input.varint()?);
+                let deleted = match input.byte()? {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(RecordError::Corrupt),
+                };
+                Ok(Revision { seq, at, deleted })
+            })?;
+        }
         input.end()?;
         Ok(Self {
+            kind,
+            revision,
             channel: ChannelKey::new(app, name),
             position,
             id,
@@ -131,6 +203,26 @@ impl Message {
     /// The seq, 0 in a channel without history.
     pub fn seq(&self) -> u64 {
         self.position.map_or(0, |position| position.seq)
+    }
+}
+
+impl Kind {
+    /// Whether it counts as unread for those who have not read it.
+    pub const fn is_countable(self) -> bool {
+        matches!(self, Self::Message)
+    }
+
+    /// Whether it can be edited and deleted.
+    pub const fn is_message(self) -> bool {
+        matches!(self, Self::Message | Self::Silent)
+    }
+
+    /// The slot that it changes.
+    pub const fn target(self) -> Option<u64> {
+        match self {
+            Self::Message | Self::Silent => None,
+            Self::Edit { target } | Self::Delete { target } => Some(target),
+        }
     }
 }
 
@@ -172,9 +264,25 @@ mod tests {
             proptest::option::of((any::<u64>(), any::<u64>())),
             any::<u64>(),
             (bytes(), proptest::collection::vec(bytes(), 0..4)),
+            prop_oneof![
+                Just(Kind::Message),
+                Just(Kind::Silent),
+                any::<u64>().prop_map(|target| Kind::Edit { target }),
+                any::<u64>().prop_map(|target| Kind::Delete { target }),
+            ],
+            proptest::option::of(
+                (any::<u64>(), any::<u64>(), any::<bool>()).prop_map(|(seq, at, deleted)| Revision {
+                    seq,
+                    at,
+                    deleted,
+                }),
+            ),
         )
-            .prop_map(
-                |((app, name, id, event, user), display, position, at, (json, attachments))| Message {
+            .prop_map(|(names, display, position, at, (json, attachments), kind, revision)| {
+                let (app, name, id, event, user): (String, String, String, String, String) = names;
+                Message {
+                    kind,
+                    revision,
                     channel: ChannelKey::new(App::new(&app).unwrap(), Channel::new(&name).unwrap()),
                     position: position.map(|(epoch, seq)| Position { epoch: Epoch(epoch), seq }),
                     id: ClientId::new(&id).unwrap(),
@@ -182,8 +290,8 @@ mod tests {
                     payload: Payload { json, attachments },
                     from: Sender { user: User::new(&user).unwrap(), name: display.map(Arc::from) },
                     at,
-                },
-            )
+                }
+            })
     }
 
     proptest! {
@@ -205,6 +313,13 @@ mod tests {
             record.extend(bytes);
             let _ = Message::decode(&Bytes::from(record));
         }
+    }
+
+    #[test]
+    fn the_version_before_is_read() {
+        let first: &[u8] = b"\x01\x04demo\x06chat:a\x01\x07\x05\x02id\x01e\x03ann\x00\x2a\x04null\x00";
+        let message = Message::decode(&Bytes::from_static(first)).unwrap();
+        assert_eq!((message.seq(), message.at, message.kind, message.revision), (5, 42, Kind::Message, None));
     }
 
     #[test]

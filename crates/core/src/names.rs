@@ -19,6 +19,19 @@ macro_rules! name {
             }
         }
 
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+                Self::new(&text).map_err(|code| serde::de::Error::custom(code.text()))
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&self.0)
@@ -32,12 +45,25 @@ name! {
     App
 }
 name! {
-    /// A channel's name within its app: 1 to 128 bytes; no white space, no control characters, none of `* ? [ ] { } \ " '`.
+    /// A channel's name within its app: 1 to 128 bytes; no white space, no control characters, none of `* ? [ ] { } \ " '`. What begins with `@` is a
+    /// user's or a device's own channel ([`Channel::personal`]) and may be longer; what begins with `$` is the server's.
     Channel
 }
 name! {
     /// A user's id within its app: 1 to 128 bytes without control characters.
     User
+}
+name! {
+    /// One of a user's devices, as the client names it: 1 to 64 bytes without control characters.
+    Device
+}
+name! {
+    /// A login of a built-in account: what one device keeps signed in. 1 to 64 of `a-z A-Z 0-9 - _`.
+    Login
+}
+name! {
+    /// What a user is in an app or in a channel: 1 to 32 of `a-z A-Z 0-9 - _`.
+    Role
 }
 name! {
     /// A client's id for its message: 1 to 64 bytes without control characters.
@@ -55,8 +81,7 @@ name! {
 impl App {
     /// Checks a name.
     pub fn new(text: &str) -> Result<Self, Code> {
-        let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        check(text, 64, Code::UnknownApp, |text| text.bytes().all(good)).map(Self)
+        check(text, 64, Code::UnknownApp, word).map(Self)
     }
 }
 
@@ -68,7 +93,34 @@ impl Channel {
                 || c.is_control()
                 || matches!(c, '*' | '?' | '[' | ']' | '{' | '}' | '\\' | '"' | '\'')
         };
+        if text.starts_with('@') {
+            let (user, device) = personal_parts(text).ok_or(Code::BadChannel)?;
+            // The one spelling of each: whatever else would mean the same is no name.
+            let spelled = Self::personal(&user, device.as_ref());
+            return if spelled.as_str() == text { Ok(spelled) } else { Err(Code::BadChannel) };
+        }
         check(text, 128, Code::BadChannel, |text| !text.chars().any(bad)).map(Self)
+    }
+
+    /// The channel of a user, `@USER`, or of one of its devices, `@USER/DEVICE`; each percent-encoded (RFC 3986, 2.1) but for its unreserved characters and `:`.
+    pub fn personal(user: &User, device: Option<&Device>) -> Self {
+        let mut name = String::from("@");
+        percent_encode(user.as_str(), &mut name);
+        if let Some(device) = device {
+            name.push('/');
+            percent_encode(device.as_str(), &mut name);
+        }
+        Self(Arc::from(name))
+    }
+
+    /// Whose channel it is, when it is a personal one.
+    pub fn owner(&self) -> Option<(User, Option<Device>)> {
+        self.0.starts_with('@').then(|| personal_parts(&self.0)).flatten()
+    }
+
+    /// Whether only the server itself writes here.
+    pub fn is_system(&self) -> bool {
+        self.0.starts_with('$')
     }
 }
 
@@ -76,6 +128,27 @@ impl User {
     /// Checks an id.
     pub fn new(text: &str) -> Result<Self, Code> {
         check(text, 128, Code::BadField, printable).map(Self)
+    }
+}
+
+impl Device {
+    /// Checks an id.
+    pub fn new(text: &str) -> Result<Self, Code> {
+        check(text, 64, Code::BadField, printable).map(Self)
+    }
+}
+
+impl Login {
+    /// Checks an id.
+    pub fn new(text: &str) -> Result<Self, Code> {
+        check(text, 64, Code::BadField, word).map(Self)
+    }
+}
+
+impl Role {
+    /// Checks a name.
+    pub fn new(text: &str) -> Result<Self, Code> {
+        check(text, 32, Code::BadField, word).map(Self)
     }
 }
 
@@ -160,8 +233,13 @@ pub fn reserved_event(name: &str) -> bool {
         "rejected",
         "closing",
         "moved",
+        "edit",
+        "delete",
         "read",
+        "delivered",
         "notification",
+        "status",
+        "unsubscribed",
         "token_expiring",
         // XPUSH 0.1
         "_event",
@@ -195,6 +273,52 @@ pub fn reserved_by_socket_io(name: &str) -> bool {
 
 fn check(text: &str, max: usize, code: Code, good: impl Fn(&str) -> bool) -> Result<Arc<str>, Code> {
     if text.is_empty() || text.len() > max || !good(text) { Err(code) } else { Ok(Arc::from(text)) }
+}
+
+fn word(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+}
+
+fn personal_parts(name: &str) -> Option<(User, Option<Device>)> {
+    let (user, device) = match name.strip_prefix('@')?.split_once('/') {
+        Some((user, device)) => (user, Some(device)),
+        None => (name.strip_prefix('@')?, None),
+    };
+    let device = match device {
+        Some(device) => Some(Device::new(&percent_decode(device)?).ok()?),
+        None => None,
+    };
+    Some((User::new(&percent_decode(user)?).ok()?, device))
+}
+
+fn percent_encode(text: &str, out: &mut String) {
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push('%');
+            for half in [byte >> 4, byte & 15] {
+                out.push(char::from(b"0123456789ABCDEF"[usize::from(half)]));
+            }
+        }
+    }
+}
+
+fn percent_decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        if *first != b'%' {
+            bytes.push(*first);
+            continue;
+        }
+        let [high, low, tail @ ..] = tail else { return None };
+        let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        bytes.push(digit(high)? << 4 | digit(low)?);
+        rest = tail;
+    }
+    String::from_utf8(bytes).ok()
 }
 
 fn printable(text: &str) -> bool {
@@ -234,6 +358,28 @@ mod tests {
         for good in ["a", "chat:lobby", "방/1", "a:b:c", "a.b-c_d@e", &"x".repeat(128)] {
             assert!(Channel::new(good).is_ok(), "{good:?}");
         }
+    }
+
+    #[test]
+    fn a_user_has_one_channel_and_each_device_one() {
+        for (user, device, name) in [
+            ("ann", None, "@ann"),
+            ("ann", Some("phone"), "@ann/phone"),
+            ("a/b", None, "@a%2Fb"),
+            ("a b*", Some("방"), "@a%20b%2A/%EB%B0%A9"),
+            ("0.1:x", None, "@0.1:x"),
+        ] {
+            let (user, device) =
+                (User::new(user).unwrap(), device.map(|device| Device::new(device).unwrap()));
+            let channel = Channel::personal(&user, device.as_ref());
+            assert_eq!(channel.as_str(), name);
+            assert_eq!(Channel::new(name), Ok(channel.clone()));
+            assert_eq!(channel.owner(), Some((user, device)));
+        }
+        for bad in ["@", "@/x", "@a/", "@a/b/c", "@a%2fb", "@%61", "@a%", "@a%4", "@a%zz", "@%FF", "@a b"] {
+            assert_eq!(Channel::new(bad), Err(Code::BadChannel), "{bad:?}");
+        }
+        assert_eq!(Channel::new("ann").unwrap().owner(), None);
     }
 
     #[test]

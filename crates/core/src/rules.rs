@@ -1,20 +1,27 @@
-//! Channel rules: what a channel is, decided by its name.
+//! Channel rules: what a channel is and who may use it, decided by its name.
 
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::names::Channel;
+use serde::{Deserialize, Serialize};
+
+use crate::names::{Channel, Role};
 
 /// What is kept of a channel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum History {
     /// Nothing: messages have no seq.
     None,
     /// The newest messages, in memory, within bounds.
     Recent(Retention),
+    /// Every message that was acknowledged, on disk, within bounds.
+    Durable(Retention),
 }
 
 /// Bounds of a kept history; the oldest leave first. Whichever is reached first counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retention {
     /// Messages, at least 1.
     pub count: usize,
@@ -24,31 +31,183 @@ pub struct Retention {
     pub age_ms: u64,
 }
 
-/// Who may publish.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Publish {
+/// What one may do in a channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Follow it: messages, signals, receipts.
+    Subscribe,
+    /// Publish messages and signals; edit and delete one's own.
+    Publish,
+    /// Read what was said before.
+    History,
+    /// See who is there.
+    Presence,
+    /// Edit and delete what others have published.
+    Moderate,
+    /// Add and remove members.
+    Invite,
+}
+
+/// Who may do something.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Who {
     /// Everybody who may connect to the app.
     Anyone,
-    /// Only the application's back end.
+    /// Who has said by a token who it is: no guests.
+    Users,
+    /// The channel's members.
+    Members,
+    /// Who brings a token for this channel.
+    Token,
+    /// The application's back end: a token with the role `server`.
     Server,
+    /// Who has this role, in the app or as a member of the channel.
+    Role(Role),
 }
 
 /// What holds for the channels that its pattern matches.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
     /// A channel's name, in which each `*` stands for any run of characters.
+    #[serde(rename = "channels")]
     pub pattern: Box<str>,
     /// What is kept.
     pub history: History,
     /// Whether subscribers are counted and listed.
     pub presence: bool,
+    /// Whether members who do not follow the channel at the moment hear of new messages.
+    pub notify: bool,
+    /// Who may do what: one of them is enough.
+    pub permissions: Permissions,
+}
+
+/// Who may do each [`Action`]. `Server` is never named: it may everything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Permissions {
+    /// Who may subscribe.
+    pub subscribe: Vec<Who>,
     /// Who may publish.
-    pub publish: Publish,
+    pub publish: Vec<Who>,
+    /// Who may read history.
+    pub history: Vec<Who>,
+    /// Who may see who is there.
+    pub presence: Vec<Who>,
+    /// Who may change others' messages.
+    pub moderate: Vec<Who>,
+    /// Who may add and remove members.
+    pub invite: Vec<Who>,
 }
 
 /// The rules of an app: the first that matches holds. A channel that none matches cannot be used.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Rules(Vec<Arc<Rule>>);
+
+impl History {
+    /// Its bounds, if anything is kept.
+    pub const fn retention(&self) -> Option<Retention> {
+        match self {
+            Self::None => None,
+            Self::Recent(retention) | Self::Durable(retention) => Some(*retention),
+        }
+    }
+
+    /// Whether what was acknowledged outlives the process.
+    pub const fn is_durable(&self) -> bool {
+        matches!(self, Self::Durable(_))
+    }
+}
+
+impl Retention {
+    /// Everything is kept.
+    pub const ENDLESS: Self = Self { count: usize::MAX, bytes: usize::MAX, age_ms: u64::MAX };
+}
+
+impl Rule {
+    /// Whether it is for channels that have members.
+    pub fn has_members(&self) -> bool {
+        let Permissions { subscribe, publish, history, presence, .. } = &self.permissions;
+        [subscribe, publish, history, presence].into_iter().any(|who| who.contains(&Who::Members))
+    }
+}
+
+impl Permissions {
+    /// Who may do `action`.
+    pub fn of(&self, action: Action) -> &[Who] {
+        match action {
+            Action::Subscribe => &self.subscribe,
+            Action::Publish => &self.publish,
+            Action::History => &self.history,
+            Action::Presence => &self.presence,
+            Action::Moderate => &self.moderate,
+            Action::Invite => &self.invite,
+        }
+    }
+
+    /// `who` may subscribe, publish, and see history and presence; nobody moderates but the server, and in members' channels owners and moderators.
+    pub fn all(who: Who) -> Self {
+        let role = |name: &str| Role::new(name).ok().map(Who::Role);
+        let staff: Vec<Who> = match who {
+            Who::Members => [role("owner"), role("moderator")].into_iter().flatten().collect(),
+            _ => Vec::new(),
+        };
+        let only = vec![who];
+        Self {
+            subscribe: only.clone(),
+            publish: only.clone(),
+            history: only.clone(),
+            presence: only,
+            moderate: staff.clone(),
+            invite: staff,
+        }
+    }
+}
+
+impl FromStr for Who {
+    type Err = String;
+
+    /// `anyone`, `users`, `members`, `token`, `server`, `role:NAME`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(match text {
+            "anyone" => Self::Anyone,
+            "users" => Self::Users,
+            "members" => Self::Members,
+            "token" => Self::Token,
+            "server" => Self::Server,
+            _ => match text.strip_prefix("role:").map(Role::new) {
+                Some(Ok(role)) => Self::Role(role),
+                _ => return Err("anyone, users, members, token, server or role:NAME".to_owned()),
+            },
+        })
+    }
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Anyone => f.write_str("anyone"),
+            Self::Users => f.write_str("users"),
+            Self::Members => f.write_str("members"),
+            Self::Token => f.write_str("token"),
+            Self::Server => f.write_str("server"),
+            Self::Role(role) => write!(f, "role:{role}"),
+        }
+    }
+}
+
+impl Serialize for Who {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Who {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
 
 impl Rules {
     /// In the order of their precedence.
@@ -124,7 +283,8 @@ mod tests {
             pattern: pattern.into(),
             history: History::None,
             presence,
-            publish: Publish::Anyone,
+            notify: false,
+            permissions: Permissions::all(Who::Anyone),
         };
         let rules = Rules::new([rule("chat:vip", true), rule("chat:*", false)]);
         let presence = |name: &str| rules.find(&Channel::new(name).unwrap()).map(|rule| rule.presence);

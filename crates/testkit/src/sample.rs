@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use xpush_core::ports::message_log::Draft;
 use xpush_core::ports::presence::{Change, Member};
-use xpush_core::{App, Channel, ChannelKey, ClientId, EventName, NodeId, Payload, Sender, User};
+use xpush_core::{App, Channel, ChannelKey, ClientId, EventName, Kind, NodeId, Payload, Sender, User};
 
 /// A channel of the app `demo`.
 pub fn channel(name: &str) -> ChannelKey {
@@ -38,6 +38,8 @@ pub fn draft(from: &str, id: &str) -> Draft {
 /// A `message` with this data.
 pub fn draft_with(from: &str, id: &str, json: &str) -> Draft {
     Draft {
+        kind: Kind::Message,
+        moderates: false,
         id: ClientId::new(id).expect("a client's id"),
         event: EventName::new("message").expect("an event's name"),
         payload: Payload { json: Bytes::copy_from_slice(json.as_bytes()), attachments: Vec::new() },

@@ -94,7 +94,7 @@ impl MemoryLog {
             failing.map(|_| PortError::new(Failure::Full, "larger than a channel's share of the memory"));
         drafts.truncate(failing.unwrap_or(drafts.len()));
         if drafts.is_empty() {
-            return Appended { placed: Vec::new(), failure };
+            return Appended { taken: Vec::new(), failure };
         }
 
         let now = self.clock.monotonic();
@@ -103,10 +103,10 @@ impl MemoryLog {
         let before = history.weight();
         history.keep(retention, share);
         history.expire(now);
-        let placed = drafts.into_iter().map(|draft| history.place(channel, draft, now)).collect();
+        let taken = drafts.into_iter().map(|draft| Ok(history.place(channel, draft, now))).collect();
         history.trim();
         self.weighed(before, history.weight());
-        Appended { placed, failure }
+        Appended { taken, failure }
     }
 
     /// The channel's history, empty if it had none, and from now on the one written last.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use xpush_core::message::Message;
 use xpush_core::ports::message_log::Draft;
-use xpush_core::{Channel, ChannelKey, Code, EventName, Problem};
+use xpush_core::{Channel, ChannelKey, Code, EventName, Kind, Problem};
 use xpush_wire::{json, query};
 
 use super::fields::bad;
@@ -96,12 +96,22 @@ pub(crate) fn send(shard: &mut Shard, mut request: Request<'_>, params: &str) ->
         else {
             return Err(bad("SS", "no socket of this server"));
         };
-        let message = Message { channel: key, position: None, id, event, payload, from, at };
+        let message = Message {
+            kind: Kind::Message,
+            revision: None,
+            channel: key,
+            position: None,
+            id,
+            event,
+            payload,
+            from,
+            at,
+        };
         shard.post(to.shard, Inbox::Direct { to, message: Arc::new(message) });
         return Ok(Outcome::Now(dialect::legacy::success(params.as_ref())));
     }
     let home = shard.node.home_of(&key);
-    let draft = Draft { id, event, payload, from, at };
+    let draft = Draft { kind: Kind::Message, moderates: false, id, event, payload, from, at };
     let (from, asked) = (request.handle, request.asked);
     let publication = Publication { channel: key, rule, draft, from, asked, echo: true, params };
     shard.post(home, Inbox::Publish(Box::new(publication)));

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use xpush_core::message::Payload;
 use xpush_core::ports::message_log::Draft;
-use xpush_core::{ClientId, Code, EventName, Problem};
+use xpush_core::{ClientId, Code, EventName, Kind, Problem};
 use xpush_wire::json;
 
 use super::fields::bad;
@@ -30,7 +30,15 @@ pub(crate) fn run(shard: &mut Shard, mut request: Request<'_>) -> Result<Outcome
     let echo = request.fields.flag("echo", true)?;
     request.identity.may_publish(&rule)?;
     let from = request.identity.sender.clone();
-    let draft = Draft { id, event, payload, from, at: shard.node.clock().wall() };
+    let draft = Draft {
+        kind: Kind::Message,
+        moderates: false,
+        id,
+        event,
+        payload,
+        from,
+        at: shard.node.clock().wall(),
+    };
     let home = shard.node.home_of(&key);
     let publication = Publication {
         channel: key,

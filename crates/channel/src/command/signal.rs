@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use xpush_core::message::Message;
-use xpush_core::{ClientId, Problem};
+use xpush_core::{ClientId, Kind, Problem};
 use xpush_wire::json;
 
 use super::{Outcome, Request, publish};
@@ -21,6 +21,8 @@ pub(crate) fn run(shard: &mut Shard, mut request: Request<'_>) -> Result<Outcome
     body.push(b'}');
     let home = shard.node.home_of(&key);
     let message = Message {
+        kind: Kind::Message,
+        revision: None,
         channel: key,
         position: None,
         // Nobody retries a signal, so none is told apart from another.

@@ -7,7 +7,7 @@ use xpush_core::message::{Message, Payload, Sender};
 use xpush_core::ports::PortError;
 use xpush_core::ports::bus::{Event, Topic};
 use xpush_core::ports::presence::{Change, Delta, Member, Outcome};
-use xpush_core::{ClientId, EventName, User};
+use xpush_core::{ClientId, EventName, Kind, User};
 
 use super::inbox::{Entrance, Happening, HomeRef, Inbox};
 use crate::dialect::legacy;
@@ -145,6 +145,8 @@ impl Shard {
 /// `_event`, as a signal that only XPUSH 0.1 clients are shown.
 fn announce(key: &xpush_core::ChannelKey, json: String, at: u64) -> Option<Message> {
     Some(Message {
+        kind: Kind::Message,
+        revision: None,
         channel: key.clone(),
         position: None,
         id: ClientId::new("-").ok()?,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use slab::Slab;
 use xpush_core::message::Message;
 use xpush_core::ports::bus::{Event, Inbound, Topic};
-use xpush_core::ports::message_log::{Appended, Page, Placed, Range};
+use xpush_core::ports::message_log::{Appended, Page, Range, Refused};
 use xpush_core::ports::{Failure, PortError};
 use xpush_core::{ChannelKey, Code, History, Position, Rule};
 
@@ -167,7 +167,7 @@ impl Shard {
     /// One append at a time keeps the order; what comes meanwhile goes with the next one.
     fn append(&mut self, home_ref: HomeRef) {
         let Some(home) = self.homes.get(home_ref) else { return };
-        let History::Recent(retention) = home.rule.history else { return };
+        let Some(retention) = home.rule.history.retention() else { return };
         if !home.appending.is_empty() || home.queue.is_empty() {
             return;
         }
@@ -182,12 +182,23 @@ impl Shard {
     pub(crate) fn home_appended(&mut self, home_ref: HomeRef, result: Result<Appended, PortError>) {
         let Some(home) = self.homes.get(home_ref) else { return };
         let mut batch = std::mem::take(&mut home.appending);
-        let (placed, failure) = match result {
-            Ok(appended) => (appended.placed, appended.failure),
+        let (taken, failure) = match result {
+            Ok(appended) => (appended.taken, appended.failure),
             Err(error) => (Vec::new(), Some(error)),
         };
-        for Placed { message, .. } in placed {
+        for taken in taken {
             let Some(publication) = batch.pop_front() else { break };
+            let message = match taken {
+                Ok(placed) => placed.message,
+                Err(refused) => {
+                    let code = match refused {
+                        Refused::NoSuchMessage => Code::UnknownMessage,
+                        Refused::NotYours => Code::Forbidden,
+                    };
+                    self.reply(&publication, Reply::Failed(code.into()));
+                    continue;
+                }
+            };
             self.published(&publication, message.position, message.at);
             // A retry is published again too: its first append may have died before it reached the bus.
             self.node
@@ -417,6 +428,8 @@ impl Shard {
 fn message_of(publication: &Publication) -> Message {
     let draft = &publication.draft;
     Message {
+        kind: draft.kind,
+        revision: None,
         channel: publication.channel.clone(),
         position: None,
         id: draft.id.clone(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use xpush_core::message::Message;
 use xpush_core::ports::message_log::Page;
-use xpush_core::{Position, Problem};
+use xpush_core::{Kind, Position, Problem};
 
 /// Messages that wait for a hole to be filled; more are let go, for they can be read again.
 const WAITING: usize = 1_024;
@@ -142,6 +142,8 @@ mod tests {
 
     fn message(seq: u64) -> Arc<Message> {
         Arc::new(Message {
+            kind: Kind::Message,
+            revision: None,
             channel: ChannelKey::new(App::new("a").unwrap(), Channel::new("c").unwrap()),
             position: Some(Position { epoch: EPOCH, seq }),
             id: ClientId::new(&seq.to_string()).unwrap(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use xpush_core::message::Sender;
 use xpush_core::ports::presence::Member;
-use xpush_core::{App, Channel, ChannelKey, Code, Entropy, Problem, Publish, Rule, User};
+use xpush_core::{App, Channel, ChannelKey, Code, Entropy, Problem, Rule, User, Who};
 use xpush_wire::json;
 
 use crate::command::fields::bad;
@@ -123,10 +123,10 @@ impl Identity {
 
     /// Whether this client may publish under a rule.
     pub(crate) fn may_publish(&self, rule: &Rule) -> Result<(), Problem> {
-        match rule.publish {
-            Publish::Anyone => Ok(()),
-            Publish::Server => Err(Problem::new(Code::Forbidden, "only the app's own server publishes here")),
+        if rule.permissions.publish.contains(&Who::Anyone) {
+            return Ok(());
         }
+        Err(Problem::new(Code::Forbidden, "only the app's own server publishes here"))
     }
 
     pub(crate) fn member(&self) -> Member {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::environment::UnixMillis;
-use crate::message::{Epoch, Message, Payload, Position, Sender};
+use crate::message::{Epoch, Kind, Message, Payload, Position, Sender};
 use crate::names::{ChannelKey, ClientId, EventName};
 use crate::ports::{Done, PortError};
 use crate::rules::Retention;
@@ -11,6 +11,10 @@ use crate::rules::Retention;
 /// A message that has no place yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Draft {
+    /// What it is. An edit's payload is the new data.
+    pub kind: Kind,
+    /// May edit and delete what others have published.
+    pub moderates: bool,
     /// The publisher's id for it.
     pub id: ClientId,
     /// The event's name.
@@ -32,12 +36,21 @@ pub struct Placed {
     pub retry: bool,
 }
 
-/// What became of an append: the drafts placed, in order, and why the next one was not.
+/// Why an edit or a deletion takes no place, although the log works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Refused {
+    /// The target is no message of this channel, or none any more.
+    NoSuchMessage,
+    /// The target is somebody else's, and the draft does not moderate.
+    NotYours,
+}
+
+/// What became of an append: the drafts taken, in order, and why the next one was not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Appended {
-    /// One for each draft up to the first that failed.
-    pub placed: Vec<Placed>,
-    /// Why the draft after `placed` failed; those behind it were not tried.
+    /// One for each draft up to the first that failed. What is refused takes no place, and those behind it go on.
+    pub taken: Vec<Result<Placed, Refused>>,
+    /// Why the draft after `taken` failed; those behind it were not tried.
     pub failure: Option<PortError>,
 }
 
@@ -70,11 +83,13 @@ pub struct Page {
 /// - **Atomic**: each draft takes head + 1 or nothing. Two fences hold over all callers: a seq is given once, and a (channel, sender, client id) has one slot; a draft that meets its own earlier slot is answered with it
 ///   (`retry`), and nothing is written. The fence on client ids holds for at least 24 h, or as long as the channel's history when that is bounded (`recent`).
 /// - **In order**: drafts of one call take ascending places; an append stops at the first failure.
+/// - **Edits**: an edit or a deletion takes a place like any other, and is folded into its target in the same atomic step: whoever reads the target from then on reads its newest data and its
+///   [`Revision`](crate::message::Revision). It is refused when the target's body is no longer kept, when it is deleted, or when it is no message.
 /// - **Visible**: a placed message is read by every later `read`, on every handle.
 /// - **Retention** blanks the oldest slots' bodies; it never lowers `head`, and the newest slot stays.
 /// - The **epoch** changes only when history was lost or restored; then seqs begin anew.
 pub trait MessageLog: Send + Sync {
-    /// Gives places to `drafts`, in order.
+    /// Gives places to `drafts`, in order. With [`Retention::ENDLESS`] nothing is ever blanked.
     fn append(&self, channel: &ChannelKey, retention: Retention, drafts: Vec<Draft>, done: Done<Appended>);
     /// Reads at most `limit` messages of `range`. Never a hole inside: when slots of the range were blanked, the page begins behind the last blanked one.
     fn read(&self, channel: &ChannelKey, range: Range, limit: usize, done: Done<Page>);

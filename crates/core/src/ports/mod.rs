@@ -3,9 +3,13 @@
 //! Ports know no runtime. A method that must wait takes a [`Done`]: it is called exactly once, from any thread, possibly before the
 //! method returns. Shards never wait: their `Done` posts into the shard's inbox.
 
+pub mod access;
 pub mod bus;
 pub mod cluster;
+pub mod directory;
+pub mod markers;
 pub mod message_log;
+pub mod online;
 pub mod presence;
 
 use std::fmt;

@@ -189,8 +189,18 @@ pub fn every_kind_of_event_arrives_as_it_was(store: &BusStore) {
     let [a, b] = ["a", "b"].map(|id| store.peer(id));
     let key = channel("chat:방/1");
     let message = |position| {
-        let Draft { id, event, payload, from, at } = draft("ann", "x");
-        Arc::new(Message { channel: key.clone(), position, id, event, payload, from, at })
+        let Draft { kind, id, event, payload, from, at, .. } = draft("ann", "x");
+        Arc::new(Message {
+            kind,
+            revision: None,
+            channel: key.clone(),
+            position,
+            id,
+            event,
+            payload,
+            from,
+            at,
+        })
     };
     let placed = Some(Position { epoch: Epoch(u64::MAX), seq: 7 });
     let delta = Delta { users: 3, joined: vec![member("ann"), member("bob")], left: vec![user("cid")] };

@@ -9,8 +9,8 @@ use std::thread;
 
 use bytes::Bytes;
 use xpush_core::ports::Done;
-use xpush_core::ports::message_log::{Appended, Draft, MessageLog, Page, Placed, Range};
-use xpush_core::{ChannelKey, EventName, Message, Payload, Position, Retention, Sender};
+use xpush_core::ports::message_log::{Appended, Draft, MessageLog, Page, Placed, Range, Refused};
+use xpush_core::{ChannelKey, EventName, Kind, Message, Payload, Position, Retention, Sender};
 
 use crate::sample::{channel, channel_of, draft, draft_with, user};
 use crate::suite::{Until, answer, ends};
@@ -78,8 +78,9 @@ impl LogStore {
         drafts: Vec<Draft>,
     ) -> Vec<Placed> {
         let count = drafts.len();
-        let Appended { placed, failure } = append(&self.handles[handle], channel, retention, drafts);
+        let Appended { taken, failure } = append(&self.handles[handle], channel, retention, drafts);
         assert_eq!(failure, None);
+        let placed = placed(taken);
         assert_eq!(placed.len(), count);
         placed
     }
@@ -116,6 +117,10 @@ impl LogStore {
     }
 }
 
+fn placed(taken: Vec<Result<Placed, Refused>>) -> Vec<Placed> {
+    taken.into_iter().map(|taken| taken.expect("takes a place")).collect()
+}
+
 pub fn a_channel_that_was_never_written_is_empty(store: &LogStore) {
     let channel = channel("chat:a");
     for range in [Range::After(0), Range::After(7), Range::Before(0), Range::Before(7), Range::Newest] {
@@ -150,6 +155,8 @@ pub fn a_message_is_kept_as_it_was_given(store: &LogStore) {
     (draft.payload, draft.from, draft.at) = (payload.clone(), from.clone(), 42);
     let placed = store.append(0, &channel, vec![draft.clone()]);
     let expected = Message {
+        kind: Kind::Message,
+        revision: None,
         channel: channel.clone(),
         position: Some(Position { epoch: store.all(0, &channel).epoch, seq: 1 }),
         id: draft.id,
@@ -184,7 +191,7 @@ pub fn a_place_is_given_once(store: &LogStore) {
             let ids = (0..DRAFTS).map(|place| format!("{thread}-{call}-{place}"));
             let drafts: Vec<Draft> = ids.map(|id| draft("ann", &id)).collect();
             let asked: Vec<_> = drafts.iter().map(|draft| draft.id.clone()).collect();
-            let placed = append(log, &channel, ROOMY, drafts).placed;
+            let placed = placed(append(log, &channel, ROOMY, drafts).taken);
             let given: Vec<_> = placed.iter().map(|placed| placed.message.id.clone()).collect();
             assert_eq!(given, asked, "one place a draft, in the order of the drafts");
             assert!(placed.is_sorted_by_key(|placed| placed.message.seq()), "ascending within a call");
@@ -208,7 +215,7 @@ pub fn a_client_id_is_placed_once(store: &LogStore) {
     let placed = together(store, |log, thread| {
         let call = |id: usize| {
             let drafts = vec![draft_with("ann", &id.to_string(), &thread.to_string())];
-            append(log, &channel, ROOMY, drafts).placed.remove(0)
+            placed(append(log, &channel, ROOMY, drafts).taken).remove(0)
         };
         (0..IDS).map(call).collect::<Vec<_>>()
     });
@@ -289,13 +296,14 @@ pub fn an_append_stops_at_the_first_failure(store: &LogStore) {
     let Some(too_large) = store.too_large else { return };
     let channel = channel("chat:a");
     let refused = || draft_with("ann", "refused", &"1".repeat(too_large));
-    let Appended { placed, failure } =
+    let Appended { taken, failure } =
         append(&store.handles[0], &channel, ROOMY, vec![refused(), draft("ann", "1")]);
-    assert_eq!((placed.len(), failure.is_some()), (0, true));
+    assert_eq!((taken.len(), failure.is_some()), (0, true));
     assert_eq!(store.all(1, &channel).head, 0);
 
     let drafts = vec![draft("ann", "1"), draft("ann", "2"), refused(), draft("ann", "3"), refused()];
-    let Appended { placed, failure } = append(&store.handles[0], &channel, ROOMY, drafts);
+    let Appended { taken, failure } = append(&store.handles[0], &channel, ROOMY, drafts);
+    let placed = placed(taken);
     let placed: Vec<_> =
         placed.iter().map(|placed| (placed.message.id.as_str(), placed.message.seq())).collect();
     assert_eq!(placed, [("1", 1), ("2", 2)]);

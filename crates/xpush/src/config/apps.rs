@@ -1,7 +1,7 @@
 //! `[apps.NAME]` and its rules.
 
 use xpush_core::rules::matches;
-use xpush_core::{App, History, Publish, Retention, Rule};
+use xpush_core::{App, History, Permissions, Retention, Rule, Who};
 
 use super::section::{Reading, Section};
 use super::tree::{Place, Value};
@@ -110,15 +110,18 @@ fn read_rule(place: &Place, mut section: Section<'_>, reading: &Reading) -> Opti
         );
     }
     let presence = section.read("presence", boolean).unwrap_or(false);
-    let publish =
-        section.read("publish", choice(&[("anyone", Publish::Anyone), ("server", Publish::Server)]));
+    let publish = section.read("publish", choice(&[("anyone", false), ("server", true)]));
     let retention = read_keep(section.section("keep"));
     section.finish();
     let history = match kept {
         None | Some(Kept::None) => History::None,
         Some(Kept::Recent | Kept::Durable) => History::Recent(retention),
     };
-    Some(Rule { pattern: pattern?, history, presence, publish: publish.unwrap_or(Publish::Anyone) })
+    let mut permissions = Permissions::all(Who::Anyone);
+    if publish == Some(true) {
+        permissions.publish = vec![Who::Server];
+    }
+    Some(Rule { pattern: pattern?, history, presence, notify: false, permissions })
 }
 
 fn read_keep(mut section: Section<'_>) -> Retention {

@@ -65,9 +65,19 @@ impl History {
 
     /// Gives the draft its place, or finds the one that it has.
     pub(super) fn place(&mut self, channel: &ChannelKey, draft: Draft, now: Monotonic) -> Placed {
-        let Draft { id, event, payload, from, at } = draft;
+        let Draft { kind, id, event, payload, from, at, .. } = draft;
         let position = Some(Position { epoch: self.epoch, seq: self.head + 1 });
-        let message = Arc::new(Message { channel: channel.clone(), position, id, event, payload, from, at });
+        let message = Arc::new(Message {
+            kind,
+            revision: None,
+            channel: channel.clone(),
+            position,
+            id,
+            event,
+            payload,
+            from,
+            at,
+        });
         let fence = Fence(Arc::clone(&message));
         if let Some(Fence(first)) = self.fence.get(&fence) {
             return Placed { message: Arc::clone(first), retry: true };

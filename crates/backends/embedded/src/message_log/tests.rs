@@ -1,7 +1,7 @@
 use std::sync::mpsc;
 
 use bytes::Bytes;
-use xpush_core::{App, Channel, ClientId, EventName, Payload, Sender, User};
+use xpush_core::{App, Channel, ClientId, EventName, Kind, Payload, Sender, User};
 use xpush_testkit::ManualClock;
 
 use super::*;
@@ -18,6 +18,8 @@ fn channel(number: usize) -> ChannelKey {
 
 fn draft(id: usize, size: usize) -> Draft {
     Draft {
+        kind: Kind::Message,
+        moderates: false,
         id: ClientId::new(&id.to_string()).unwrap(),
         event: EventName::new("message").unwrap(),
         payload: Payload { json: Bytes::from(vec![b'1'; size]), attachments: Vec::new() },

@@ -1,0 +1,318 @@
+//! Who and what there is: apps, users, devices, members.
+
+use serde::{Deserialize, Serialize};
+
+use crate::environment::UnixMillis;
+use crate::names::{App, ChannelKey, Device, Login, Role, User};
+use crate::ports::Done;
+use crate::rules::Rules;
+
+/// What an entry is about. Every entry has exactly one key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// An app.
+    App(App),
+    /// A user of an app.
+    User(App, User),
+    /// One of a user's devices.
+    Device(App, User, Device),
+    /// A login of a built-in account.
+    Login(App, User, Login),
+    /// A member of a channel.
+    Member(ChannelKey, User),
+    /// `.1` wants nothing from `.2`.
+    Block(App, User, User),
+    /// Somebody's account at an identity provider: its issuer and its `sub`.
+    Identity(App, Box<str>, Box<str>),
+    /// A secret of this installation, by its name.
+    Secret(Box<str>),
+}
+
+/// An app as it was set up live; it wins over the configuration file's app of the same name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AppRecord {
+    /// Whether connections without a token are welcome.
+    #[serde(default)]
+    pub guests: bool,
+    /// Pages that may connect.
+    #[serde(default)]
+    pub origins: Vec<Box<str>>,
+    /// Channels.
+    pub rules: Rules,
+    /// What tokens are checked with.
+    #[serde(default)]
+    pub keys: Vec<KeyRecord>,
+    /// Where more keys are published (RFC 7517).
+    #[serde(default)]
+    pub jwks_url: Option<Box<str>>,
+    /// Built-in accounts.
+    #[serde(default)]
+    pub accounts: Accounts,
+    /// Identity providers whose users may sign in.
+    #[serde(default)]
+    pub oidc: Vec<Provider>,
+    /// Whether stock Socket.IO clients are offered connection state recovery.
+    #[serde(default)]
+    pub recovery: bool,
+}
+
+/// Whether an app has accounts of its own, and who may make one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Accounts {
+    /// None: who one is says the app's own back end, by tokens.
+    #[default]
+    Off,
+    /// Made by operators.
+    Invited,
+    /// Made by whoever registers.
+    Open,
+}
+
+/// A key of an app. Not `Debug`: it may hold a secret.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRecord {
+    /// What a token's header names it by (`kid`).
+    pub id: Box<str>,
+    /// The one algorithm that tokens of this key may have: HS256, RS256, ES256, EdDSA.
+    pub algorithm: Box<str>,
+    /// HS256: the secret, at least 32 bytes. The others: the public key as PEM (SubjectPublicKeyInfo).
+    pub material: Box<str>,
+    /// When it was added, ms since 1970.
+    #[serde(default)]
+    pub created_at: UnixMillis,
+}
+
+/// An OpenID Connect provider. Not `Debug`: it may hold a secret.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provider {
+    /// In URLs: `google`.
+    pub name: Box<str>,
+    /// Its issuer URL; configuration is discovered from there.
+    pub issuer: Box<str>,
+    /// What it knows this app by.
+    pub client_id: Box<str>,
+    /// What it checks this app with; public clients have none.
+    #[serde(default)]
+    pub client_secret: Option<Box<str>>,
+    /// Pages that a sign-in may return to, by exact URL or by prefix when they end with `*`.
+    #[serde(default)]
+    pub return_to: Vec<Box<str>>,
+}
+
+/// A user. Not `Debug`: it holds a digest of a password.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct UserRecord {
+    /// The display name.
+    #[serde(default)]
+    pub name: Option<Box<str>>,
+    /// Argon2id, as a PHC string; none for users who sign in elsewhere.
+    #[serde(default)]
+    pub password: Option<Box<str>>,
+    /// What the user is in the app.
+    #[serde(default)]
+    pub roles: Vec<Role>,
+    /// What the app tells of the user: a JSON object.
+    #[serde(default)]
+    pub info: Option<Box<str>>,
+    /// May not connect.
+    #[serde(default)]
+    pub disabled: bool,
+    /// Tokens issued before are void, ms since 1970.
+    #[serde(default)]
+    pub tokens_valid_from: UnixMillis,
+    /// Ms since 1970.
+    #[serde(default)]
+    pub created_at: UnixMillis,
+}
+
+/// A device.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DeviceRecord {
+    /// What its user calls it.
+    #[serde(default)]
+    pub name: Option<Box<str>>,
+    /// `ios`, `android`, `web`, …
+    #[serde(default)]
+    pub platform: Option<Box<str>>,
+    /// What push services know it by.
+    #[serde(default)]
+    pub push_token: Option<Box<str>>,
+    /// Grants for this device issued before are void, ms since 1970.
+    #[serde(default)]
+    pub tokens_valid_from: UnixMillis,
+    /// Ms since 1970.
+    #[serde(default)]
+    pub created_at: UnixMillis,
+    /// When it signed in or connected last, to the hour; ms since 1970.
+    #[serde(default)]
+    pub seen_at: UnixMillis,
+}
+
+/// A login: a chain of refresh tokens of which only the newest is good. Not `Debug`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginRecord {
+    /// On which device.
+    pub device: Option<Device>,
+    /// SHA-256 of the refresh token that is good now, base64url.
+    pub refresh: Box<str>,
+    /// SHA-256 of the one before: who still shows it has lost an answer (within seconds) or stolen it (later).
+    #[serde(default)]
+    pub previous: Option<Box<str>>,
+    /// When `refresh` was issued, ms since 1970.
+    pub rotated_at: UnixMillis,
+    /// Ms since 1970.
+    pub created_at: UnixMillis,
+    /// Ms since 1970.
+    pub expires_at: UnixMillis,
+}
+
+/// A member of a channel.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct MemberRecord {
+    /// What it is there; a plain member has none.
+    #[serde(default)]
+    pub role: Option<Role>,
+    /// Wants no notifications from here.
+    #[serde(default)]
+    pub muted: bool,
+    /// Ms since 1970.
+    #[serde(default)]
+    pub since: UnixMillis,
+}
+
+/// An entry's content. Which kind it is, its key says.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Record {
+    /// Of [`Key::App`].
+    App(Box<AppRecord>),
+    /// Of [`Key::User`].
+    User(Box<UserRecord>),
+    /// Of [`Key::Device`].
+    Device(Box<DeviceRecord>),
+    /// Of [`Key::Login`].
+    Login(Box<LoginRecord>),
+    /// Of [`Key::Member`].
+    Member(MemberRecord),
+    /// Of [`Key::Block`]: since when, ms since 1970.
+    Block(UnixMillis),
+    /// Of [`Key::Identity`]: whose it is.
+    Identity(User),
+    /// Of [`Key::Secret`].
+    Secret(Box<[u8]>),
+}
+
+/// An entry.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// What it is about.
+    pub key: Key,
+    /// What it says.
+    pub record: Record,
+    /// Larger after every change; never used again for another state of this key.
+    pub revision: u64,
+}
+
+/// What can be listed, in the order of the last part of the keys.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Listing {
+    /// All apps.
+    Apps,
+    /// An app's users.
+    Users(App),
+    /// A user's devices.
+    Devices(App, User),
+    /// A user's logins.
+    Logins(App, User),
+    /// A channel's members.
+    Members(ChannelKey),
+    /// The channels that a user is a member of, by channel.
+    Memberships(App, User),
+    /// Whom a user has blocked.
+    Blocks(App, User),
+    /// A user's accounts at identity providers.
+    Identities(App, User),
+}
+
+/// What must hold for a change to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// Nothing.
+    Any,
+    /// There is no entry of this key.
+    Absent,
+    /// The entry has this revision.
+    Revision(u64),
+}
+
+/// A change of one entry.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Of which.
+    pub key: Key,
+    /// If this holds; else nothing is changed ([`Failure::Conflict`](super::Failure::Conflict)).
+    pub expected: Expected,
+    /// To what; `None` removes it.
+    pub to: Option<Record>,
+}
+
+/// Changes since a position.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Changes {
+    /// The keys that were changed, the earliest change first; a key may come more than once.
+    pub keys: Vec<Key>,
+    /// Where to go on.
+    pub next: u64,
+    /// Some changes since then are no longer known: everything may have changed.
+    pub gap: bool,
+}
+
+/// Keeps entries, each changed atomically by itself.
+///
+/// - **Atomic**: a change is made whole, if what it expects holds over all handles, or not at all.
+/// - **Visible**: a change is seen by every later `get`, `page` and `changes`, on every handle.
+/// - **Durable**: a change that was answered survives a crash.
+/// - `changes` tells every change at least once to whoever goes on at `next`; the store remembers at least the last 10,000.
+/// - Removing an app or a user removes nothing else: whoever does it removes what belongs to it, by the listings.
+pub trait Directory: Send + Sync {
+    /// One entry.
+    fn get(&self, key: &Key, done: Done<Option<Entry>>);
+    /// At most `limit` entries of a listing, those behind `after`.
+    fn page(&self, listing: &Listing, after: Option<Key>, limit: usize, done: Done<Vec<Entry>>);
+    /// Makes a change: the entry's new revision.
+    fn apply(&self, change: Change, done: Done<u64>);
+    /// What was changed since `since`; `u64::MAX` asks only where to go on.
+    fn changes(&self, since: u64, limit: usize, done: Done<Changes>);
+}
+
+impl Record {
+    /// Whether this is what a key of this kind may hold.
+    pub const fn belongs_to(&self, key: &Key) -> bool {
+        matches!(
+            (key, self),
+            (Key::App(..), Self::App(..))
+                | (Key::User(..), Self::User(..))
+                | (Key::Device(..), Self::Device(..))
+                | (Key::Login(..), Self::Login(..))
+                | (Key::Member(..), Self::Member(..))
+                | (Key::Block(..), Self::Block(..))
+                | (Key::Identity(..), Self::Identity(..))
+                | (Key::Secret(..), Self::Secret(..))
+        )
+    }
+}
+
+macro_rules! no_secrets {
+    ($($name:ident)*) => {
+        $(impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(concat!(stringify!($name), " { … }"))
+            }
+        })*
+    };
+}
+
+no_secrets! { KeyRecord Provider UserRecord LoginRecord Record Entry Change }
