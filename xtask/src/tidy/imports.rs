@@ -58,7 +58,8 @@ pub(super) fn between_crates(tree: &Tree) -> Vec<Finding> {
 
 /// Inside the binary, one file names backends.
 pub(super) fn in_the_binary(tree: &Tree) -> Vec<Finding> {
-    const BACKENDS: &[&str] = &["xpush_embedded", "xpush_sqlite", "xpush_redis", "xpush_zookeeper", "xpush_mongodb"];
+    const BACKENDS: &[&str] =
+        &["xpush_embedded", "xpush_sqlite", "xpush_redis", "xpush_zookeeper", "xpush_mongodb"];
     let sources = tree.texts(".rs").filter(|(file, _)| file.path.starts_with("crates/xpush/src/"));
     let wirings: Vec<Finding> = sources
         .filter(|(file, _)| !file.is_rust_test())

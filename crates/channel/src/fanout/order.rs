@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use xpush_core::message::Message;
 use xpush_core::ports::message_log::Page;
-use xpush_core::{Kind, Position, Problem};
+use xpush_core::{Position, Problem};
 
 /// Messages that wait for a hole to be filled; more are let go, for they can be read again.
 const WAITING: usize = 1_024;
@@ -136,7 +136,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use xpush_core::message::{Payload, Sender};
-    use xpush_core::{App, Channel, ChannelKey, ClientId, Epoch, EventName, User};
+    use xpush_core::{App, Channel, ChannelKey, ClientId, Epoch, EventName, Kind, User};
 
     const EPOCH: Epoch = Epoch(1);
 

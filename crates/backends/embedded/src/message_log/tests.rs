@@ -67,8 +67,11 @@ fn an_evicted_channel_never_has_an_earlier_epoch() {
     let mut epochs = vec![head(&log, &channel(0)).epoch];
     assert_eq!(epochs, [Epoch(7)]);
     for round in 0..5 {
-        let placed = append(&log, &channel(0), vec![draft(round, 10)]).placed;
-        assert_eq!(placed[0].message.position, Some(Position { epoch: epochs[round], seq: 1 }));
+        let placed = append(&log, &channel(0), vec![draft(round, 10)]).taken;
+        assert_eq!(
+            placed[0].as_ref().unwrap().message.position,
+            Some(Position { epoch: epochs[round], seq: 1 })
+        );
         assert!((1..100).any(|number| {
             append(&log, &channel(number), vec![draft(number, 1000)]);
             head(&log, &channel(0)).seq == 0
@@ -128,7 +131,7 @@ fn one_channel_takes_its_share_and_leaves_the_others_theirs() {
     assert_eq!(head(&log, &channel(1)).seq, 1);
     assert_eq!(head(&log, &channel(2)).seq, 1000);
     assert!(log.used() <= 100_000 / SHARES + 5000);
-    let Appended { placed, failure } =
+    let Appended { taken: placed, failure } =
         append(&log, &channel(2), vec![draft(5000, 10), draft(5001, 26_000), draft(5002, 10)]);
     assert_eq!((placed.len(), failure.map(|failure| failure.kind)), (1, Some(Failure::Full)));
     assert_eq!(head(&log, &channel(2)).seq, 1001);
