@@ -97,6 +97,9 @@ pub struct Permissions {
     pub moderate: Vec<Who>,
     /// Who may add and remove members.
     pub invite: Vec<Who>,
+    /// Who may found a channel of members: add to one that has none yet, and become its owner.
+    #[serde(default)]
+    pub create: Vec<Who>,
 }
 
 /// The rules of an app: the first that matches holds. A channel that none matches cannot be used.
@@ -145,7 +148,7 @@ impl Permissions {
         }
     }
 
-    /// `who` may subscribe, publish, and see history and presence; nobody moderates but the server, and in members' channels owners and moderators.
+    /// `who` may subscribe, publish, and see history and presence; nobody moderates but the server, and in members' channels owners and moderators; nobody founds one but the server.
     pub fn all(who: Who) -> Self {
         let role = |name: &str| Role::new(name).ok().map(Who::Role);
         let staff: Vec<Who> = match who {
@@ -160,6 +163,7 @@ impl Permissions {
             presence: only,
             moderate: staff.clone(),
             invite: staff,
+            create: Vec::new(),
         }
     }
 }

@@ -24,7 +24,11 @@ pub enum Key {
     Block(App, User, User),
     /// Somebody's account at an identity provider: its issuer and its `sub`.
     Identity(App, Box<str>, Box<str>),
-    /// A secret of this installation, by its name.
+    /// A secret of this installation, by its name. Whoever needs one first makes it ([`Expected::Absent`]), and reads it again after a conflict.
+    ///
+    /// `accounts` are 32 random bytes: what XPUSH signs its own connection tokens with, by HMAC over these very bytes. Such a token is a JWT of the algorithm
+    /// HS256 whose header has `"kid":"xpush"` (a name that no key of an app may have); its claims are those of docs/protocol.md, `app`, `iat` and `exp` among
+    /// them, and `"iss":"xpush"`.
     Secret(Box<str>),
 }
 
@@ -216,7 +220,7 @@ pub struct Entry {
     pub revision: u64,
 }
 
-/// What can be listed, in the order of the last part of the keys.
+/// What can be listed, in the order of the keys' parts that differ: by the bytes of their text, part after part.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Listing {
     /// All apps.
@@ -280,11 +284,12 @@ pub struct Changes {
 pub trait Directory: Send + Sync {
     /// One entry.
     fn get(&self, key: &Key, done: Done<Option<Entry>>);
-    /// At most `limit` entries of a listing, those behind `after`.
+    /// At most `limit` entries of a listing, those behind `after`: a key of the listing's kind, whose entry may be gone.
     fn page(&self, listing: &Listing, after: Option<Key>, limit: usize, done: Done<Vec<Entry>>);
-    /// Makes a change: the entry's new revision.
+    /// Makes a change: the entry's new revision. A record of another kind than its key is [`Invalid`](super::Failure::Invalid).
     fn apply(&self, change: Change, done: Done<u64>);
-    /// What was changed since `since`; `u64::MAX` asks only where to go on.
+    /// What was changed since `since`, the first `limit` of it; 0 is the beginning, and `u64::MAX` asks only where to go on. A position that the store has
+    /// not reached is from before something was lost: a gap.
     fn changes(&self, since: u64, limit: usize, done: Done<Changes>);
 }
 
