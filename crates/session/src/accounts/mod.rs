@@ -1,0 +1,3 @@
+//! Built-in accounts.
+
+pub mod password;
