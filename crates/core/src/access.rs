@@ -153,9 +153,12 @@ impl Capabilities {
         Self(entries.into_iter().collect())
     }
 
-    /// What all patterns that match allow together.
+    /// What all patterns that match allow together. Personal and the server's own channels are only reached by patterns that begin as they do: `*` alone is
+    /// no key to other people's.
     pub fn of(&self, channel: &Channel) -> Actions {
-        let matching = self.0.iter().filter(|(pattern, _)| matches(pattern, channel.as_str()));
+        let name = channel.as_str();
+        let reaches = |pattern: &str| !name.starts_with(['@', '$']) || pattern.get(..1) == name.get(..1);
+        let matching = self.0.iter().filter(|(pattern, _)| reaches(pattern) && matches(pattern, name));
         matching.fold(Actions::NONE, |all, (_, actions)| all.and(*actions))
     }
 }
@@ -172,7 +175,17 @@ impl Grant {
             return Decision::Known(Permission::of(Actions::ALL));
         }
         if let Some(capabilities) = &self.capabilities {
-            return Decision::Known(Permission::of(capabilities.of(channel)));
+            let actions = capabilities.of(channel);
+            let anothers = channel.owner().is_some_and(|(owner, _)| owner != self.sender.user);
+            // Its owner may have blocked whom the token lets publish there.
+            return if anothers && actions.contains(Action::Publish) {
+                Decision::Ask(actions.without(Action::Publish))
+            } else {
+                Decision::Known(Permission::of(actions))
+            };
+        }
+        if channel.is_system() && !rule.pattern.starts_with('$') {
+            return Decision::Known(Permission::default());
         }
         let mut allowed = Actions::NONE;
         let mut open = Actions::NONE;
@@ -316,6 +329,30 @@ mod tests {
         assert_eq!(may(decide(&grant, &members, "room:2"), Action::Publish), Some(false));
         assert_eq!(may(decide(&grant, &members, "room:1"), Action::Publish), Some(true));
         assert_eq!(may(decide(&grant, &open, "other"), Action::Subscribe), Some(false));
+    }
+
+    #[test]
+    fn a_pattern_for_everything_is_no_key_to_personal_and_system_channels() {
+        let all = |pattern: &str| {
+            let mut grant = grant("u", false, &[]);
+            grant.capabilities = Some(Capabilities::new([(pattern.into(), Actions::ALL)]));
+            grant
+        };
+        let open = rule(Permissions::all(Who::Anyone));
+        for channel in ["@bob", "@bob/phone", "$presence"] {
+            assert_eq!(may(decide(&all("*"), &open, channel), Action::Subscribe), Some(false), "{channel}");
+            assert_eq!(
+                may(decide(&grant("u", false, &[]), &open, "$presence"), Action::Subscribe),
+                Some(false)
+            );
+        }
+        assert_eq!(may(decide(&all("$*"), &open, "$presence"), Action::Subscribe), Some(true));
+        let named = Rule { pattern: "$presence".into(), ..open.clone() };
+        assert_eq!(may(decide(&grant("u", false, &[]), &named, "$presence"), Action::Subscribe), Some(true));
+        // Bob may have blocked whom his app lets write to everybody.
+        let Decision::Ask(actions) = decide(&all("@*"), &open, "@bob") else { panic!("bob is not asked") };
+        assert!(actions.contains(Action::Subscribe) && !actions.contains(Action::Publish));
+        assert_eq!(may(decide(&all("@*"), &open, "@u"), Action::Publish), Some(true));
     }
 
     #[test]
