@@ -1,9 +1,8 @@
 //! What a channel server is told. Where the values come from (file, environment, flags) is the binary's affair.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
-use xpush_core::{App, NodeId, Rules};
+use xpush_core::NodeId;
 
 /// A channel server's settings; they do not change while it runs.
 #[derive(Debug, Clone)]
@@ -16,25 +15,10 @@ pub struct Config {
     pub limits: Limits,
     /// Heartbeats.
     pub heartbeat: Heartbeat,
-    /// Which pages may connect.
+    /// Which pages may connect, to every app; apps add their own.
     pub origins: Origins,
     /// Proxies whose X-Forwarded-For is believed.
     pub trusted_proxies: Vec<Network>,
-    /// The apps served here.
-    pub apps: Vec<Arc<AppConfig>>,
-    /// The app of a connection that names none.
-    pub default_app: Option<App>,
-}
-
-/// An app's settings.
-#[derive(Debug, Clone)]
-pub struct AppConfig {
-    /// Its name.
-    pub app: App,
-    /// Whether connections without a token are welcome.
-    pub guests: bool,
-    /// Its channels.
-    pub rules: Arc<Rules>,
 }
 
 /// Bounds that hold on every transport. 0 switches a rate or a count off where its doc says so.
@@ -138,13 +122,6 @@ impl Network {
             }
             _ => false,
         }
-    }
-}
-
-impl Config {
-    /// The settings of an app.
-    pub fn app(&self, name: &App) -> Option<&Arc<AppConfig>> {
-        self.apps.iter().find(|config| config.app == *name)
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use xpush_core::ports::access::Access;
 use xpush_core::ports::bus::{Bus, BusSink, Event, Inbound, Topic};
 use xpush_core::ports::cluster::{self, Cluster, ClusterSink, View};
 use xpush_core::ports::message_log::MessageLog;
@@ -31,6 +32,8 @@ pub struct Parts {
     pub bus: MakeBus,
     /// Who is where.
     pub presence: Arc<dyn Presence>,
+    /// Who may connect, and do what.
+    pub access: Arc<dyn Access>,
     /// Which nodes there are.
     pub cluster: Arc<dyn Cluster>,
     /// Time.
@@ -59,6 +62,7 @@ pub(crate) struct Shared {
     log: Arc<dyn MessageLog>,
     bus: OnceLock<Arc<dyn Bus>>,
     presence: Arc<dyn Presence>,
+    access: Arc<dyn Access>,
     clock: Arc<dyn Clock>,
     cluster: Arc<dyn Cluster>,
     next_shard: AtomicUsize,
@@ -164,6 +168,7 @@ impl Shared {
             log: parts.log,
             bus: OnceLock::new(),
             presence: parts.presence,
+            access: parts.access,
             clock: parts.clock,
             cluster: parts.cluster,
             next_shard: AtomicUsize::new(0),
@@ -218,6 +223,10 @@ impl Shared {
 
     pub(crate) fn presence(&self) -> &dyn Presence {
         &*self.presence
+    }
+
+    pub(crate) fn access(&self) -> &dyn Access {
+        &*self.access
     }
 
     pub(crate) fn clock(&self) -> &dyn Clock {

@@ -12,11 +12,11 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 use xpush_core::ports::bus::BusSink;
 use xpush_core::ports::cluster::{self, Cluster, ClusterSink};
-use xpush_core::{App, Clock, Entropy, History, NodeId, Permissions, Retention, Rule, Rules, Who};
+use xpush_core::{Clock, Entropy, History, NodeId, Permissions, Retention, Rule, Who};
 use xpush_embedded::{LocalPresence, MemoryLog, SoloCluster};
-use xpush_testkit::{HostileHub, Hostility, ManualClock, SeededEntropy};
+use xpush_testkit::{HostileHub, Hostility, ManualClock, OpenAccess, SeededEntropy};
 
-use crate::config::{AppConfig, Config, Heartbeat, Limits, Origins};
+use crate::config::{Config, Heartbeat, Limits, Origins};
 use crate::dialect::Wire;
 use crate::fanout::inbox::Inbox;
 use crate::front::address::Addresses;
@@ -77,7 +77,7 @@ fn entropy() -> Box<dyn Entropy> {
     Box::new(SeededEntropy::new(7))
 }
 
-fn config(node: &str) -> Config {
+fn access() -> OpenAccess {
     let rule = Rule {
         pattern: "chat:*".into(),
         history: History::Recent(Retention { count: 100_000, bytes: 100_000_000, age_ms: 1_000_000_000 }),
@@ -85,7 +85,10 @@ fn config(node: &str) -> Config {
         notify: false,
         permissions: Permissions::all(Who::Anyone),
     };
-    let app = App::new("demo").unwrap();
+    OpenAccess::demo([rule])
+}
+
+fn config(node: &str) -> Config {
     Config {
         node: NodeId::new(node).unwrap(),
         shards: usize::from(SHARDS),
@@ -93,12 +96,6 @@ fn config(node: &str) -> Config {
         heartbeat: Heartbeat { interval_ms: 1_000_000_000, timeout_ms: 1_000 },
         origins: Origins::default(),
         trusted_proxies: Vec::new(),
-        apps: vec![Arc::new(AppConfig {
-            app: app.clone(),
-            guests: true,
-            rules: Arc::new(Rules::new([rule])),
-        })],
-        default_app: Some(app),
     }
 }
 
@@ -155,12 +152,14 @@ impl World {
         let log = Arc::new(MemoryLog::new(seed, 1 << 30, shared_clock.clone()));
         let presence = Arc::new(LocalPresence::new());
         let cluster = Arc::new(SoloCluster::new());
+        let access = Arc::new(access());
         let node = |name: &str| {
             let (hub, id) = (hub.clone(), NodeId::new(name).unwrap());
             let parts = Parts {
                 log: log.clone(),
                 bus: Box::new(move |sink: Arc<dyn BusSink>| hub.attach(id, sink)),
                 presence: presence.clone(),
+                access: access.clone(),
                 cluster: cluster.clone(),
                 clock: shared_clock.clone(),
                 entropy,

@@ -16,10 +16,11 @@ use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use xpush_channel::config::{AppConfig, Config, Heartbeat, Limits, Origins};
+use xpush_channel::config::{Config, Heartbeat, Limits, Origins};
 use xpush_channel::{Node, Parts, Tls};
-use xpush_core::{App, Clock, History, NodeId, Permissions, Rule, Rules, Who};
+use xpush_core::{Clock, History, NodeId, Permissions, Rule, Who};
 use xpush_embedded::{LocalHub, LocalPresence, MemoryLog, OsEntropy, SoloCluster, SystemClock};
+use xpush_testkit::OpenAccess;
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -209,8 +210,7 @@ fn publish(id: u64, text: &str) -> Value {
     json!({"id": id, "cmd": "publish", "channel": "chat:a", "data": text})
 }
 
-fn config(limits: Limits) -> Config {
-    let app = App::new("demo").unwrap();
+fn access() -> OpenAccess {
     let rule = Rule {
         pattern: "chat:*".into(),
         history: History::None,
@@ -218,6 +218,10 @@ fn config(limits: Limits) -> Config {
         notify: false,
         permissions: Permissions::all(Who::Anyone),
     };
+    OpenAccess::demo([rule])
+}
+
+fn config(limits: Limits) -> Config {
     Config {
         node: NodeId::new("node").unwrap(),
         shards: 2,
@@ -225,12 +229,6 @@ fn config(limits: Limits) -> Config {
         heartbeat: Heartbeat::default(),
         origins: Origins::default(),
         trusted_proxies: Vec::new(),
-        apps: vec![Arc::new(AppConfig {
-            app: app.clone(),
-            guests: true,
-            rules: Arc::new(Rules::new([rule])),
-        })],
-        default_app: Some(app),
     }
 }
 
@@ -240,6 +238,7 @@ fn parts() -> Parts {
         log: Arc::new(MemoryLog::new(1, 1 << 20, clock.clone())),
         bus: Box::new(|sink| Arc::new(LocalHub::new().attach(NodeId::new("node").unwrap(), sink))),
         presence: Arc::new(LocalPresence::new()),
+        access: Arc::new(access()),
         cluster: Arc::new(SoloCluster::new()),
         clock,
         entropy: || Box::new(OsEntropy::new()),

@@ -4,10 +4,12 @@
 //! A backend shows that it keeps a port's contract by one line in its `tests/`, such as `xpush_testkit::bus_suite!(fixture);`, where
 //! `fixture` makes a new, empty store with two handles on it, as two nodes would have. Each property is a function in [`suite`] and becomes a test.
 
+pub mod access;
 pub mod environment;
 pub mod hostile;
 pub mod sample;
 pub mod suite;
 
+pub use access::OpenAccess;
 pub use environment::{ManualClock, SeededEntropy};
 pub use hostile::{HostileHub, Hostility};

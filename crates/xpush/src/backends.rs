@@ -9,6 +9,7 @@ use xpush_embedded::{
 };
 
 use crate::config::Settings;
+use crate::role::access;
 
 /// Bytes that recent histories may take together, when nobody says otherwise.
 pub(crate) const HISTORY_MEMORY: usize = DEFAULT_BOUND;
@@ -27,6 +28,7 @@ pub(crate) fn embedded(node: NodeId, settings: &Settings) -> Parts {
         log: Arc::new(MemoryLog::new(store, settings.history_memory, clock.clone())),
         bus: Box::new(move |sink| Arc::new(LocalHub::new().attach(node, sink))),
         presence: Arc::new(LocalPresence::new()),
+        access: Arc::new(access::Open::new(settings.apps())),
         cluster: Arc::new(SoloCluster::new()),
         clock,
         entropy: || Box::new(OsEntropy::new()),

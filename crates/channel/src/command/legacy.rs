@@ -53,7 +53,7 @@ fn admit(shard: &mut Shard, handle: Handle, packet_query: &str, auth: &str) -> R
     let user = parameter("U")?.unwrap_or_else(|| PublicId(handle).to_string());
     let device = parameter("D")?.unwrap_or_else(|| "N".to_owned());
     let server = parameter("S")?.unwrap_or_default();
-    let identity = Identity::admit_legacy(&shard.node.config, &app, &user)?;
+    let identity = Identity::admit_legacy(&shard.node.access().apps(), &app, &user)?;
     let channel = Channel::new(&channel).map_err(Problem::from)?;
     let (key, _) = identity.channel(channel.clone())?;
     let entrance = LegacyEntrance {
@@ -90,7 +90,7 @@ pub(crate) fn send(shard: &mut Shard, mut request: Request<'_>, params: &str) ->
     let (_, rule) = request.identity.channel(key.name.clone())?;
     request.identity.may_publish(&rule)?;
     let (id, at) = (publish::fresh_id(shard), shard.node.clock().wall());
-    let from = request.identity.sender.clone();
+    let from = request.identity.sender().clone();
     if let Some(socket) = request.fields.text("SS")? {
         let Some(PublicId(to)) = PublicId::parse(&socket).filter(|to| shard.node.has_shard(to.0.shard))
         else {

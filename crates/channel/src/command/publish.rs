@@ -29,7 +29,7 @@ pub(crate) fn run(shard: &mut Shard, mut request: Request<'_>) -> Result<Outcome
     };
     let echo = request.fields.flag("echo", true)?;
     request.identity.may_publish(&rule)?;
-    let from = request.identity.sender.clone();
+    let from = request.identity.sender().clone();
     let draft = Draft {
         kind: Kind::Message,
         moderates: false,

@@ -29,7 +29,7 @@ pub(crate) fn run(shard: &mut Shard, mut request: Request<'_>) -> Result<Outcome
         id: ClientId::new("-").map_err(Problem::from)?,
         event,
         payload,
-        from: request.identity.sender.clone(),
+        from: request.identity.sender().clone(),
         at: shard.node.clock().wall(),
     };
     let echo = request.fields.flag("echo", false)?;

@@ -137,7 +137,7 @@ fn events(shared: &Arc<Shared>, asking: Asking) -> Result<Verdict, Problem> {
     let query = request.uri().query().unwrap_or("");
     let mut claims = Claims::default();
     claims.read_query(query);
-    let identity = Identity::admit(&shared.config, &claims, &mut OsRandom)?;
+    let identity = Identity::admit(&shared.access().apps(), &claims, &mut OsRandom)?;
     let names = query::pairs(query).filter(|(name, _)| name == "channel").take(STREAM_CHANNELS + 1);
     let names = names.map(|(_, value)| Channel::new(&value)).collect::<Result<Vec<_>, _>>()?;
     if names.is_empty() {

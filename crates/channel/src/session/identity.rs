@@ -3,20 +3,22 @@
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
+use xpush_core::access::Apps;
 use xpush_core::message::Sender;
 use xpush_core::ports::presence::Member;
-use xpush_core::{App, Channel, ChannelKey, Code, Entropy, Problem, Rule, User, Who};
+use xpush_core::{
+    App, AppSettings, Channel, ChannelKey, Code, Device, Entropy, Grant, Problem, Rule, User, Who,
+};
 use xpush_wire::json;
 
 use crate::command::fields::bad;
-use crate::config::{AppConfig, Config};
 use crate::session::sid;
 
 /// Who, where, and with which rules. Shared by everything of a session.
 #[derive(Debug)]
 pub(crate) struct Identity {
-    pub(crate) app: Arc<AppConfig>,
-    pub(crate) sender: Sender,
+    pub(crate) app: Arc<AppSettings>,
+    pub(crate) grant: Arc<Grant>,
 }
 
 /// What a client says of itself when it connects; each is optional.
@@ -73,12 +75,8 @@ impl Claims {
 
 impl Identity {
     /// Admits a guest, if the app welcomes guests.
-    pub(crate) fn admit(
-        config: &Config,
-        claims: &Claims,
-        entropy: &mut dyn Entropy,
-    ) -> Result<Self, Problem> {
-        let app = app_of(config, claims.app.as_deref())?;
+    pub(crate) fn admit(apps: &Apps, claims: &Claims, entropy: &mut dyn Entropy) -> Result<Self, Problem> {
+        let app = apps.find(claims.app.as_deref())?.clone();
         if claims.token.is_some() {
             return Err(Problem::new(
                 Code::Unauthenticated,
@@ -89,28 +87,26 @@ impl Identity {
             return Err(Code::Unauthenticated.into());
         }
         let name = claims.name.as_deref().map(display_name).transpose()?;
-        if claims.device.as_deref().is_some_and(|device| device.is_empty() || device.len() > 64) {
-            return Err(Problem::new(Code::BadField, "device: 1 to 64 characters"));
-        }
+        let device = claims.device.as_deref().map(device).transpose()?;
         let user = match claims.guest.as_deref() {
             Some(secret) if (16..=128).contains(&secret.len()) => guest_of(&app.app, secret),
             Some(_) => return Err(Problem::new(Code::BadField, "guest: 16 to 128 characters")),
             None => guest_name(entropy.word()),
         };
         let user = User::new(&user).map_err(Problem::from)?;
-        Ok(Self { app, sender: Sender { user, name } })
+        Ok(Self { grant: Arc::new(guest(&app, Sender { user, name }, device)), app })
     }
 
     /// Admits an XPUSH 0.1 client under the user id that it gives; that is what these clients do, and why they need an app that welcomes guests.
-    pub(crate) fn admit_legacy(config: &Config, app: &str, user: &str) -> Result<Self, Problem> {
-        let app = app_of(config, Some(app))?;
+    pub(crate) fn admit_legacy(apps: &Apps, app: &str, user: &str) -> Result<Self, Problem> {
+        let app = apps.find(Some(app))?.clone();
         if !app.guests {
             return Err(Code::Unauthenticated.into());
         }
         // The prefix keeps such a name from passing for a user or a guest.
         let user = User::new(&format!("0.1:{user}"))
             .map_err(|_| Problem::new(Code::BadField, "U: 1 to 124 characters"))?;
-        Ok(Self { app, sender: Sender { user, name: None } })
+        Ok(Self { grant: Arc::new(guest(&app, Sender { user, name: None }, None)), app })
     }
 
     /// The channel's key and rule. A channel that no rule covers is not to be had.
@@ -129,20 +125,33 @@ impl Identity {
         Err(Problem::new(Code::Forbidden, "only the app's own server publishes here"))
     }
 
+    pub(crate) fn sender(&self) -> &Sender {
+        &self.grant.sender
+    }
+
     pub(crate) fn member(&self) -> Member {
-        Member { user: self.sender.user.clone(), name: self.sender.name.clone() }
+        Member { user: self.sender().user.clone(), name: self.sender().name.clone() }
     }
 }
 
-fn app_of(config: &Config, name: Option<&str>) -> Result<Arc<AppConfig>, Problem> {
-    let app = match name {
-        Some(name) => App::new(name).map_err(Problem::from)?,
-        None => config
-            .default_app
-            .clone()
-            .ok_or_else(|| Problem::new(Code::UnknownApp, "app: must be given here"))?,
-    };
-    config.app(&app).cloned().ok_or_else(|| Code::UnknownApp.into())
+/// What one is without a token.
+fn guest(app: &AppSettings, sender: Sender, device: Option<Device>) -> Grant {
+    Grant {
+        app: app.app.clone(),
+        sender,
+        device,
+        guest: true,
+        roles: Vec::new(),
+        capabilities: None,
+        issued_at: 0,
+        expires_at: None,
+        login: None,
+        info: None,
+    }
+}
+
+fn device(id: &str) -> Result<Device, Problem> {
+    Device::new(id).map_err(|_| Problem::new(Code::BadField, "device: 1 to 64 characters"))
 }
 
 fn display_name(name: &str) -> Result<Arc<str>, Problem> {

@@ -155,7 +155,7 @@ impl Shard {
 
     /// Admits a client to `/`: everything is in place before it is answered.
     pub(crate) fn connect_native(&mut self, handle: Handle, claims: &Claims) {
-        match Identity::admit(&self.node.config, claims, &mut *self.entropy) {
+        match Identity::admit(&self.node.access().apps(), claims, &mut *self.entropy) {
             Ok(identity) => {
                 let Some(session) = self.sessions.get(handle) else { return };
                 session.native = Some(identity.into());
@@ -430,8 +430,8 @@ pub(crate) fn welcome_object(identity: &Identity, node: &str) -> String {
     out.extend_from_slice(br#"{"app":"#);
     json::write_string(identity.app.app.as_str(), &mut out);
     out.extend_from_slice(br#","user":"#);
-    json::write_string(identity.sender.user.as_str(), &mut out);
-    if let Some(name) = &identity.sender.name {
+    json::write_string(identity.sender().user.as_str(), &mut out);
+    if let Some(name) = &identity.sender().name {
         out.extend_from_slice(br#","name":"#);
         json::write_string(name, &mut out);
     }

@@ -95,7 +95,7 @@ impl Shard {
                 .is_none_or(|session| session.native.is_none())
                 .then_some(Flow::Over);
         }
-        match Identity::admit(&self.node.config, &claims, &mut *self.entropy) {
+        match Identity::admit(&self.node.access().apps(), &claims, &mut *self.entropy) {
             Ok(identity) => {
                 let body = welcome_object(&identity, self.node.id().as_str());
                 if let Some(session) = self.sessions.get(handle) {

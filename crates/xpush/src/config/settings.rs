@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use xpush_channel::config::{AppConfig, Config, Heartbeat, Limits, Network, Origins};
+use xpush_channel::config::{Config, Heartbeat, Limits, Network, Origins};
 use xpush_channel::{Tls, Unusable};
+use xpush_core::access::Apps;
 use xpush_core::{App, NodeId, Rules};
 
 use crate::backends;
@@ -155,19 +156,21 @@ impl Settings {
             heartbeat: self.heartbeat,
             origins: Origins { allowed: self.allowed_origins.clone(), loopback: on_loopback },
             trusted_proxies: self.trusted_proxies.clone(),
-            apps: self
-                .apps
-                .iter()
-                .map(|app| {
-                    Arc::new(AppConfig {
-                        app: app.name.clone(),
-                        guests: app.guests.welcome(on_loopback),
-                        rules: Arc::new(Rules::new(app.rules.iter().cloned())),
-                    })
-                })
-                .collect(),
-            default_app: self.default_app.clone(),
         }
+    }
+
+    /// The apps of the configuration.
+    pub(crate) fn apps(&self) -> Apps {
+        let on_loopback = self.on_loopback();
+        let settings = |app: &AppSettings| xpush_core::AppSettings {
+            app: app.name.clone(),
+            guests: app.guests.welcome(on_loopback),
+            origins: Vec::new(),
+            rules: Arc::new(Rules::new(app.rules.iter().cloned())),
+            recovery: false,
+        };
+        let by_name = self.apps.iter().map(|app| (app.name.clone(), Arc::new(settings(app)))).collect();
+        Apps { by_name, default: self.default_app.clone() }
     }
 
     fn read_limits(&mut self, mut section: Section<'_>) {
