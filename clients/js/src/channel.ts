@@ -1,22 +1,34 @@
 import { backoffDelay, type Backoff } from "./backoff.ts";
+import { Deferred } from "./deferred.ts";
 import { Emitter } from "./emitter.ts";
+import { MarkerMover, type Mark } from "./marker.ts";
 import { Outbox, type Carrier } from "./outbox.ts";
 import {
   newId,
   XpushError,
   type Answer,
+  type Changed,
   type Data,
+  type Deletion,
+  type Edit,
+  type ErrorBody,
   type HistoryPage,
+  type Marker,
+  type Member,
   type Message,
   type Person,
   type Position,
   type PresenceChange,
   type PresenceList,
+  type Progress,
   type Published,
+  type Receipt,
   type Signal,
   type Skipped,
   type Subscribed,
 } from "./protocol.ts";
+import { takeToken, type TokenReason, type TokenSource } from "./token.ts";
+import { Typists } from "./typing.ts";
 
 /** What happened while we were away came back whole. */
 export interface Recovered {
@@ -50,21 +62,36 @@ export interface Presence {
 /** What a channel tells. */
 export interface ChannelEvents {
   message: Message;
+  /** A message has new data; in the channel's order, as messages are. */
+  edit: Edit;
+  /** A message is withdrawn; in the channel's order, as messages are. */
+  delete: Deletion;
+  /** Somebody has read up to there: a member, when subscribed with `receipts`; in any case we ourselves on another device. */
+  read: Receipt;
+  delivered: Receipt;
   signal: Signal;
+  /** Who is typing now. */
+  typing: readonly Person[];
   presence: Presence;
   subscribed: Subscribed;
   recovered: Recovered;
   gap: Gap;
-  /** The server takes the subscription no longer, and never will. */
+  /** The server refuses the subscription for good. */
   refused: XpushError;
+  /** The server has ended the subscription: a permission is gone, or we are a member no more. */
+  unsubscribed: XpushError;
 }
 
 /** Options of {@link Channel.subscribe}. */
 export interface SubscribeOptions {
   /** Also tell who is there. */
   presence?: boolean;
+  /** Also tell how far the others are. */
+  receipts?: boolean;
   /** Resume from here, for instance from where an earlier run of the app stopped. */
   since?: Position;
+  /** A token for this channel, where its rule asks for one; a function is called for each connection. */
+  token?: TokenSource;
 }
 
 /** Options of {@link Channel.publish}. */
@@ -75,6 +102,30 @@ export interface PublishOptions {
   id?: string;
   /** `false`: this client does not receive its own message. */
   echo?: boolean;
+  /** `true`: not counted as unread, and nobody is notified. */
+  silent?: boolean;
+}
+
+/** Options of {@link Channel.signal}. */
+export interface SignalOptions {
+  /** For how long it holds, in ms, at most 60,000; 0 ends it. */
+  ttl?: number;
+  /** `true`: this client receives it, too. */
+  echo?: boolean;
+}
+
+/** Options of {@link Channel.edit} and {@link Channel.delete}. */
+export interface ChangeOptions {
+  /** The change's own id; default a new one. */
+  id?: string;
+}
+
+/** Changes of {@link Channel.members}. */
+export interface Enrolment {
+  add?: readonly string[];
+  remove?: readonly string[];
+  /** The role of those who are added. */
+  role?: string;
 }
 
 /** Counts over all channels of a client. */
@@ -94,8 +145,13 @@ export interface ChannelSettings {
 
 interface Subscription {
   readonly presence: boolean;
+  readonly receipts: boolean;
+  readonly token: TokenSource | undefined;
   readonly settled: Deferred<Subscribed>;
+  reason: TokenReason;
   retries: number;
+  /** Counts the attempts: an answer to an earlier one is too late. */
+  attempt: number;
   timer?: ReturnType<typeof setTimeout>;
 }
 
@@ -106,12 +162,20 @@ interface Resume {
   recovered: number;
 }
 
+/** What is told while one types holds this long; it is told again halfway. */
+const TYPING_TTL = 6_000;
+
 /** One channel of a client, made by `client.channel(name)`. */
 export class Channel extends Emitter<ChannelEvents> {
   readonly name: string;
   readonly #carrier: Carrier;
   readonly #settings: ChannelSettings;
   readonly #outbox: Outbox;
+  readonly #markers: Readonly<Record<Mark, MarkerMover>>;
+  readonly #typists = new Typists(() => this.emit("typing", this.typists));
+  readonly #receipts = new Map<string, Progress>();
+  #marker: Progress | undefined;
+  #typedAt = -Infinity;
   #subscription: Subscription | undefined;
   #position: Position | undefined;
   #resume: Resume | undefined;
@@ -124,6 +188,15 @@ export class Channel extends Emitter<ChannelEvents> {
     this.#carrier = carrier;
     this.#settings = settings;
     this.#outbox = new Outbox(carrier, settings.queueLimit, settings.backoff);
+    this.#markers = {
+      read: new MarkerMover("read", name, carrier, settings.backoff),
+      delivered: new MarkerMover("delivered", name, carrier, settings.backoff),
+    };
+  }
+
+  /** Who we are here; undefined before the first connection. */
+  get user(): string | undefined {
+    return this.#carrier.user;
   }
 
   /** The newest position that was delivered; undefined before the first subscription and in channels without history. */
@@ -136,6 +209,21 @@ export class Channel extends Emitter<ChannelEvents> {
     return this.#presence;
   }
 
+  /** How far we have read, as far as is known here; in durable channels only. */
+  get marker(): Progress | undefined {
+    return this.#marker;
+  }
+
+  /** How far others are, when subscribed with `receipts`; by user. */
+  get receipts(): ReadonlyMap<string, Progress> {
+    return this.#receipts;
+  }
+
+  /** Who is typing; each entry ends by itself. */
+  get typists(): readonly Person[] {
+    return this.#typists.list;
+  }
+
   /**
    * Receives the channel's messages from now on (or from `since`), over every reconnect, in order and none twice. Resolves
    * with the server's first answer, however long the connection takes; rejects when the server refuses for good.
@@ -143,13 +231,16 @@ export class Channel extends Emitter<ChannelEvents> {
   subscribe(options: SubscribeOptions = {}): Promise<Subscribed> {
     const present = this.#subscription;
     const presence = options.presence ?? present?.presence ?? false;
-    if (present && !options.since && presence === present.presence) return present.settled.promise;
+    const receipts = options.receipts ?? present?.receipts ?? false;
+    const token = options.token ?? present?.token;
+    const same = presence === present?.presence && receipts === present.receipts && token === present.token;
+    if (present && same && !options.since) return present.settled.promise;
     if (options.since) this.#position = options.since;
     this.#end(new XpushError("unsubscribed", "replaced by a newer subscription", "no"));
     const settled = new Deferred<Subscribed>();
     // Who does not wait for the answer hears of a refusal by the event.
     settled.promise.catch(() => undefined);
-    this.#subscription = { presence, settled, retries: 0 };
+    this.#subscription = { presence, receipts, token, settled, reason: "connect", retries: 0, attempt: 0 };
     this.#subscribe();
     return settled.promise;
   }
@@ -158,7 +249,8 @@ export class Channel extends Emitter<ChannelEvents> {
   async unsubscribe(): Promise<void> {
     if (!this.#subscription) return;
     this.#end(new XpushError("unsubscribed", "unsubscribed before the answer came", "no"));
-    this.#subscription = this.#position = this.#resume = this.#presence = undefined;
+    this.#subscription = this.#position = undefined;
+    this.#forget();
     if (this.#carrier.online) await this.#request("unsubscribe", {});
   }
 
@@ -167,17 +259,62 @@ export class Channel extends Emitter<ChannelEvents> {
    * publishes of this channel. Rejects when the server refuses for good, and at once when too many wait (`queue_full`).
    */
   publish(data: Data, options: PublishOptions = {}): Promise<Published> {
-    const publication = { channel: this.name, data, ...options, id: options.id ?? newId() };
-    const acked = this.#outbox.add(publication);
-    return options.echo === false ? acked.then((published) => this.#skipOwn(published)) : acked;
+    const fields = { channel: this.name, data, ...options, id: options.id ?? newId() };
+    this.#typedAt = -Infinity;
+    return this.#outbox.add<Published>({ command: "publish", fields }).then((published) => {
+      if (options.echo === false) this.#skipOwn(published);
+      if (this.#marker && published.seq !== undefined) this.#markedUpTo("read", published.seq);
+      return published;
+    });
   }
 
-  /** Sends what is worth nothing later (typing, cursors): not kept while offline, not stored. */
-  async signal(event: string, data?: Data): Promise<void> {
-    await this.#request("signal", data === undefined ? { event } : { event, data });
+  /** Replaces the data of the message at `seq`: one's own, or anybody's for who may moderate. Waits and retries as a publish does. */
+  edit(seq: number, data: Data, { id = newId() }: ChangeOptions = {}): Promise<Changed> {
+    return this.#outbox.add({ command: "edit", fields: { channel: this.name, seq, data, id } });
   }
 
-  /** A page of the channel's history, in ascending order; `before` and `after` are exclusive. */
+  /** Withdraws the message at `seq`: one's own, or anybody's for who may moderate. Waits and retries as a publish does. */
+  delete(seq: number, { id = newId() }: ChangeOptions = {}): Promise<Changed> {
+    return this.#outbox.add({ command: "delete", fields: { channel: this.name, seq, id } });
+  }
+
+  /** Everything up to `seq` (default: up to what was delivered here) has been read. Kept while offline; never goes back. */
+  read(seq = this.#position?.seq ?? 0): Promise<Marker> {
+    return this.#advanceMarker("read", seq);
+  }
+
+  /** Everything up to `seq` has reached this user. Kept while offline; never goes back. */
+  delivered(seq = this.#position?.seq ?? 0): Promise<Marker> {
+    return this.#advanceMarker("delivered", seq);
+  }
+
+  /** Lists the members; with `add` and `remove`, changes them first. */
+  async members(change: Enrolment = {}): Promise<readonly Member[]> {
+    const { members } = await this.#request<{ readonly members: readonly Member[] }>("members", change);
+    return members;
+  }
+
+  /** Sends what is worth nothing later (cursors, ticks): not kept while offline, not stored. */
+  async signal(event: string, data?: Data, options: SignalOptions = {}): Promise<void> {
+    await this.#request("signal", { event, ...(data !== undefined && { data }), ...options });
+  }
+
+  /**
+   * Tells the others that one is typing, or (`false`) no more. To be called on each key: it is sent only when what was told
+   * before would end soon. Fails silently: it is worth nothing later.
+   */
+  typing(on = true): void {
+    const now = Date.now();
+    const told = now - this.#typedAt < TYPING_TTL;
+    if (!this.#carrier.online || (on ? now - this.#typedAt < TYPING_TTL / 2 : !told)) return;
+    this.#typedAt = on ? now : -Infinity;
+    this.signal("typing", undefined, { ttl: on ? TYPING_TTL : 0 }).catch(() => undefined);
+  }
+
+  /**
+   * A page of the channel's history, in ascending order; `before` and `after` are exclusive. Edits and deletions are folded
+   * into their targets by the server.
+   */
   history(range: { before?: number; after?: number; limit?: number } = {}): Promise<HistoryPage> {
     return this.#request("history", range);
   }
@@ -189,15 +326,19 @@ export class Channel extends Emitter<ChannelEvents> {
 
   /** @internal A new connection is up: the server knows nothing of us yet. */
   connected(): void {
+    this.#typedAt = -Infinity;
     if (this.#subscription) this.#subscribe();
     this.#outbox.connected();
+    for (const mover of Object.values(this.#markers)) mover.connected();
   }
 
   /** @internal Nothing will be answered any more. */
   fail(error: XpushError): void {
     this.#end(error);
     this.#subscription = undefined;
+    this.#forget();
     this.#outbox.fail(error);
+    for (const mover of Object.values(this.#markers)) mover.fail(error);
   }
 
   /** @internal */
@@ -205,13 +346,55 @@ export class Channel extends Emitter<ChannelEvents> {
     if (!this.#subscription) return;
     const { epoch, seq } = message;
     if (epoch !== undefined && seq !== undefined && !this.#advance({ epoch, seq })) return;
+    this.#typists.remove(message.from.user);
     this.emit("message", message);
     this.#countRecovered(seq);
   }
 
   /** @internal */
+  receiveEdit(edit: Edit): void {
+    if (!this.#subscription || !this.#advance(edit)) return;
+    this.emit("edit", edit);
+    this.#countRecovered(edit.seq);
+  }
+
+  /** @internal */
+  receiveDeletion(deletion: Deletion): void {
+    if (!this.#subscription || !this.#advance(deletion)) return;
+    this.emit("delete", deletion);
+    this.#countRecovered(deletion.seq);
+  }
+
+  /** @internal */
+  receiveReceipt(mark: Mark, receipt: Receipt): void {
+    if (receipt.user === this.#carrier.user) this.#markedUpTo(mark, receipt.seq);
+    else if (this.#subscription?.receipts) this.#receipts.set(receipt.user, moved(this.#receipts.get(receipt.user), mark, receipt.seq));
+    else return;
+    this.emit(mark, receipt);
+  }
+
+  /** @internal */
   receiveSignal(signal: Signal): void {
-    if (this.#subscription) this.emit("signal", signal);
+    if (!this.#subscription) return;
+    const { event, from, ttl } = signal;
+    if (event === "typing" && ttl !== undefined && from.user !== this.#carrier.user) this.#typists.tell(from, ttl);
+    this.emit("signal", signal);
+  }
+
+  /** @internal */
+  receiveUnsubscribed(body: ErrorBody): void {
+    const subscription = this.#subscription;
+    if (!subscription) return;
+    const error = XpushError.from(body);
+    if (error.code === "token_expired" && typeof subscription.token === "function") {
+      subscription.reason = "expired";
+      this.#subscribe();
+      return;
+    }
+    this.#end(error);
+    this.#subscription = undefined;
+    this.#forget();
+    this.emit("unsubscribed", error);
   }
 
   /** @internal */
@@ -233,11 +416,29 @@ export class Channel extends Emitter<ChannelEvents> {
   #subscribe(): void {
     const subscription = this.#subscription;
     if (!subscription || !this.#carrier.online) return;
+    const attempt = ++subscription.attempt;
+    const { token, reason } = subscription;
+    if (typeof token !== "function") return this.#sendSubscribe(subscription, token);
+    takeToken(token, reason).then(
+      (taken) => {
+        if (attempt === subscription.attempt) this.#sendSubscribe(subscription, taken);
+      },
+      (error: XpushError) => {
+        const current = subscription === this.#subscription && attempt === subscription.attempt;
+        if (current) this.#notSubscribed(subscription, error);
+      },
+    );
+  }
+
+  #sendSubscribe(subscription: Subscription, token: string | undefined): void {
+    if (subscription !== this.#subscription || !this.#carrier.online) return;
     const since = this.#position;
     const fields = {
       channel: this.name,
       ...(since && { since }),
       ...(subscription.presence && { presence: true }),
+      ...(subscription.receipts && { receipts: true }),
+      ...(token !== undefined && { token }),
     };
     this.#carrier.command("subscribe", fields, (answer) => {
       if (subscription !== this.#subscription) return;
@@ -248,7 +449,11 @@ export class Channel extends Emitter<ChannelEvents> {
 
   #subscribed(subscription: Subscription, since: Position | undefined, ok: Subscribed): void {
     subscription.retries = 0;
+    subscription.reason = "connect";
+    if (since && ok.epoch !== since.epoch) this.#forgetProgress();
     if (ok.presence) this.#setPresence(ok.presence);
+    if (ok.read !== undefined) this.#marker = { read: ok.read, delivered: ok.delivered ?? ok.read };
+    for (const { user, read, delivered } of ok.receipts ?? []) this.#receipts.set(user, { read, delivered });
     this.emit("subscribed", ok);
     subscription.settled.resolve(ok);
     if (ok.epoch === undefined || ok.seq === undefined) return;
@@ -268,7 +473,9 @@ export class Channel extends Emitter<ChannelEvents> {
   }
 
   #notSubscribed(subscription: Subscription, error: XpushError): void {
-    if (error.retry === "no") {
+    const renewable = error.code === "token_expired" && typeof subscription.token === "function";
+    if (renewable) subscription.reason = "expired";
+    if (error.retry === "no" && !renewable) {
       this.#end(error);
       this.#subscription = undefined;
       this.emit("refused", error);
@@ -288,7 +495,8 @@ export class Channel extends Emitter<ChannelEvents> {
   }
 
   /** Moves on to the position of a message; false when it was delivered before. */
-  #advance(to: Position): boolean {
+  #advance({ epoch, seq }: Position): boolean {
+    const to = { epoch, seq };
     const from = this.#position;
     if (from && from.epoch === to.epoch && to.seq <= from.seq) return false;
     if (from && from.epoch !== to.epoch) this.#startOver(from, to, to.seq);
@@ -301,6 +509,7 @@ export class Channel extends Emitter<ChannelEvents> {
     const lost = from.epoch === head.epoch && seq >= from.seq ? { lost: seq - from.seq } : {};
     this.#resume = undefined;
     this.#position = { epoch: head.epoch, seq };
+    if (from.epoch !== head.epoch) this.#forgetProgress();
     if ("lost" in lost) this.#settings.stats.missed += lost.lost;
     this.emit("gap", { channel: this.name, from, to: head, ...lost });
   }
@@ -323,11 +532,33 @@ export class Channel extends Emitter<ChannelEvents> {
   }
 
   /** Our own message, which is not echoed, is no hole; one that others' messages precede must still wait for them. */
-  #skipOwn(published: Published): Published {
-    const { epoch, seq } = published;
+  #skipOwn({ epoch, seq }: Published): void {
     const { epoch: ours, seq: last } = this.#position ?? {};
     if (epoch !== undefined && epoch === ours && last !== undefined && seq === last + 1) this.#position = { epoch, seq };
-    return published;
+  }
+
+  async #advanceMarker(mark: Mark, seq: number): Promise<Marker> {
+    const marker = await this.#markers[mark].advance(seq);
+    this.#markedUpTo("delivered", marker.delivered);
+    this.#markedUpTo("read", marker.read);
+    return marker;
+  }
+
+  #markedUpTo(mark: Mark, seq: number): void {
+    this.#marker = moved(this.#marker, mark, seq);
+  }
+
+  /** What hangs by a subscription and does not outlive it. */
+  #forget(): void {
+    this.#resume = this.#presence = undefined;
+    this.#typists.clear();
+    this.#forgetProgress();
+  }
+
+  /** Markers are of one epoch. */
+  #forgetProgress(): void {
+    this.#marker = undefined;
+    this.#receipts.clear();
   }
 
   #setPresence(presence: Presence): void {
@@ -345,12 +576,7 @@ export class Channel extends Emitter<ChannelEvents> {
   }
 }
 
-/** What `Promise.withResolvers` makes, which Node 20 does not have yet. */
-class Deferred<T> {
-  resolve!: (value: T) => void;
-  reject!: (reason: unknown) => void;
-  readonly promise = new Promise<T>((resolve, reject) => {
-    this.resolve = resolve;
-    this.reject = reject;
-  });
+/** Forward only; what is read has been delivered. */
+function moved({ read, delivered }: Progress = { read: 0, delivered: 0 }, mark: Mark, seq: number): Progress {
+  return { read: mark === "read" ? Math.max(read, seq) : read, delivered: Math.max(delivered, seq) };
 }

@@ -1,24 +1,36 @@
 import { backoffDelay, type Backoff } from "./backoff.ts";
-import { Channel, type Stats } from "./channel.ts";
+import { Channel, type PublishOptions, type Stats } from "./channel.ts";
 import { Emitter } from "./emitter.ts";
 import { guestSecret, localGuestStorage, type GuestStorage } from "./guest.ts";
 import { openSocketIo, type Link, type OpenLink } from "./link.ts";
-import type { Carrier } from "./outbox.ts";
+import { Outbox, type Carrier } from "./outbox.ts";
 import {
+  newId,
   XpushError,
   type Answer,
+  type Conversations,
   type Credentials,
+  type Data,
+  type Deletion,
+  type Edit,
   type ErrorBody,
   type Message,
   type Moved,
+  type Notification,
   type PresenceChange,
+  type Published,
+  type Receipt,
   type Signal,
   type Skipped,
+  type Status,
   type Welcome,
 } from "./protocol.ts";
+import { takeToken, type TokenReason, type TokenSource } from "./token.ts";
 
 /** How a client connects; everything may be left out. */
-export interface ClientOptions extends Credentials {
+export interface ClientOptions extends Omit<Credentials, "token"> {
+  /** Who we are; a function is called for each connection, and again before the token that it gave expires. */
+  token?: TokenSource;
   /** Where the guest secret is kept when `guest` is not given: default `localStorage`; `null`: nowhere. */
   storage?: GuestStorage | null;
   /** How long a command may stay unanswered, in ms; default 10,000. */
@@ -52,6 +64,21 @@ export interface ClientEvents {
   closing: XpushError;
   /** The server asked us to come again; the client does so by itself. */
   moved: Moved;
+  /** News in a channel of ours that this client does not follow. */
+  notification: Notification;
+  /** Somebody's marker has moved, perhaps our own on another device, in whatever channel. */
+  read: Receipt;
+  delivered: Receipt;
+  /** The server has ended a subscription. */
+  unsubscribed: { readonly channel: string; readonly error: XpushError };
+  /** The token ends then, in ms since 1970. A client whose `token` is a function renews it by itself; else see {@link Client.refresh}. */
+  token_expiring: { readonly expires_at: number };
+}
+
+/** Options of {@link Client.publishTo}. */
+export interface PublishToOptions extends Omit<PublishOptions, "echo"> {
+  /** Only on this device. */
+  device?: string;
 }
 
 const ACK_TIMEOUT = 10_000;
@@ -69,12 +96,18 @@ export class Client extends Emitter<ClientEvents> {
   readonly stats: Stats = { missed: 0, recovered: 0 };
   readonly #home: string;
   readonly #credentials: Credentials;
+  readonly #token: TokenSource | undefined;
   readonly #open: OpenLink;
   readonly #ackTimeout: number;
   readonly #queueLimit: number;
   readonly #backoff: Backoff;
   readonly #channels = new Map<string, Channel>();
+  /** Publishes to users, by user and device. */
+  readonly #outboxes = new Map<string, Outbox>();
   readonly #carrier: Carrier;
+  #tokenReason: TokenReason = "connect";
+  /** What {@link Client.status} said of us: the next connection is told, too. */
+  #ownState: "online" | "away" = "online";
   #url: string;
   #state: State = { status: "paused" };
   #welcome: Welcome | undefined;
@@ -88,8 +121,9 @@ export class Client extends Emitter<ClientEvents> {
 
   constructor(url: string, options: ClientOptions = {}) {
     super();
-    const { storage = localGuestStorage(), ackTimeout, queueLimit, backoff, open, ...credentials } = options;
+    const { storage = localGuestStorage(), ackTimeout, queueLimit, backoff, open, token, ...credentials } = options;
     this.#home = this.#url = url;
+    this.#token = token;
     this.#credentials = { ...credentials, guest: credentials.guest ?? guestSecret(storage) };
     this.#open = open ?? openSocketIo;
     this.#ackTimeout = ackTimeout ?? ACK_TIMEOUT;
@@ -99,6 +133,9 @@ export class Client extends Emitter<ClientEvents> {
     this.#carrier = {
       get online() {
         return client.#state.status === "online";
+      },
+      get user() {
+        return client.#welcome?.user;
       },
       command: (name, fields, done) => this.#command(name, fields, done),
       reconnect: () => this.#reconnect(),
@@ -126,15 +163,37 @@ export class Client extends Emitter<ClientEvents> {
     return channel;
   }
 
+  /** The durable channels that are ours, those active last first; `after` is what the page before gave. */
+  channels(page: { limit?: number; after?: string } = {}): Promise<Conversations> {
+    return this.#request("channels", page);
+  }
+
+  /** How `users` are seen; with `state`, tells how we are, on this connection and those after it. */
+  async status({ state, users }: { state?: "online" | "away"; users?: readonly string[] } = {}): Promise<readonly Status[]> {
+    if (state) this.#ownState = state;
+    const fields = { ...(state && { state }), ...(users && { users }) };
+    return (await this.#request<{ readonly users: readonly Status[] }>("status", fields)).users;
+  }
+
+  /** Publishes into a user's own channel; waits and retries as {@link Channel.publish} does. */
+  publishTo(user: string, data: Data, { device, id = newId(), ...options }: PublishToOptions = {}): Promise<Published> {
+    const key = JSON.stringify([user, device]);
+    let outbox = this.#outboxes.get(key);
+    if (!outbox) this.#outboxes.set(key, (outbox = new Outbox(this.#carrier, this.#queueLimit, this.#backoff)));
+    const fields = { user, ...(device !== undefined && { device }), data, ...options, id };
+    return outbox.add({ command: "publish", fields });
+  }
+
   /** The round trip of one command, in ms with fractions. */
-  ping(): Promise<number> {
+  async ping(): Promise<number> {
     const start = performance.now();
-    return new Promise((resolve, reject) => {
-      this.#command("ping", {}, (answer) => {
-        if ("ok" in answer) resolve(performance.now() - start);
-        else reject(XpushError.from(answer.error));
-      });
-    });
+    await this.#request("ping", {});
+    return performance.now() - start;
+  }
+
+  /** Goes on with `token` on the present connection, for the same user; when the new one ends, in ms since 1970. */
+  async refresh(token: string): Promise<number> {
+    return (await this.#request<{ readonly expires_at: number }>("refresh", { token })).expires_at;
   }
 
   /** Takes another display name, which needs a new connection; nothing is missed meanwhile. */
@@ -168,17 +227,37 @@ export class Client extends Emitter<ClientEvents> {
   #connect(): void {
     this.#closing = undefined;
     this.#leave({ status: "connecting", attempt: this.#attempt });
-    const link = this.#open(this.#url, this.#credentials, {
+    this.#timer = setTimeout(() => {
+      this.#down(new XpushError("timeout", "the server did not answer", "later"));
+    }, CONNECT_TIMEOUT);
+    if (typeof this.#token === "function") this.#openWithToken(this.#token);
+    else this.#openLink(this.#token);
+    this.emit("state", this.#state);
+  }
+
+  #openWithToken(source: TokenSource): void {
+    // Whatever ends this attempt plans something else.
+    const attempt = this.#timer;
+    takeToken(source, this.#tokenReason).then(
+      (token) => {
+        if (attempt === this.#timer) this.#openLink(token);
+      },
+      (error: XpushError) => {
+        if (attempt === this.#timer) this.#down(error);
+      },
+    );
+  }
+
+  #openLink(token: string | undefined): void {
+    const { guest, name, ...shared } = this.#credentials;
+    const credentials = token === undefined ? this.#credentials : { ...shared, token };
+    const link = this.#open(this.#url, credentials, {
       up: (transport) => link === this.#link && this.#up(transport),
       upgraded: (transport) => link === this.#link && this.#setState({ status: "online", transport }),
       push: (name, body) => link === this.#link && this.#push(name, body),
       down: (error) => link === this.#link && this.#down(error),
     });
     this.#link = link;
-    this.#timer = setTimeout(() => {
-      this.#down(new XpushError("timeout", "the server did not answer", "later"));
-    }, CONNECT_TIMEOUT);
-    this.emit("state", this.#state);
   }
 
   #reconnect(): void {
@@ -189,8 +268,11 @@ export class Client extends Emitter<ClientEvents> {
   #up(transport: string): void {
     clearTimeout(this.#timer);
     this.#upSince = Date.now();
+    this.#tokenReason = "connect";
     this.#setState({ status: "online", transport });
+    if (this.#ownState !== "online") this.status({ state: this.#ownState }).catch(() => undefined);
     for (const channel of this.#channels.values()) channel.connected();
+    for (const outbox of this.#outboxes.values()) outbox.connected();
   }
 
   #down(lost: XpushError): void {
@@ -201,7 +283,9 @@ export class Client extends Emitter<ClientEvents> {
     } else if (Date.now() - this.#upSince >= STABLE_AFTER) {
       this.#attempt = 0;
     }
-    if (error.retry === "no") {
+    const renewable = error.code === "token_expired" && typeof this.#token === "function";
+    if (renewable) this.#tokenReason = "expired";
+    if (error.retry === "no" && !renewable) {
       this.#rest({ status: "closed", error });
       this.#fail(error);
       return;
@@ -220,6 +304,7 @@ export class Client extends Emitter<ClientEvents> {
   /** Gives up the present link and what was planned. The state changes first: what the link still answers must see it. */
   #leave(next: State): void {
     clearTimeout(this.#timer);
+    this.#timer = undefined;
     const link = this.#link;
     this.#link = undefined;
     this.#state = next;
@@ -228,6 +313,7 @@ export class Client extends Emitter<ClientEvents> {
 
   #fail(error: XpushError): void {
     for (const channel of this.#channels.values()) channel.fail(error);
+    for (const outbox of this.#outboxes.values()) outbox.fail(error);
   }
 
   #setState(state: State): void {
@@ -239,6 +325,21 @@ export class Client extends Emitter<ClientEvents> {
     switch (name) {
       case "message":
         return this.#channels.get((body as Message).channel)?.receiveMessage(body as Message);
+      case "edit":
+        return this.#channels.get((body as Edit).channel)?.receiveEdit(body as Edit);
+      case "delete":
+        return this.#channels.get((body as Deletion).channel)?.receiveDeletion(body as Deletion);
+      case "read":
+      case "delivered":
+        this.#channels.get((body as Receipt).channel)?.receiveReceipt(name, body as Receipt);
+        return this.emit(name, body as Receipt);
+      case "notification":
+        return this.emit(name, body as Notification);
+      case "unsubscribed":
+        return this.#unsubscribed(body as { channel: string; error: ErrorBody });
+      case "token_expiring":
+        this.emit(name, body as ClientEvents["token_expiring"]);
+        return this.#renew(this.#link, 0);
       case "signal":
         return this.#channels.get((body as Signal).channel)?.receiveSignal(body as Signal);
       case "gap":
@@ -259,12 +360,40 @@ export class Client extends Emitter<ClientEvents> {
     }
   }
 
+  #unsubscribed({ channel, error }: { channel: string; error: ErrorBody }): void {
+    this.#channels.get(channel)?.receiveUnsubscribed(error);
+    this.emit("unsubscribed", { channel, error: XpushError.from(error) });
+  }
+
+  /** Brings a new token on the same connection; when that fails for good, the connection ends at its time and the next one has a new token. */
+  #renew(link: Link | undefined, attempt: number): void {
+    if (typeof this.#token !== "function") return;
+    takeToken(this.#token, "expiring")
+      .then((token) => {
+        if (link === this.#link && token !== undefined) return this.refresh(token);
+        return undefined;
+      })
+      .catch((error: XpushError) => {
+        if (error.retry === "no" || link !== this.#link) return;
+        setTimeout(() => link === this.#link && this.#renew(link, attempt + 1), backoffDelay(this.#backoff, attempt));
+      });
+  }
+
   /** All clients of the node are told at once: each goes at a time of its own. */
   #move({ within_ms, url }: Moved): void {
     clearTimeout(this.#timer);
     // At once: the server may close the connection before our time has come.
     if (url !== undefined) this.#url = url;
     this.#timer = setTimeout(() => this.#reconnect(), within_ms * Math.random());
+  }
+
+  #request<Ok>(name: string, fields: object): Promise<Ok> {
+    return new Promise((resolve, reject) => {
+      this.#command(name, fields, (answer) => {
+        if ("ok" in answer) resolve(answer.ok as Ok);
+        else reject(XpushError.from(answer.error));
+      });
+    });
   }
 
   #command(name: string, fields: object, done: (answer: Answer) => void): void {

@@ -1,11 +1,14 @@
-export { connect, Client, type ClientEvents, type ClientOptions, type State } from "./client.ts";
+export { connect, Client, type ClientEvents, type ClientOptions, type PublishToOptions, type State } from "./client.ts";
 export {
   Channel,
+  type ChangeOptions,
   type ChannelEvents,
+  type Enrolment,
   type Gap,
   type Presence,
   type PublishOptions,
   type Recovered,
+  type SignalOptions,
   type Stats,
   type SubscribeOptions,
 } from "./channel.ts";
@@ -16,19 +19,34 @@ export {
   newId,
   XpushError,
   type Answer,
+  type Changed,
+  type Conversation,
+  type Conversations,
   type Credentials,
   type Data,
+  type Deletion,
+  type Edit,
   type ErrorBody,
   type HistoryPage,
+  type Marker,
+  type Member,
   type Message,
   type Moved,
+  type Notification,
   type Person,
   type Position,
   type PresenceChange,
   type PresenceList,
+  type Progress,
   type Published,
+  type Receipt,
   type Retry,
+  type Revision,
   type Signal,
+  type Status,
   type Subscribed,
   type Welcome,
 } from "./protocol.ts";
+export type { Run } from "./stretch.ts";
+export { Timeline, type TimelineEntry, type TimelineEvents, type TimelineOptions } from "./timeline.ts";
+export type { TokenReason, TokenSource } from "./token.ts";

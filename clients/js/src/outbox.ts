@@ -1,26 +1,24 @@
 import { backoffDelay, type Backoff } from "./backoff.ts";
-import { XpushError, type Answer, type Data, type Published } from "./protocol.ts";
+import { XpushError, type Answer } from "./protocol.ts";
 
-/** Fields of the command `publish`. */
-export interface Publication {
-  readonly channel: string;
-  readonly event?: string;
-  readonly data: Data;
-  readonly id: string;
-  readonly echo?: boolean;
+/** What takes a place in a channel; `id` makes it safe to send again. */
+export interface Entry {
+  readonly command: "publish" | "edit" | "delete";
+  readonly fields: { readonly id: string; readonly [field: string]: unknown };
 }
 
 /** What an outbox needs of the connection. */
 export interface Carrier {
   readonly online: boolean;
+  /** Who we are; undefined before the first connection. */
+  readonly user: string | undefined;
   command(name: string, fields: object, done: (answer: Answer) => void): void;
   reconnect(): void;
 }
 
-interface Entry {
-  readonly publication: Publication;
+interface Waiting extends Entry {
   sent: boolean;
-  resolve(published: Published): void;
+  resolve(ok: unknown): void;
   reject(error: XpushError): void;
 }
 
@@ -28,7 +26,7 @@ interface Entry {
 const WINDOW = 32;
 
 /**
- * One channel's publishes that are not acked yet, oldest first. They go out in order; when one has to be tried again, those
+ * One channel's publishes, edits and deletions that are not acked yet, oldest first. They go out in order; when one has to be tried again, those
  * behind it wait for the answers still under way and then go again after it, each by its first id, so that the server
  * stores none twice.
  */
@@ -36,7 +34,7 @@ export class Outbox {
   readonly #carrier: Carrier;
   readonly #limit: number;
   readonly #backoff: Backoff;
-  readonly #entries: Entry[] = [];
+  readonly #entries: Waiting[] = [];
   #underWay = 0;
   #attempts = 0;
   /** Why nothing may be sent until every answer under way has come. */
@@ -49,14 +47,14 @@ export class Outbox {
     this.#backoff = backoff;
   }
 
-  /** Resolves when the server has acked the publication; rejects when it never will. */
-  add(publication: Publication): Promise<Published> {
+  /** Resolves when the server has acked the entry; rejects when it never will. */
+  add<Ok>(entry: Entry): Promise<Ok> {
     if (this.#entries.length >= this.#limit) {
       const message = `${this.#limit} messages are waiting already`;
       return Promise.reject(new XpushError("queue_full", message, "later"));
     }
     return new Promise((resolve, reject) => {
-      this.#entries.push({ publication, sent: false, resolve, reject });
+      this.#entries.push({ ...entry, sent: false, resolve: (ok) => resolve(ok as Ok), reject });
       this.#flush();
     });
   }
@@ -83,18 +81,18 @@ export class Outbox {
     }
   }
 
-  #send(entry: Entry): void {
+  #send(entry: Waiting): void {
     entry.sent = true;
     this.#underWay += 1;
-    this.#carrier.command("publish", entry.publication, (answer) => this.#answered(entry, answer));
+    this.#carrier.command(entry.command, entry.fields, (answer) => this.#answered(entry, answer));
   }
 
-  #answered(entry: Entry, answer: Answer): void {
+  #answered(entry: Waiting, answer: Answer): void {
     this.#underWay -= 1;
     if ("ok" in answer) {
       this.#attempts = 0;
       this.#remove(entry);
-      entry.resolve(answer.ok as Published);
+      entry.resolve(answer.ok);
     } else if (answer.error.retry === "no") {
       this.#remove(entry);
       entry.reject(XpushError.from(answer.error));
@@ -119,7 +117,7 @@ export class Outbox {
     }, backoffDelay(this.#backoff, this.#attempts++));
   }
 
-  #remove(entry: Entry): void {
+  #remove(entry: Waiting): void {
     const index = this.#entries.indexOf(entry);
     if (index >= 0) this.#entries.splice(index, 1);
   }

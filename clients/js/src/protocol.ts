@@ -21,6 +21,8 @@ export interface Person {
 export interface Credentials {
   /** The app; the server's default when absent. */
   app?: string;
+  /** A connection token (JWT). With one, `name` and `guest` mean nothing. */
+  token?: string;
   /** Display name, 1 to 64 characters. */
   name?: string;
   /** A secret of 16 to 128 characters: the same secret is the same guest user. */
@@ -47,6 +49,15 @@ export interface Welcome extends Person {
   readonly app: string;
   readonly node: string;
   readonly guest: boolean;
+  readonly device?: string;
+  /** When the token ends, in ms since 1970. */
+  readonly expires_at?: number;
+}
+
+/** The newest edit of a message, or its deletion: its own place, and when, in ms since 1970. */
+export interface Revision {
+  readonly seq: number;
+  readonly at: number;
 }
 
 /** Push `message`. `epoch` and `seq` are there in channels with history; `at` is in ms since 1970. */
@@ -56,9 +67,63 @@ export interface Message {
   readonly seq?: number;
   readonly id: string;
   readonly event: string;
+  /** `null` once it is deleted. */
   readonly data: Data;
+  /** Where `data` is text only (answers of `history`): its binary parts, as base64. */
+  readonly attachments?: readonly string[];
   readonly from: Person;
   readonly at: number;
+  /** Not counted as unread, notifies nobody. */
+  readonly silent?: boolean;
+  /** `data` are those of this edit already. */
+  readonly edited?: Revision;
+  readonly deleted?: Revision;
+}
+
+/** Push `edit`: new data for the message at `target`. It takes a place of its own. */
+export interface Edit extends Position {
+  readonly channel: string;
+  readonly target: number;
+  readonly id: string;
+  readonly data: Data;
+  readonly attachments?: readonly string[];
+  readonly from: Person;
+  readonly at: number;
+}
+
+/** Push `delete`: the message at `target` is withdrawn. */
+export interface Deletion extends Position {
+  readonly channel: string;
+  readonly target: number;
+  readonly id: string;
+  readonly from: Person;
+  readonly at: number;
+}
+
+/** Pushes `read` and `delivered`: how far a user is. */
+export interface Receipt {
+  readonly channel: string;
+  readonly user: string;
+  readonly seq: number;
+}
+
+/** How far a user is in a channel; 0 before the first message. */
+export interface Progress {
+  readonly read: number;
+  readonly delivered: number;
+}
+
+/** `ok` of `read` and `delivered`: one's own marker as it stands now. */
+export interface Marker extends Progress {
+  readonly channel: string;
+  readonly unread: number;
+}
+
+/** Push `notification`: news in a channel of ours that is not followed on this connection. */
+export interface Notification {
+  readonly channel: string;
+  readonly unread: number;
+  readonly message: Message;
 }
 
 /** Push `signal`: never stored, has no position. */
@@ -68,6 +133,8 @@ export interface Signal {
   readonly data: Data;
   readonly from: Person;
   readonly at: number;
+  /** For how long it holds, in ms; 0: it ends now. */
+  readonly ttl?: number;
 }
 
 /** Push `gap`: messages up to and with `seq` cannot be had any more; the live stream goes on behind it. */
@@ -97,7 +164,12 @@ export interface Subscribed {
   readonly seq?: number;
   readonly recovered?: boolean;
   readonly missed?: number;
+  /** One's own marker, in durable channels. */
+  readonly read?: number;
+  readonly delivered?: number;
+  readonly unread?: number;
   readonly presence?: { readonly count: number; readonly users: readonly Person[] };
+  readonly receipts?: readonly (Progress & { readonly user: string })[];
 }
 
 /** `ok` of `publish`. */
@@ -106,6 +178,14 @@ export interface Published {
   readonly id: string;
   readonly epoch?: string;
   readonly seq?: number;
+  readonly at: number;
+}
+
+/** `ok` of `edit` and `delete`; `seq` is the change's own place. */
+export interface Changed extends Position {
+  readonly channel: string;
+  readonly id: string;
+  readonly target: number;
   readonly at: number;
 }
 
@@ -126,10 +206,56 @@ export interface PresenceList {
   readonly more?: boolean;
 }
 
-/** Every push of the server by its name. */
-export const PUSHES = ["welcome", "message", "signal", "gap", "presence", "rejected", "closing", "moved"] as const;
+/** One of one's own channels at a glance. */
+export interface Conversation extends Marker, Position {
+  readonly last?: Message;
+  /** When its newest message came, in ms since 1970. */
+  readonly active_at: number;
+}
 
-/** An {@link ErrorBody} that can be thrown; also the client's own errors (`timeout`, `disconnected`, `queue_full`, `closed`). */
+/** `ok` of `channels`: those active last first; `after` goes on where the page ends. */
+export interface Conversations {
+  readonly channels: readonly Conversation[];
+  readonly after?: string;
+}
+
+/** One who belongs to a channel; a plain member has no role. */
+export interface Member {
+  readonly user: string;
+  readonly role?: string;
+}
+
+/** How a user is seen. */
+export interface Status {
+  readonly user: string;
+  readonly state: "online" | "away" | "offline";
+  readonly last_seen?: number;
+  readonly devices?: readonly string[];
+}
+
+/** Every push of the server by its name. */
+export const PUSHES = [
+  "welcome",
+  "message",
+  "edit",
+  "delete",
+  "read",
+  "delivered",
+  "notification",
+  "unsubscribed",
+  "token_expiring",
+  "signal",
+  "gap",
+  "presence",
+  "rejected",
+  "closing",
+  "moved",
+] as const;
+
+/**
+ * An {@link ErrorBody} that can be thrown; also the client's own errors (`timeout`, `disconnected`, `queue_full`, `closed`,
+ * `no_token`, `signed_out`).
+ */
 export class XpushError extends Error implements ErrorBody {
   override readonly name = "XpushError";
   readonly code: string;
