@@ -2,6 +2,7 @@
 
 pub mod bus;
 pub mod cluster;
+pub mod directory;
 pub mod message_log;
 pub mod presence;
 
@@ -65,6 +66,7 @@ mod tests {
         for (suite, source) in [
             ("bus", include_str!("suite/bus.rs")),
             ("cluster", include_str!("suite/cluster.rs")),
+            ("directory", include_str!("suite/directory.rs")),
             ("message_log", include_str!("suite/message_log.rs")),
             ("presence", include_str!("suite/presence.rs")),
         ] {

@@ -5,10 +5,12 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod directory;
 mod store;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub use directory::SqliteDirectory;
 pub use store::{Fatal, Fault, OpenError, Options, Store, Synchronous, Weight, Writing};
 
 /// Locks, whatever became of earlier holders: what is kept under these locks is whole after every step.

@@ -32,8 +32,8 @@ pub enum Key {
     Secret(Box<str>),
 }
 
-/// An app as it was set up live; it wins over the configuration file's app of the same name.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// An app: as the configuration file has it, or as it was set up live, which wins over the file's app of the same name.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AppRecord {
     /// Whether connections without a token are welcome.

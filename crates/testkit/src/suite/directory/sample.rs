@@ -1,0 +1,235 @@
+//! Keys and records for the suite.
+
+use xpush_core::ports::directory::{
+    Accounts, AppRecord, DeviceRecord, Key, KeyRecord, LoginRecord, MemberRecord, Provider, Record,
+    UserRecord,
+};
+use xpush_core::{
+    App, Channel, ChannelKey, Device, History, Login, Permissions, Retention, Role, Rule, Rules, User, Who,
+};
+
+use crate::sample::user;
+
+pub(super) fn app(name: &str) -> App {
+    App::new(name).expect("an app")
+}
+
+pub(super) fn device(name: &str) -> Device {
+    Device::new(name).expect("a device")
+}
+
+pub(super) fn user_key(of: &str, name: &str) -> Key {
+    Key::User(app(of), user(name))
+}
+
+pub(super) fn device_key(of: &str, owner: &str, name: &str) -> Key {
+    Key::Device(app(of), user(owner), device(name))
+}
+
+pub(super) fn login_key(of: &str, owner: &str, name: &str) -> Key {
+    Key::Login(app(of), user(owner), Login::new(name).expect("a login"))
+}
+
+pub(super) fn member(of: &str, channel: &str, name: &str) -> Key {
+    let channel = Channel::new(channel).expect("a channel");
+    Key::Member(ChannelKey::new(app(of), channel), user(name))
+}
+
+pub(super) fn block(of: &str, owner: &str, other: &str) -> Key {
+    Key::Block(app(of), user(owner), user(other))
+}
+
+pub(super) fn identity(of: &str, issuer: &str, sub: &str) -> Key {
+    Key::Identity(app(of), issuer.into(), sub.into())
+}
+
+pub(super) fn secret(name: &str) -> Key {
+    Key::Secret(name.into())
+}
+
+/// A key of each kind, and what it may hold: everything set, and as little as can be.
+pub(super) fn each_kind() -> Vec<(Key, Vec<Record>)> {
+    let role = |name: &str| Role::new(name).expect("a role");
+    let user_record = UserRecord {
+        name: Some("Ann \"the\" 방".into()),
+        password: Some("$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA".into()),
+        roles: vec![role("admin"), role("support")],
+        info: Some(r#"{"city":"Seoul"}"#.into()),
+        disabled: true,
+        tokens_valid_from: u64::MAX,
+        created_at: 1_767_225_600_000,
+    };
+    let device_record = DeviceRecord {
+        name: Some("Ann's phone".into()),
+        platform: Some("ios".into()),
+        push_token: Some("abc".into()),
+        tokens_valid_from: 1,
+        created_at: 2,
+        seen_at: 3,
+    };
+    let login = LoginRecord {
+        device: Some(device("phone")),
+        refresh: "new".into(),
+        previous: Some("old".into()),
+        rotated_at: 3,
+        created_at: 2,
+        expires_at: 4,
+    };
+    let bare_login = LoginRecord { device: None, previous: None, ..login.clone() };
+    let member_record = MemberRecord { role: Some(role("owner")), muted: true, since: 5 };
+    vec![
+        (Key::App(app("demo")), vec![Record::App(Box::new(full_app())), Record::App(Box::default())]),
+        (user_key("demo", "ann"), vec![Record::User(Box::new(user_record)), Record::User(Box::default())]),
+        (
+            device_key("demo", "ann", "phone"),
+            vec![Record::Device(Box::new(device_record)), Record::Device(Box::default())],
+        ),
+        (
+            login_key("demo", "ann", "l1"),
+            vec![Record::Login(Box::new(login)), Record::Login(Box::new(bare_login))],
+        ),
+        (
+            member("demo", "room:a", "ann"),
+            vec![Record::Member(member_record), Record::Member(MemberRecord::default())],
+        ),
+        (block("demo", "ann", "bob"), vec![Record::Block(0), Record::Block(u64::MAX)]),
+        (
+            identity("demo", "https://id.example", "7"),
+            vec![Record::Identity(user("ann")), Record::Identity(user("a/b:c \"d\""))],
+        ),
+        (secret("accounts"), vec![Record::Secret((0..=255).collect()), Record::Secret(Box::default())]),
+    ]
+}
+
+fn full_app() -> AppRecord {
+    let role = Role::new("support").expect("a role");
+    let rule = |pattern: &str, history, who| Rule {
+        pattern: pattern.into(),
+        history,
+        presence: true,
+        notify: true,
+        permissions: Permissions { create: vec![Who::Users], ..Permissions::all(who) },
+    };
+    let bounded = Retention { count: 5, bytes: 6, age_ms: 7 };
+    AppRecord {
+        guests: true,
+        origins: vec!["https://a.example".into()],
+        rules: Rules::new([
+            rule("room:*", History::Durable(Retention::ENDLESS), Who::Members),
+            rule("chat:*", History::Recent(bounded), Who::Role(role)),
+            rule("*", History::None, Who::Token),
+        ]),
+        keys: vec![KeyRecord {
+            id: "main".into(),
+            algorithm: "HS256".into(),
+            material: "a secret of at least 32 bytes ……".into(),
+            created_at: 8,
+        }],
+        jwks_url: Some("https://a.example/jwks.json".into()),
+        accounts: Accounts::Invited,
+        oidc: vec![Provider {
+            name: "google".into(),
+            issuer: "https://accounts.example".into(),
+            client_id: "id".into(),
+            client_secret: Some("secret".into()),
+            return_to: vec!["https://a.example/*".into()],
+        }],
+        recovery: true,
+    }
+}
+
+/// A record for the key that differs by `stamp`, as far as its kind can.
+pub(super) fn stamped(key: &Key, stamp: u64) -> Record {
+    match key {
+        Key::App(_) => Record::App(Box::new(AppRecord {
+            origins: vec![format!("https://{stamp}.example").into()],
+            ..AppRecord::default()
+        })),
+        Key::User(..) => {
+            Record::User(Box::new(UserRecord { tokens_valid_from: stamp, ..UserRecord::default() }))
+        }
+        Key::Device(..) => {
+            Record::Device(Box::new(DeviceRecord { seen_at: stamp, ..DeviceRecord::default() }))
+        }
+        Key::Login(..) => Record::Login(Box::new(LoginRecord {
+            device: None,
+            refresh: "digest".into(),
+            previous: None,
+            rotated_at: stamp,
+            created_at: 0,
+            expires_at: stamp,
+        })),
+        Key::Member(..) => Record::Member(MemberRecord { since: stamp, ..MemberRecord::default() }),
+        Key::Block(..) => Record::Block(stamp),
+        Key::Identity(..) => Record::Identity(User::new(&stamp.to_string()).expect("a user")),
+        Key::Secret(_) => Record::Secret(stamp.to_be_bytes().into()),
+    }
+}
+
+/// Keys that are one and the same to whoever joins their parts, leaves one out, or ignores case.
+pub(super) fn look_alikes() -> Vec<Key> {
+    vec![
+        user_key("a", "b"),
+        user_key("A", "b"),
+        user_key("a", "B"),
+        user_key("a", "b/c"),
+        user_key("a", "b "),
+        user_key("a", "%62"),
+        // Composed and not: é.
+        user_key("a", "\u{e9}"),
+        user_key("a", "e\u{301}"),
+        device_key("a", "b", "c"),
+        device_key("a", "b/c", "d"),
+        device_key("a", "b", "c/d"),
+        device_key("a", "b:c", "d"),
+        device_key("a", "b", "c:d"),
+        device_key("ab", "c", "d"),
+        device_key("a", "bc", "d"),
+        login_key("a", "b", "c"),
+        member("a", "b:c", "d"),
+        member("a", "b", "c:d"),
+        member("a", "b", "c"),
+        member("a", "c", "b"),
+        block("a", "b", "c"),
+        block("a", "c", "b"),
+        identity("a", "b:c", "d"),
+        identity("a", "b", "c:d"),
+        identity("a", "b", "c"),
+        identity("a", "", "c"),
+        identity("a", "c", ""),
+        secret("a"),
+        secret("b"),
+        secret(""),
+        Key::App(app("a")),
+        Key::App(app("b")),
+    ]
+}
+
+/// Users that something on the way to a disk may take for more than text.
+pub(super) fn odd_texts() -> Vec<String> {
+    let texts = [
+        "'",
+        "\"",
+        "a'; DROP TABLE entries; --",
+        "%",
+        "_",
+        "*",
+        "?1",
+        ":a",
+        "a/b",
+        "../a",
+        "\\",
+        "{}",
+        "null",
+        "1",
+        "01",
+        "1e0",
+        "-0",
+        "방",
+        "\u{feff}a",
+        "\u{202e}a",
+        "🔑",
+        " ",
+    ];
+    texts.iter().map(|text| (*text).to_owned()).chain(["x".repeat(128)]).collect()
+}
