@@ -23,6 +23,8 @@ pub(crate) struct ShardCounters {
     pub(crate) connections: Tally,
     /// Channels with subscribers at the moment.
     pub(crate) channels: Tally,
+    /// Publications that wait for their places.
+    pub(crate) unfinished: Tally,
     pub(crate) opened: Tally,
     pub(crate) closed: Tally,
     pub(crate) commands: Tally,

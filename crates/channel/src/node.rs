@@ -9,9 +9,10 @@ use std::time::Duration;
 use xpush_core::ports::access::Access;
 use xpush_core::ports::bus::{Bus, BusSink, Event, Inbound, Topic};
 use xpush_core::ports::cluster::{self, Cluster, ClusterSink, View};
+use xpush_core::ports::markers::Ledger;
 use xpush_core::ports::message_log::MessageLog;
 use xpush_core::ports::presence::Presence;
-use xpush_core::{ChannelKey, Clock, Entropy, NodeId};
+use xpush_core::{ChannelKey, Clock, Entropy, History, NodeId};
 
 use crate::config::Config;
 use crate::driver;
@@ -26,8 +27,10 @@ pub type MakeBus = Box<dyn FnOnce(Arc<dyn BusSink>) -> Arc<dyn Bus> + Send>;
 
 /// What stands behind the ports.
 pub struct Parts {
-    /// The channels' history.
+    /// The history of channels that keep what is recent.
     pub log: Arc<dyn MessageLog>,
+    /// The history of durable channels.
+    pub ledger: Arc<dyn Ledger>,
     /// The way to the other nodes.
     pub bus: MakeBus,
     /// Who is where.
@@ -60,6 +63,7 @@ pub(crate) struct Shared {
     counters: Vec<Arc<ShardCounters>>,
     mailboxes: Vec<Arc<Mailbox>>,
     log: Arc<dyn MessageLog>,
+    ledger: Arc<dyn Ledger>,
     bus: OnceLock<Arc<dyn Bus>>,
     presence: Arc<dyn Presence>,
     access: Arc<dyn Access>,
@@ -111,23 +115,34 @@ impl Node {
         self.shared.counters.iter().map(|shard| shard.connections.get()).sum()
     }
 
+    /// Publications that wait for their places.
+    fn unfinished(&self) -> u64 {
+        self.shared.counters.iter().map(|shard| shard.unfinished.get()).sum()
+    }
+
     /// Whether new connections are refused.
     pub fn is_draining(&self) -> bool {
         self.shared.draining.load(Ordering::Relaxed)
     }
 
-    /// Takes no more connections, tells every client, sends what is still to be sent, leaves the cluster; then, or after `within`, stops.
+    /// Takes no more connections, tells every client, waits for what is being stored, sends what is still to be sent, leaves the cluster; then, or after
+    /// `within`, stops. What keeps the messages may be closed afterwards.
     pub async fn drain(&self, within: Duration) {
         self.shared.draining.store(true, Ordering::Relaxed);
         let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
         self.shared.post_all(|| Inbox::Drain { within_ms });
         let emptied = async {
-            while self.connections() > 0 {
+            while self.connections() > 0 || self.unfinished() > 0 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
         if tokio::time::timeout(within, emptied).await.is_err() {
-            tracing::warn!(connections = self.connections(), "not every client went in time");
+            let (connections, unfinished) = (self.connections(), self.unfinished());
+            tracing::warn!(
+                connections,
+                unfinished,
+                "not every client went in time, or not everything was stored"
+            );
         }
         self.shared.cluster.leave(self.shared.id());
         self.shared.post_all(|| Inbox::Stop);
@@ -166,6 +181,7 @@ impl Shared {
             counters,
             mailboxes,
             log: parts.log,
+            ledger: parts.ledger,
             bus: OnceLock::new(),
             presence: parts.presence,
             access: parts.access,
@@ -210,8 +226,17 @@ impl Shared {
         u16::try_from(next).unwrap_or(0)
     }
 
-    pub(crate) fn log(&self) -> &dyn MessageLog {
+    /// Where a channel that keeps `history` keeps it.
+    pub(crate) fn log(&self, history: &History) -> &dyn MessageLog {
+        if history.is_durable() { &*self.ledger } else { &*self.log }
+    }
+
+    pub(crate) fn recent(&self) -> &dyn MessageLog {
         &*self.log
+    }
+
+    pub(crate) fn ledger(&self) -> &dyn Ledger {
+        &*self.ledger
     }
 
     pub(crate) fn bus(&self) -> &dyn Bus {

@@ -67,6 +67,8 @@ pub(crate) enum Timer {
     /// A connection that was told to go.
     Farewell(Handle),
     Hole(HomeRef),
+    /// Publishers may have waited long enough for the log.
+    Appends(HomeRef),
     Attendance(HomeRef),
     Heads,
 }
@@ -162,6 +164,7 @@ impl Shard {
                 Timer::ProbeNoop(handle) => self.end_poll_for_probe(handle),
                 Timer::Farewell(handle) => self.drop_session(handle),
                 Timer::Hole(home) => self.home_hole_is_old(home),
+                Timer::Appends(home) => self.appends_are_old(home),
                 Timer::Attendance(home) => self.attendance_timer(home),
                 Timer::Heads => {
                     if self.node.has_peers() {
@@ -189,6 +192,7 @@ impl Shard {
         }
         self.sessions.recycle(dirty);
         self.counters.channels.set(self.topics.len() as u64);
+        self.counters.unfinished.set(self.homes.unfinished);
     }
 
     fn take_own(&mut self) {
@@ -206,7 +210,7 @@ impl Shard {
             Inbox::Join(join) => self.home_join(*join),
             Inbox::Leave(leave) => self.home_leave(*leave),
             Inbox::Publish(publication) => self.home_publish(*publication),
-            Inbox::Signal { message, exclude } => self.home_signal(message, exclude),
+            Inbox::Signal { signal, exclude } => self.home_signal(signal, exclude),
             Inbox::Deliver(delivery) => self.topics.deliver(delivery),
             Inbox::Reply { to, asked, reply } => self.replied(to, asked, reply),
             Inbox::Direct { to, message } => self.deliver_direct(to, &message),

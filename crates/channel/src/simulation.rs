@@ -14,7 +14,7 @@ use xpush_core::ports::bus::BusSink;
 use xpush_core::ports::cluster::{self, Cluster, ClusterSink};
 use xpush_core::{Clock, Entropy, History, NodeId, Permissions, Retention, Rule, Who};
 use xpush_embedded::{LocalPresence, MemoryLog, SoloCluster};
-use xpush_testkit::{HostileHub, Hostility, ManualClock, OpenAccess, SeededEntropy};
+use xpush_testkit::{HostileHub, Hostility, ManualClock, MemoryLedger, OpenAccess, SeededEntropy};
 
 use crate::config::{Config, Heartbeat, Limits, Origins};
 use crate::dialect::Wire;
@@ -150,6 +150,7 @@ impl World {
         let shared_clock: Arc<dyn Clock> = clock.clone();
         let hub = HostileHub::new(seed, hostility, shared_clock.clone());
         let log = Arc::new(MemoryLog::new(seed, 1 << 30, shared_clock.clone()));
+        let ledger = Arc::new(MemoryLedger::new(seed, shared_clock.clone()));
         let presence = Arc::new(LocalPresence::new());
         let cluster = Arc::new(SoloCluster::new());
         let access = Arc::new(access());
@@ -157,6 +158,7 @@ impl World {
             let (hub, id) = (hub.clone(), NodeId::new(name).unwrap());
             let parts = Parts {
                 log: log.clone(),
+                ledger: ledger.clone(),
                 bus: Box::new(move |sink: Arc<dyn BusSink>| hub.attach(id, sink)),
                 presence: presence.clone(),
                 access: access.clone(),

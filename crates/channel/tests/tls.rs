@@ -20,7 +20,7 @@ use xpush_channel::config::{Config, Heartbeat, Limits, Origins};
 use xpush_channel::{Node, Parts, Tls};
 use xpush_core::{Clock, History, NodeId, Permissions, Rule, Who};
 use xpush_embedded::{LocalHub, LocalPresence, MemoryLog, OsEntropy, SoloCluster, SystemClock};
-use xpush_testkit::OpenAccess;
+use xpush_testkit::{MemoryLedger, OpenAccess};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -236,6 +236,7 @@ fn parts() -> Parts {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     Parts {
         log: Arc::new(MemoryLog::new(1, 1 << 20, clock.clone())),
+        ledger: Arc::new(MemoryLedger::new(1, clock.clone())),
         bus: Box::new(|sink| Arc::new(LocalHub::new().attach(NodeId::new("node").unwrap(), sink))),
         presence: Arc::new(LocalPresence::new()),
         access: Arc::new(access()),

@@ -7,9 +7,11 @@
 pub mod access;
 pub mod environment;
 pub mod hostile;
+pub mod ledger;
 pub mod sample;
 pub mod suite;
 
 pub use access::OpenAccess;
 pub use environment::{ManualClock, SeededEntropy};
 pub use hostile::{HostileHub, Hostility};
+pub use ledger::{HostileLedger, MemoryLedger, Trouble};

@@ -9,7 +9,7 @@ use xpush_embedded::{
 };
 
 use crate::config::Settings;
-use crate::role::access;
+use crate::role::{access, ledger};
 
 /// Bytes that recent histories may take together, when nobody says otherwise.
 pub(crate) const HISTORY_MEMORY: usize = DEFAULT_BOUND;
@@ -26,6 +26,7 @@ pub(crate) fn embedded(node: NodeId, settings: &Settings) -> Parts {
     let store = OsEntropy::new().word();
     Parts {
         log: Arc::new(MemoryLog::new(store, settings.history_memory, clock.clone())),
+        ledger: Arc::new(ledger::None),
         bus: Box::new(move |sink| Arc::new(LocalHub::new().attach(node, sink))),
         presence: Arc::new(LocalPresence::new()),
         access: Arc::new(access::Open::new(settings.apps())),

@@ -36,6 +36,6 @@ pub(crate) fn run(shard: &mut Shard, request: Request<'_>) -> Result<Outcome, Pr
         mailbox.post(Inbox::Reply { to, asked, reply });
     });
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    shard.node.log().read(&key, range, limit, done);
+    shard.node.log(&rule.history).read(&key, range, limit, done);
     Ok(Outcome::Later)
 }

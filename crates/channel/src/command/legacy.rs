@@ -112,8 +112,8 @@ pub(crate) fn send(shard: &mut Shard, mut request: Request<'_>, params: &str) ->
     }
     let home = shard.node.home_of(&key);
     let draft = Draft { kind: Kind::Message, moderates: false, id, event, payload, from, at };
-    let (from, asked) = (request.handle, request.asked);
-    let publication = Publication { channel: key, rule, draft, from, asked, echo: true, params };
+    let (from, asked, arrived) = (request.handle, request.asked, shard.now);
+    let publication = Publication { channel: key, rule, draft, from, asked, echo: true, params, arrived };
     shard.post(home, Inbox::Publish(Box::new(publication)));
     Ok(Outcome::Later)
 }

@@ -1,5 +1,7 @@
 //! What a client can ask for: one command, one file, one rhythm: parse → check → apply → answer.
 
+pub(crate) mod delete;
+pub(crate) mod edit;
 pub(crate) mod fields;
 pub(crate) mod history;
 pub(crate) mod legacy;
@@ -30,6 +32,8 @@ pub(crate) enum Command {
     Subscribe,
     Unsubscribe,
     Publish,
+    Edit,
+    Delete,
     Signal,
     History,
     Presence,
@@ -85,6 +89,8 @@ impl Command {
             Self::Subscribe => "subscribe",
             Self::Unsubscribe => "unsubscribe",
             Self::Publish => "publish",
+            Self::Edit => "edit",
+            Self::Delete => "delete",
             Self::Signal => "signal",
             Self::History => "history",
             Self::Presence => "presence",
@@ -95,10 +101,12 @@ impl Command {
     }
 
     fn parse(namespace: Namespace, name: &str) -> Self {
-        const NATIVE: [Command; 7] = [
+        const NATIVE: [Command; 9] = [
             Command::Subscribe,
             Command::Unsubscribe,
             Command::Publish,
+            Command::Edit,
+            Command::Delete,
             Command::Signal,
             Command::History,
             Command::Presence,
@@ -146,6 +154,8 @@ pub(crate) fn run(shard: &mut Shard, handle: Handle, call: Call<'_, '_>) -> Flow
         (Command::Subscribe, Ok(fields)) => subscribe::run(shard, request(fields)),
         (Command::Unsubscribe, Ok(fields)) => unsubscribe::run(shard, request(fields)),
         (Command::Publish, Ok(fields)) => publish::run(shard, request(fields)),
+        (Command::Edit, Ok(fields)) => edit::run(shard, request(fields)),
+        (Command::Delete, Ok(fields)) => delete::run(shard, request(fields)),
         (Command::Signal, Ok(fields)) => signal::run(shard, request(fields)),
         (Command::History, Ok(fields)) => history::run(shard, request(fields)),
         (Command::Presence, Ok(fields)) => presence::run(shard, request(fields)),

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use xpush_core::message::Payload;
 use xpush_core::ports::message_log::Draft;
-use xpush_core::{ClientId, Code, EventName, Kind, Problem};
+use xpush_core::{Channel, ClientId, Code, Device, EventName, Kind, Problem, User};
 use xpush_wire::json;
 
 use super::fields::bad;
@@ -17,40 +17,51 @@ use crate::shard::Shard;
 const DEFAULT_EVENT: &str = "message";
 
 pub(crate) fn run(shard: &mut Shard, mut request: Request<'_>) -> Result<Outcome, Problem> {
-    let (key, rule) = request.identity.channel(request.fields.channel()?)?;
+    let (key, rule) = request.identity.channel(destination(&request)?)?;
     let event = event(&request)?;
     if request.fields.raw("data").is_none() {
         return Err(bad("data", "any JSON value"));
     }
     let payload = payload(&mut request)?;
-    let id = match message_id(&request)? {
-        Some(id) => id,
-        None => fresh_id(shard),
-    };
+    let id = client_id(shard, &request)?;
+    let kind = if request.fields.flag("silent", false)? { Kind::Silent } else { Kind::Message };
     let echo = request.fields.flag("echo", true)?;
     request.identity.may_publish(&rule)?;
     let from = request.identity.sender().clone();
-    let draft = Draft {
-        kind: Kind::Message,
-        moderates: false,
-        id,
-        event,
-        payload,
-        from,
-        at: shard.node.clock().wall(),
-    };
+    let at = shard.node.clock().wall();
+    let draft = Draft { kind, moderates: false, id, event, payload, from, at };
+    let (from, asked, arrived) = (request.handle, request.asked, shard.now);
     let home = shard.node.home_of(&key);
-    let publication = Publication {
-        channel: key,
-        rule,
-        draft,
-        from: request.handle,
-        asked: request.asked,
-        echo,
-        params: None,
-    };
+    let publication = Publication { channel: key, rule, draft, from, asked, echo, params: None, arrived };
     shard.post(home, Inbox::Publish(Box::new(publication)));
     Ok(Outcome::Later)
+}
+
+/// `channel`, or the own channel of `user`, or of its `device`.
+fn destination(request: &Request<'_>) -> Result<Channel, Problem> {
+    let fields = &request.fields;
+    let (user, device) = (fields.text("user")?, fields.text("device")?);
+    let channel = match user {
+        None if device.is_some() => return Err(bad("device", "together with user")),
+        None => fields.channel()?,
+        Some(_) if fields.get("channel").is_some() => return Err(bad("user", "not together with channel")),
+        Some(user) => {
+            let user = User::new(&user).map_err(|_| bad("user", "a string of 1 to 128 bytes"))?;
+            let device = device.map(|device| Device::new(&device)).transpose();
+            let device = device.map_err(|_| bad("device", "a string of 1 to 64 bytes"))?;
+            Channel::personal(&user, device.as_ref())
+        }
+    };
+    clients_write(&channel)?;
+    Ok(channel)
+}
+
+/// In the server's own channels nobody else writes, whatever their rule says.
+pub(super) fn clients_write(channel: &Channel) -> Result<(), Problem> {
+    if channel.is_system() {
+        return Err(Problem::new(Code::Forbidden, "only the server itself writes here"));
+    }
+    Ok(())
 }
 
 /// The object of `ok`.
@@ -63,8 +74,16 @@ pub(crate) fn answer(published: &Published) -> String {
     if let Some(position) = published.position {
         object::write_position(position, &mut out);
     }
+    if let Some(target) = published.target {
+        out.extend_from_slice(format!(r#","target":{target}"#).as_bytes());
+    }
     out.extend_from_slice(format!(r#","at":{}}}"#, published.at).as_bytes());
     object::text(out)
+}
+
+/// The client's id for its message, or one that the server makes.
+pub(super) fn client_id(shard: &mut Shard, request: &Request<'_>) -> Result<ClientId, Problem> {
+    Ok(message_id(request)?.unwrap_or_else(|| fresh_id(shard)))
 }
 
 /// An id for a message whose client gave it none.

@@ -15,11 +15,11 @@ pub(crate) const EVENT: &str = "_event";
 /// Messages as `NM` with `DT`, and `_event`; these clients know nothing else.
 pub(crate) fn happening(wire: Wire, happening: &Happening, out: &mut Vec<u8>) {
     match happening {
-        Happening::Message(sent) => message(wire, sent, out),
-        Happening::Signal(signal) if signal.event.as_str() == EVENT => {
-            event(wire, EVENT, std::str::from_utf8(&signal.payload.json).unwrap_or("null"), &[], out);
+        Happening::Message(sent) if sent.kind.is_message() => message(wire, sent, out),
+        Happening::Signal(signal) if signal.message.event.as_str() == EVENT => {
+            event(wire, EVENT, std::str::from_utf8(&signal.message.payload.json).unwrap_or("null"), &[], out);
         }
-        Happening::Signal(_) | Happening::Presence(..) | Happening::Gap(..) => {}
+        Happening::Message(_) | Happening::Signal(_) | Happening::Presence(..) | Happening::Gap(..) => {}
     }
 }
 

@@ -6,7 +6,7 @@ pub(crate) mod legacy;
 pub(crate) mod object;
 
 use bytes::Bytes;
-use xpush_core::{Code, Problem, names};
+use xpush_core::{Code, Problem, message, names};
 use xpush_wire::engine::Version;
 use xpush_wire::socket::{self, Kind};
 use xpush_wire::ws::{self, Opcode};
@@ -185,11 +185,16 @@ pub(crate) fn happening(
     match happening {
         Happening::Message(message) => {
             let attachments: &[Bytes] = if binary { &message.payload.attachments } else { &[] };
-            push(format, "message", objects.message(message, binary), attachments, out);
+            let name = match message.kind {
+                message::Kind::Message | message::Kind::Silent => "message",
+                message::Kind::Edit { .. } => "edit",
+                message::Kind::Delete { .. } => "delete",
+            };
+            push(format, name, objects.message(message, binary), attachments, out);
         }
-        Happening::Signal(message) if message.event.as_str() != legacy::EVENT => {
-            let attachments: &[Bytes] = if binary { &message.payload.attachments } else { &[] };
-            push(format, "signal", objects.signal(message, binary), attachments, out);
+        Happening::Signal(signal) if signal.message.event.as_str() != legacy::EVENT => {
+            let attachments: &[Bytes] = if binary { &signal.message.payload.attachments } else { &[] };
+            push(format, "signal", objects.signal(signal, binary), attachments, out);
         }
         Happening::Signal(_) => {}
         Happening::Presence(channel, delta) => {

@@ -3,9 +3,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use xpush_core::message::{Message, Sender};
+use xpush_core::ports::bus::Signal;
 use xpush_core::ports::message_log::Page;
 use xpush_core::ports::presence::{Delta, Member, Roster};
-use xpush_core::{ChannelKey, Position, Problem};
+use xpush_core::{ChannelKey, Kind, Payload, Position, Problem, Revision};
 use xpush_wire::json::write_string;
 
 /// One happening's objects, each made when the first format asks for it.
@@ -19,23 +20,28 @@ pub(crate) struct Objects {
 
 impl Objects {
     pub(crate) fn message(&mut self, message: &Message, binary: bool) -> &str {
-        self.pick(message, binary, true)
+        self.pick(message, binary, write_message)
     }
 
-    pub(crate) fn signal(&mut self, message: &Message, binary: bool) -> &str {
-        self.pick(message, binary, false)
+    pub(crate) fn signal(&mut self, signal: &Signal, binary: bool) -> &str {
+        self.pick(&signal.message, binary, |_, inline, out| write_signal(signal, inline, out))
     }
 
     pub(crate) fn presence(&mut self, channel: &ChannelKey, delta: &Delta) -> &str {
         self.object.get_or_insert_with(|| presence(channel, delta))
     }
 
-    fn pick(&mut self, message: &Message, binary: bool, stored: bool) -> &str {
+    fn pick(
+        &mut self,
+        message: &Message,
+        binary: bool,
+        write: impl FnOnce(&Message, bool, &mut Vec<u8>),
+    ) -> &str {
         let inline = !binary && !message.payload.attachments.is_empty();
         let object = if inline { &mut self.inlined } else { &mut self.object };
         object.get_or_insert_with(|| {
             let mut out = Vec::with_capacity(message.payload.json.len() + 256);
-            write_message(message, inline, stored, &mut out);
+            write(message, inline, &mut out);
             text(out)
         })
     }
@@ -53,7 +59,7 @@ pub(crate) fn history(channel: &ChannelKey, page: &Page) -> String {
         if index > 0 {
             out.push(b',');
         }
-        write_message(message, true, true, &mut out);
+        write_message(message, true, &mut out);
     }
     out.extend_from_slice(b"]}");
     text(out)
@@ -108,33 +114,70 @@ pub(crate) fn text(json: Vec<u8>) -> String {
     String::from_utf8(json).unwrap_or_default()
 }
 
-/// A message (or a signal, which has neither position nor id) as an object.
-fn write_message(message: &Message, inline: bool, stored: bool, out: &mut Vec<u8>) {
+/// A message, or what changes one.
+fn write_message(message: &Message, inline: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(br#"{"channel":"#);
     write_string(message.channel.name.as_str(), out);
-    if stored {
-        if let Some(position) = message.position {
-            write_position(position, out);
-        }
-        out.extend_from_slice(br#","id":"#);
-        write_string(message.id.as_str(), out);
+    if let Some(position) = message.position {
+        write_position(position, out);
     }
+    if let Some(target) = message.kind.target() {
+        out.extend_from_slice(format!(r#","target":{target}"#).as_bytes());
+    }
+    out.extend_from_slice(br#","id":"#);
+    write_string(message.id.as_str(), out);
+    if message.kind.is_message() {
+        out.extend_from_slice(br#","event":"#);
+        write_string(message.event.as_str(), out);
+    }
+    if !matches!(message.kind, Kind::Delete { .. }) {
+        write_data(&message.payload, inline, out);
+    }
+    write_origin(message, out);
+    if message.kind == Kind::Silent {
+        out.extend_from_slice(br#","silent":true"#);
+    }
+    if let Some(Revision { seq, at, deleted }) = message.revision {
+        let what = if deleted { "deleted" } else { "edited" };
+        out.extend_from_slice(format!(r#","{what}":{{"seq":{seq},"at":{at}}}"#).as_bytes());
+    }
+    out.push(b'}');
+}
+
+/// A signal has neither position nor id.
+fn write_signal(signal: &Signal, inline: bool, out: &mut Vec<u8>) {
+    let message = &signal.message;
+    out.extend_from_slice(br#"{"channel":"#);
+    write_string(message.channel.name.as_str(), out);
     out.extend_from_slice(br#","event":"#);
     write_string(message.event.as_str(), out);
+    write_data(&message.payload, inline, out);
+    write_origin(message, out);
+    if let Some(ttl_ms) = signal.ttl_ms {
+        out.extend_from_slice(format!(r#","ttl":{ttl_ms}"#).as_bytes());
+    }
+    out.push(b'}');
+}
+
+fn write_data(payload: &Payload, inline: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(br#","data":"#);
-    out.extend_from_slice(&message.payload.json);
-    if inline && !message.payload.attachments.is_empty() {
+    out.extend_from_slice(&payload.json);
+    if inline && !payload.attachments.is_empty() {
         out.extend_from_slice(br#","attachments":["#);
-        for (index, attachment) in message.payload.attachments.iter().enumerate() {
+        for (index, attachment) in payload.attachments.iter().enumerate() {
             out.extend_from_slice(if index == 0 { b"\"" } else { b",\"" });
             out.extend_from_slice(STANDARD.encode(attachment).as_bytes());
             out.push(b'"');
         }
         out.push(b']');
     }
+}
+
+/// Who, and when.
+fn write_origin(message: &Message, out: &mut Vec<u8>) {
     out.extend_from_slice(br#","from":"#);
     write_sender(&message.from, out);
-    out.extend_from_slice(format!(r#","at":{}}}"#, message.at).as_bytes());
+    out.extend_from_slice(format!(r#","at":{}"#, message.at).as_bytes());
 }
 
 fn write_sender(sender: &Sender, out: &mut Vec<u8>) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use xpush_core::message::{Message, Payload, Sender};
 use xpush_core::ports::PortError;
-use xpush_core::ports::bus::{Event, Topic};
+use xpush_core::ports::bus::{Event, Signal, Topic};
 use xpush_core::ports::presence::{Change, Delta, Member, Outcome};
 use xpush_core::{ClientId, EventName, Kind, User};
 
@@ -112,7 +112,7 @@ impl Shard {
         self.advance_joins(home_ref);
         for announcement in announcements {
             if let Some(message) = announce(&key, announcement, self.node.clock().wall()) {
-                self.home_signal(Arc::new(message), None);
+                self.home_signal(Arc::new(Signal { message, ttl_ms: None }), None);
             }
         }
         self.tell_attendance(home_ref);

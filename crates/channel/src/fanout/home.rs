@@ -3,18 +3,19 @@
 //! Architecture invariant: local publishes, bus deliveries and backfills of a channel enter only here. What the home posts to a shard (joins' answers and deliveries) goes through one FIFO, so
 //! that every subscriber sees the same order, and what a join's answer does not hold comes behind it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use slab::Slab;
 use xpush_core::message::Message;
+use xpush_core::ports::PortError;
 use xpush_core::ports::bus::{Event, Inbound, Topic};
-use xpush_core::ports::message_log::{Appended, Page, Range, Refused};
-use xpush_core::ports::{Failure, PortError};
-use xpush_core::{ChannelKey, Code, History, Position, Rule};
+use xpush_core::ports::message_log::{Page, Range};
+use xpush_core::{ChannelKey, History, Position, Rule};
 
+use super::append::Appends;
 use super::attendance::Attendance;
-use super::inbox::{Delivery, Handle, Happening, HomeRef, Inbox, Publication, Published, Reply, Wanted};
+use super::inbox::{Delivery, Handle, Happening, HomeRef, Inbox, Wanted};
 use super::join::Joining;
 use super::order::{Filled, Order};
 use crate::shard::{Shard, Timer};
@@ -23,10 +24,6 @@ use crate::shard::{Shard, Timer};
 const HOLE_MS: u64 = 50;
 /// Messages read at once to fill a hole.
 const HOLE_PAGE: usize = 500;
-/// Drafts in one append.
-const APPEND_BATCH: usize = 1_000;
-/// Publications of one channel that may wait for the log; more are refused.
-const QUEUE: usize = 10_000;
 
 /// A channel at home in this shard.
 pub(crate) struct Home {
@@ -37,9 +34,7 @@ pub(crate) struct Home {
     followers: Vec<(u16, u32)>,
     pub(super) order: Order,
     reading_hole: bool,
-    /// Publications that are being appended, and those that wait for it.
-    appending: VecDeque<Publication>,
-    queue: VecDeque<Publication>,
+    pub(super) appends: Appends,
     pub(super) joins: Vec<Joining>,
     /// What was released since the oldest of `joins` began to read.
     pub(super) tail: Vec<Arc<Message>>,
@@ -52,6 +47,8 @@ pub(crate) struct Homes {
     by_key: HashMap<ChannelKey, u32, foldhash::fast::RandomState>,
     slab: Slab<Home>,
     generation: u32,
+    /// Publications that wait for their places, in all channels.
+    pub(crate) unfinished: u64,
 }
 
 impl Homes {
@@ -68,8 +65,7 @@ impl Homes {
             followers: Vec::new(),
             order: Order::default(),
             reading_hole: false,
-            appending: VecDeque::new(),
-            queue: VecDeque::new(),
+            appends: Appends::default(),
             joins: Vec::new(),
             tail: Vec::new(),
             attendance: Attendance::default(),
@@ -88,10 +84,12 @@ impl Homes {
         self.slab.get_mut(home.index as usize).filter(|found| found.generation == home.generation)
     }
 
-    /// The channels with history and subscribers.
-    fn followed(&self) -> Vec<ChannelKey> {
+    /// The channels with history and subscribers: those that are durable, or the others.
+    fn followed(&self, durable: bool) -> Vec<ChannelKey> {
         let homes = self.slab.iter().map(|(_, home)| home);
-        homes.filter(|home| home.order.at().is_some()).map(|home| home.key.clone()).collect()
+        let followed = homes.filter(|home| home.order.at().is_some());
+        let kept = followed.filter(|home| home.rule.history.is_durable() == durable);
+        kept.map(|home| home.key.clone()).collect()
     }
 }
 
@@ -103,8 +101,7 @@ impl Home {
     fn is_idle(&self) -> bool {
         self.followers.is_empty()
             && self.joins.is_empty()
-            && self.appending.is_empty()
-            && self.queue.is_empty()
+            && self.appends.is_idle()
             && self.attendance.is_idle()
     }
 
@@ -135,122 +132,11 @@ impl Home {
     }
 }
 
-// === publishing ===
-
-impl Shard {
-    /// A local publish: into the log if the channel keeps one, then to everybody.
-    pub(crate) fn home_publish(&mut self, publication: Publication) {
-        if publication.rule.history == History::None {
-            let message = Arc::new(message_of(&publication));
-            self.published(&publication, None, message.at);
-            self.node
-                .bus()
-                .publish(&Topic::Channel(publication.channel.clone()), Event::Message(message.clone()));
-            self.home_happens(Happening::Message(message), (!publication.echo).then_some(publication.from));
-            return;
-        }
-        let home_ref = self.homes.open(&publication.channel, &publication.rule);
-        let Some(home) = self.homes.get(home_ref) else { return };
-        if home.queue.len() >= QUEUE {
-            return self.reply(&publication, Reply::Failed(Code::Overloaded.into()));
-        }
-        home.queue.push_back(publication);
-        self.append(home_ref);
-    }
-
-    /// A local signal.
-    pub(crate) fn home_signal(&mut self, message: Arc<Message>, exclude: Option<Handle>) {
-        self.node.bus().publish(&Topic::Channel(message.channel.clone()), Event::Signal(message.clone()));
-        self.home_happens(Happening::Signal(message), exclude);
-    }
-
-    /// One append at a time keeps the order; what comes meanwhile goes with the next one.
-    fn append(&mut self, home_ref: HomeRef) {
-        let Some(home) = self.homes.get(home_ref) else { return };
-        let Some(retention) = home.rule.history.retention() else { return };
-        if !home.appending.is_empty() || home.queue.is_empty() {
-            return;
-        }
-        let batch = home.queue.len().min(APPEND_BATCH);
-        home.appending = home.queue.drain(..batch).collect();
-        let drafts = home.appending.iter().map(|publication| publication.draft.clone()).collect();
-        let (key, mailbox) = (home.key.clone(), self.mailbox());
-        let done = Box::new(move |result| mailbox.post(Inbox::Appended(home_ref, result)));
-        self.node.log().append(&key, retention, drafts, done);
-    }
-
-    pub(crate) fn home_appended(&mut self, home_ref: HomeRef, result: Result<Appended, PortError>) {
-        let Some(home) = self.homes.get(home_ref) else { return };
-        let mut batch = std::mem::take(&mut home.appending);
-        let (taken, failure) = match result {
-            Ok(appended) => (appended.taken, appended.failure),
-            Err(error) => (Vec::new(), Some(error)),
-        };
-        for taken in taken {
-            let Some(publication) = batch.pop_front() else { break };
-            let message = match taken {
-                Ok(placed) => placed.message,
-                Err(refused) => {
-                    let code = match refused {
-                        Refused::NoSuchMessage => Code::UnknownMessage,
-                        Refused::NotYours => Code::Forbidden,
-                    };
-                    self.reply(&publication, Reply::Failed(code.into()));
-                    continue;
-                }
-            };
-            self.published(&publication, message.position, message.at);
-            // A retry is published again too: its first append may have died before it reached the bus.
-            self.node
-                .bus()
-                .publish(&Topic::Channel(message.channel.clone()), Event::Message(message.clone()));
-            self.home_offer(home_ref, message, (!publication.echo).then_some(publication.from));
-        }
-        if let Some(error) = failure {
-            self.append_failed(home_ref, batch, &error);
-        }
-        self.append(home_ref);
-        self.retire(home_ref);
-    }
-
-    /// The first of `rest` has failed. What the same connection sent after it fails too, so that nothing of it is stored out of order; the others are tried again.
-    fn append_failed(&mut self, home_ref: HomeRef, mut rest: VecDeque<Publication>, error: &PortError) {
-        tracing::warn!(%error, "append failed");
-        let Some(home) = self.homes.get(home_ref) else { return };
-        rest.append(&mut home.queue);
-        // When the log does not answer at all, trying on would only hold everybody up.
-        let everybody = matches!(error.kind, Failure::Overloaded | Failure::NotApplied | Failure::Unknown);
-        let culprit = rest.front().map(|publication| publication.from);
-        let (failed, kept): (VecDeque<_>, VecDeque<_>) =
-            rest.into_iter().partition(|publication| everybody || Some(publication.from) == culprit);
-        home.queue = kept;
-        for publication in failed {
-            self.reply(&publication, Reply::Failed(error.code().into()));
-        }
-    }
-
-    fn published(&mut self, publication: &Publication, position: Option<Position>, at: u64) {
-        let published = Published {
-            channel: publication.channel.clone(),
-            id: publication.draft.id.clone(),
-            position,
-            at,
-            params: publication.params.clone(),
-        };
-        self.reply(publication, Reply::Published(Box::new(published)));
-    }
-
-    fn reply(&mut self, publication: &Publication, reply: Reply) {
-        let Publication { from, asked, .. } = publication;
-        self.post(from.shard, Inbox::Reply { to: *from, asked: *asked, reply });
-    }
-}
-
 // === order ===
 
 impl Shard {
     /// A message that has its place: released when its turn comes.
-    fn home_offer(&mut self, home_ref: HomeRef, message: Arc<Message>, exclude: Option<Handle>) {
+    pub(super) fn home_offer(&mut self, home_ref: HomeRef, message: Arc<Message>, exclude: Option<Handle>) {
         let Some(home) = self.homes.get(home_ref) else { return };
         let mut released = Vec::new();
         let own = message.position;
@@ -317,9 +203,9 @@ impl Shard {
 
     pub(super) fn read_page(&mut self, home_ref: HomeRef, wanted: Wanted, range: Range, limit: usize) {
         let Some(home) = self.homes.get(home_ref) else { return };
-        let (key, mailbox) = (home.key.clone(), self.mailbox());
+        let (key, rule, mailbox) = (home.key.clone(), home.rule.clone(), self.mailbox());
         let done = Box::new(move |result| mailbox.post(Inbox::PageRead(home_ref, wanted, result)));
-        self.node.log().read(&key, range, limit, done);
+        self.node.log(&rule.history).read(&key, range, limit, done);
     }
 
     pub(crate) fn home_page(&mut self, home_ref: HomeRef, wanted: Wanted, result: Result<Page, PortError>) {
@@ -380,6 +266,7 @@ impl Shard {
                     Event::Message(message) => self.home_happens(Happening::Message(message), None),
                     Event::Signal(message) => self.home_happens(Happening::Signal(message), None),
                     Event::Presence(key, delta) => self.home_happens(Happening::Presence(key, delta), None),
+                    Event::Marker(_) | Event::OwnMarker(_) | Event::Notify(_) => {}
                 }
             }
             Inbound::Gap(Some(Topic::Channel(key))) => {
@@ -388,7 +275,9 @@ impl Shard {
                 }
             }
             Inbound::Gap(_) | Inbound::Up => {
-                for key in self.homes.followed() {
+                let mut followed = self.homes.followed(false);
+                followed.append(&mut self.homes.followed(true));
+                for key in followed {
                     if let Some(home_ref) = self.homes.find(&key) {
                         self.catch_up(home_ref);
                     }
@@ -400,13 +289,15 @@ impl Shard {
 
     /// The last message of a burst may be lost with no hole to show it: heads are compared.
     pub(crate) fn compare_heads(&mut self) {
-        let keys = self.homes.followed();
-        if keys.is_empty() {
-            return;
+        for durable in [false, true] {
+            let keys = self.homes.followed(durable);
+            if keys.is_empty() {
+                continue;
+            }
+            let (mailbox, asked) = (self.mailbox(), keys.clone());
+            let done = Box::new(move |result| mailbox.post(Inbox::Heads(asked, result)));
+            if durable { self.node.ledger().heads(keys, done) } else { self.node.recent().heads(keys, done) }
         }
-        let mailbox = self.mailbox();
-        let asked = keys.clone();
-        self.node.log().heads(keys, Box::new(move |result| mailbox.post(Inbox::Heads(asked, result))));
     }
 
     pub(crate) fn home_heads(&mut self, keys: Vec<ChannelKey>, result: Result<Vec<Position>, PortError>) {
@@ -421,21 +312,5 @@ impl Shard {
                 self.catch_up(home_ref);
             }
         }
-    }
-}
-
-/// The message of a channel without history.
-fn message_of(publication: &Publication) -> Message {
-    let draft = &publication.draft;
-    Message {
-        kind: draft.kind,
-        revision: None,
-        channel: publication.channel.clone(),
-        position: None,
-        id: draft.id.clone(),
-        event: draft.event.clone(),
-        payload: draft.payload.clone(),
-        from: draft.from.clone(),
-        at: draft.at,
     }
 }

@@ -7,10 +7,10 @@ use std::sync::mpsc::Sender;
 use bytes::Bytes;
 use xpush_core::message::Message;
 use xpush_core::ports::PortError;
-use xpush_core::ports::bus::Inbound;
+use xpush_core::ports::bus::{Inbound, Signal};
 use xpush_core::ports::message_log::{Appended, Draft, Page};
 use xpush_core::ports::presence::{Delta, Member, Outcome, Roster};
-use xpush_core::{ChannelKey, ClientId, Position, Problem, Rule, UnixMillis};
+use xpush_core::{ChannelKey, ClientId, Monotonic, Position, Problem, Rule, UnixMillis};
 
 use crate::command::Asked;
 use crate::transport::polling::{Poll, Post};
@@ -42,7 +42,7 @@ pub(crate) enum Inbox {
     Join(Box<Join>),
     Leave(Box<Leave>),
     Publish(Box<Publication>),
-    Signal { message: Arc<Message>, exclude: Option<Handle> },
+    Signal { signal: Arc<Signal>, exclude: Option<Handle> },
     // From a channel's home.
     Deliver(Delivery),
     Reply { to: Handle, asked: Asked, reply: Reply },
@@ -120,6 +120,8 @@ pub(crate) struct Publication {
     pub(crate) echo: bool,
     /// What an XPUSH 0.1 client's ack repeats.
     pub(crate) params: Option<Bytes>,
+    /// When it was taken: its answer has a deadline.
+    pub(crate) arrived: Monotonic,
 }
 
 /// Something for a channel's subscribers of this shard.
@@ -134,7 +136,7 @@ pub(crate) struct Delivery {
 #[derive(Debug, Clone)]
 pub(crate) enum Happening {
     Message(Arc<Message>),
-    Signal(Arc<Message>),
+    Signal(Arc<Signal>),
     Presence(ChannelKey, Arc<Delta>),
     /// Messages up to and with this position cannot be had any more.
     Gap(ChannelKey, Position),
@@ -155,6 +157,8 @@ pub(crate) struct Published {
     pub(crate) channel: ChannelKey,
     pub(crate) id: ClientId,
     pub(crate) position: Option<Position>,
+    /// What it edits or deletes.
+    pub(crate) target: Option<u64>,
     pub(crate) at: UnixMillis,
     pub(crate) params: Option<Bytes>,
 }
@@ -181,7 +185,8 @@ pub(crate) struct Mailbox {
 impl Happening {
     pub(crate) fn channel(&self) -> &ChannelKey {
         match self {
-            Self::Message(message) | Self::Signal(message) => &message.channel,
+            Self::Message(message) => &message.channel,
+            Self::Signal(signal) => &signal.message.channel,
             Self::Presence(channel, _) | Self::Gap(channel, _) => channel,
         }
     }

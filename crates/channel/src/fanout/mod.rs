@@ -2,6 +2,7 @@
 //!
 //! [`home`] gives order, [`topic`] lays frames out once and hands them to the outboxes; [`inbox`] joins the shards.
 
+pub(crate) mod append;
 pub(crate) mod attendance;
 pub(crate) mod home;
 pub(crate) mod inbox;

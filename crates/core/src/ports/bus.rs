@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::codec::{Reader, Writer};
 use crate::message::{Message, RecordError};
 use crate::names::{App, Channel, ChannelKey, NodeId, User};
+use crate::ports::markers::Mark;
 use crate::ports::presence::Delta;
 
 /// What can be followed.
@@ -28,9 +29,37 @@ pub enum Event {
     /// A publication, with its position when its channel has history.
     Message(Arc<Message>),
     /// A signal: as a message, never stored.
-    Signal(Arc<Message>),
+    Signal(Arc<Signal>),
     /// Users who came and went.
     Presence(ChannelKey, Arc<Delta>),
+    /// A user's marker moved: for those who follow the channel with receipts.
+    Marker(Arc<Moved>),
+    /// The same, for the user's own connections, whatever they follow.
+    OwnMarker(Arc<Moved>),
+    /// The newest message of a channel whose members are notified: each node tells those that are connected with it.
+    Notify(Arc<Message>),
+}
+
+/// What is told now and kept nowhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signal {
+    /// A message without position and id.
+    pub message: Message,
+    /// For how many ms what it tells holds.
+    pub ttl_ms: Option<u64>,
+}
+
+/// A marker stands further on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// Where.
+    pub channel: ChannelKey,
+    /// Whose it is.
+    pub user: User,
+    /// What it tells.
+    pub mark: Mark,
+    /// Where it stands.
+    pub seq: u64,
 }
 
 /// An event and the node that it came from.
@@ -77,8 +106,12 @@ pub trait Bus: Send + Sync {
     fn unfollow(&self, topic: &Topic);
 }
 
-/// The version that [`Envelope::encode`] writes.
-pub const ENVELOPE_VERSION: u8 = 1;
+/// The version that [`Envelope::encode`] writes. A reader takes this one and its predecessor, so that adjacent releases run mixed; a node of the
+/// predecessor does not read these, and is told of gaps by the heads that it compares.
+pub const ENVELOPE_VERSION: u8 = 2;
+
+/// Before markers and notifications.
+const FIRST_VERSION: u8 = 1;
 
 impl Envelope {
     /// The bytes for a bus that leaves the process.
@@ -91,9 +124,10 @@ impl Envelope {
                 out.byte(0);
                 out.bytes(&message.encode());
             }
-            Event::Signal(message) => {
+            Event::Signal(signal) => {
                 out.byte(1);
-                out.bytes(&message.encode());
+                out.bytes(&signal.message.encode());
+                out.option(signal.ttl_ms, Writer::varint);
             }
             Event::Presence(channel, delta) => {
                 out.byte(2);
@@ -101,27 +135,42 @@ impl Envelope {
                 out.text(channel.name.as_str());
                 delta.encode(&mut out);
             }
+            Event::Marker(moved) => {
+                out.byte(3);
+                moved.encode(&mut out);
+            }
+            Event::OwnMarker(moved) => {
+                out.byte(4);
+                moved.encode(&mut out);
+            }
+            Event::Notify(message) => {
+                out.byte(5);
+                out.bytes(&message.encode());
+            }
         }
         out.finish()
     }
 
     /// Reads what [`Envelope::encode`] wrote.
     pub fn decode(bytes: &Bytes) -> Result<Self, RecordError> {
-        let corrupt = |_| RecordError::Corrupt;
         let mut input = Reader::new(bytes);
-        match input.byte()? {
-            ENVELOPE_VERSION => {}
-            version => return Err(RecordError::Version(version)),
+        let version = input.byte()?;
+        if !(FIRST_VERSION..=ENVELOPE_VERSION).contains(&version) {
+            return Err(RecordError::Version(version));
         }
         let origin = NodeId::new(input.text()?).map_err(corrupt)?;
+        let message = |input: &mut Reader<'_>| Message::decode(&input.bytes()?);
         let event = match input.byte()? {
-            0 => Event::Message(Arc::new(Message::decode(&input.bytes()?)?)),
-            1 => Event::Signal(Arc::new(Message::decode(&input.bytes()?)?)),
-            2 => {
-                let app = App::new(input.text()?).map_err(corrupt)?;
-                let name = Channel::new(input.text()?).map_err(corrupt)?;
-                Event::Presence(ChannelKey::new(app, name), Arc::new(Delta::decode(&mut input)?))
+            0 => Event::Message(Arc::new(message(&mut input)?)),
+            1 => {
+                let message = message(&mut input)?;
+                let ttl_ms = if version > FIRST_VERSION { input.option(Reader::varint)? } else { None };
+                Event::Signal(Arc::new(Signal { message, ttl_ms }))
             }
+            2 => Event::Presence(channel(&mut input)?, Arc::new(Delta::decode(&mut input)?)),
+            3 => Event::Marker(Arc::new(Moved::decode(&mut input)?)),
+            4 => Event::OwnMarker(Arc::new(Moved::decode(&mut input)?)),
+            5 => Event::Notify(Arc::new(message(&mut input)?)),
             _ => return Err(RecordError::Corrupt),
         };
         input.end()?;
@@ -133,8 +182,59 @@ impl Event {
     /// The channel that the event belongs to.
     pub fn channel(&self) -> &ChannelKey {
         match self {
-            Event::Message(message) | Event::Signal(message) => &message.channel,
+            Event::Message(message) | Event::Notify(message) => &message.channel,
+            Event::Signal(signal) => &signal.message.channel,
             Event::Presence(channel, _) => channel,
+            Event::Marker(moved) | Event::OwnMarker(moved) => &moved.channel,
         }
+    }
+}
+
+impl Moved {
+    fn encode(&self, out: &mut Writer) {
+        out.text(self.channel.app.as_str());
+        out.text(self.channel.name.as_str());
+        out.text(self.user.as_str());
+        out.byte(match self.mark {
+            Mark::Delivered => 0,
+            Mark::Read => 1,
+        });
+        out.varint(self.seq);
+    }
+
+    fn decode(input: &mut Reader<'_>) -> Result<Self, RecordError> {
+        let channel = channel(input)?;
+        let user = User::new(input.text()?).map_err(corrupt)?;
+        let mark = match input.byte()? {
+            0 => Mark::Delivered,
+            1 => Mark::Read,
+            _ => return Err(RecordError::Corrupt),
+        };
+        Ok(Self { channel, user, mark, seq: input.varint()? })
+    }
+}
+
+fn channel(input: &mut Reader<'_>) -> Result<ChannelKey, RecordError> {
+    let app = App::new(input.text()?).map_err(corrupt)?;
+    Ok(ChannelKey::new(app, Channel::new(input.text()?).map_err(corrupt)?))
+}
+
+fn corrupt<T>(_: T) -> RecordError {
+    RecordError::Corrupt
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_before_is_read() {
+        let record = b"\x01\x04demo\x06chat:a\x00\x01-\x01e\x03ann\x00\x2a\x04null\x00";
+        let mut first = b"\x01\x01n\x01".to_vec();
+        first.push(u8::try_from(record.len()).unwrap());
+        first.extend(record);
+        let envelope = Envelope::decode(&Bytes::from(first)).unwrap();
+        let Event::Signal(signal) = envelope.event else { panic!("a signal") };
+        assert_eq!((signal.message.from.user.as_str(), signal.ttl_ms), ("ann", None));
     }
 }

@@ -6,6 +6,7 @@ use crate::environment::UnixMillis;
 use crate::message::{Epoch, Message};
 use crate::names::{App, Channel, ChannelKey, User};
 use crate::ports::Done;
+use crate::ports::message_log::MessageLog;
 
 /// What a marker tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -85,3 +86,8 @@ pub trait Markers: Send + Sync {
         done: Done<Vec<Conversation>>,
     );
 }
+
+/// What keeps channels with durable history: their messages and, beside them, their markers.
+pub trait Ledger: MessageLog + Markers {}
+
+impl<T: MessageLog + Markers + ?Sized> Ledger for T {}

@@ -8,7 +8,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use xpush_core::ports::bus::{Bus, BusSink, Envelope, Event, Inbound, Topic};
+use xpush_core::ports::bus::{Bus, BusSink, Envelope, Event, Inbound, Moved, Signal, Topic};
+use xpush_core::ports::markers::Mark;
 use xpush_core::ports::message_log::Draft;
 use xpush_core::ports::presence::Delta;
 use xpush_core::{ChannelKey, Epoch, Message, NodeId, Position};
@@ -203,12 +204,19 @@ pub fn every_kind_of_event_arrives_as_it_was(store: &BusStore) {
         })
     };
     let placed = Some(Position { epoch: Epoch(u64::MAX), seq: 7 });
+    let signal = |ttl_ms| Arc::new(Signal { message: Message::clone(&message(None)), ttl_ms });
+    let moved =
+        |mark| Arc::new(Moved { channel: key.clone(), user: user("ann"), mark, seq: u64::from(u32::MAX) });
     let delta = Delta { users: 3, joined: vec![member("ann"), member("bob")], left: vec![user("cid")] };
     let events = [
         Event::Message(message(placed)),
         Event::Message(message(None)),
-        Event::Signal(message(None)),
+        Event::Signal(signal(None)),
+        Event::Signal(signal(Some(5_000))),
         Event::Presence(key.clone(), Arc::new(delta)),
+        Event::Marker(moved(Mark::Read)),
+        Event::OwnMarker(moved(Mark::Delivered)),
+        Event::Notify(message(placed)),
     ];
     let app = key.app.clone();
     for topic in

@@ -2,4 +2,5 @@
 
 pub(crate) mod access;
 pub(crate) mod channel;
+pub(crate) mod ledger;
 pub(crate) mod session;

@@ -1,0 +1,225 @@
+//! From publications to their places: one append of a channel at a time, and no publisher waits for longer than [`PATIENCE_MS`].
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use xpush_core::message::Message;
+use xpush_core::ports::bus::{Event, Signal, Topic};
+use xpush_core::ports::message_log::{Appended, Refused};
+use xpush_core::ports::{Failure, PortError};
+use xpush_core::{Code, History, Monotonic, Problem};
+
+use super::inbox::{Handle, Happening, HomeRef, Inbox, Publication, Published, Reply};
+use crate::shard::{Shard, Timer};
+
+/// How long a publisher waits for the log at most, in ms.
+const PATIENCE_MS: u64 = 2_000;
+/// Drafts in one append.
+const BATCH: usize = 1_000;
+/// Publications of one channel that may wait for the log; more are refused.
+const QUEUE: usize = 10_000;
+
+/// A channel's publications on their way into the log.
+#[derive(Default)]
+pub(crate) struct Appends {
+    under_way: VecDeque<Publication>,
+    /// What is under way has been answered: nobody knows what will become of it, and nothing more is taken before that is known.
+    given_up: bool,
+    queue: VecDeque<Publication>,
+    /// A timer will look after them.
+    watched: bool,
+}
+
+impl Appends {
+    pub(super) fn is_idle(&self) -> bool {
+        self.under_way.is_empty() && self.queue.is_empty()
+    }
+
+    /// Since when the one that has waited longest waits for its answer.
+    fn waiting_since(&self) -> Option<Monotonic> {
+        let under_way = self.under_way.front().filter(|_| !self.given_up);
+        under_way.or(self.queue.front()).map(|publication| publication.arrived)
+    }
+}
+
+impl Shard {
+    /// A local publish: into the log if the channel keeps one, then to everybody.
+    pub(crate) fn home_publish(&mut self, publication: Publication) {
+        if publication.rule.history == History::None {
+            let message = Arc::new(message_of(&publication));
+            self.published(&publication, &message);
+            self.node
+                .bus()
+                .publish(&Topic::Channel(publication.channel.clone()), Event::Message(message.clone()));
+            self.home_happens(Happening::Message(message), (!publication.echo).then_some(publication.from));
+            return;
+        }
+        let home_ref = self.homes.open(&publication.channel, &publication.rule);
+        let Some(home) = self.homes.get(home_ref) else { return };
+        if home.appends.given_up {
+            let problem = Problem::new(Code::Unavailable, "the channel's store does not answer");
+            return self.reply(&publication, Reply::Failed(problem));
+        }
+        if home.appends.queue.len() >= QUEUE {
+            return self.reply(&publication, Reply::Failed(Code::Overloaded.into()));
+        }
+        home.appends.queue.push_back(publication);
+        self.homes.unfinished += 1;
+        self.append(home_ref);
+        self.watch_appends(home_ref);
+    }
+
+    /// A local signal.
+    pub(crate) fn home_signal(&mut self, signal: Arc<Signal>, exclude: Option<Handle>) {
+        let channel = signal.message.channel.clone();
+        self.node.bus().publish(&Topic::Channel(channel), Event::Signal(signal.clone()));
+        self.home_happens(Happening::Signal(signal), exclude);
+    }
+
+    /// One append at a time keeps the order; what comes meanwhile goes with the next one.
+    fn append(&mut self, home_ref: HomeRef) {
+        let Some(home) = self.homes.get(home_ref) else { return };
+        let Some(retention) = home.rule.history.retention() else { return };
+        let appends = &mut home.appends;
+        if !appends.under_way.is_empty() || appends.queue.is_empty() {
+            return;
+        }
+        let batch = appends.queue.len().min(BATCH);
+        appends.under_way = appends.queue.drain(..batch).collect();
+        let drafts = appends.under_way.iter().map(|publication| publication.draft.clone()).collect();
+        let (key, rule, mailbox) = (home.key.clone(), home.rule.clone(), self.mailbox());
+        let done = Box::new(move |result| mailbox.post(Inbox::Appended(home_ref, result)));
+        self.node.log(&rule.history).append(&key, retention, drafts, done);
+    }
+
+    /// The log has answered. What was given up meanwhile is released to subscribers all the same: it has its place.
+    pub(crate) fn home_appended(&mut self, home_ref: HomeRef, result: Result<Appended, PortError>) {
+        let Some(home) = self.homes.get(home_ref) else { return };
+        let mut batch = std::mem::take(&mut home.appends.under_way);
+        let given_up = std::mem::take(&mut home.appends.given_up);
+        let (taken, failure) = match result {
+            Ok(appended) => (appended.taken, appended.failure),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        for taken in taken {
+            let Some(publication) = batch.pop_front() else { break };
+            self.homes.unfinished -= 1;
+            match taken {
+                Ok(placed) => {
+                    let message = placed.message;
+                    if !given_up {
+                        self.published(&publication, &message);
+                    }
+                    // A retry is published again too: its first append may have died before it reached the bus.
+                    self.node
+                        .bus()
+                        .publish(&Topic::Channel(message.channel.clone()), Event::Message(message.clone()));
+                    self.home_offer(home_ref, message, (!publication.echo).then_some(publication.from));
+                }
+                Err(refused) if !given_up => {
+                    let code = match refused {
+                        Refused::NoSuchMessage => Code::UnknownMessage,
+                        Refused::NotYours => Code::Forbidden,
+                    };
+                    self.reply(&publication, Reply::Failed(code.into()));
+                }
+                Err(_) => {}
+            }
+        }
+        if given_up {
+            self.homes.unfinished -= batch.len() as u64;
+        } else if let Some(error) = failure {
+            self.append_failed(home_ref, batch, &error);
+        }
+        self.append(home_ref);
+        self.retire(home_ref);
+    }
+
+    /// The first of `rest` has failed. What the same connection sent after it fails too, so that nothing of it is stored out of order; the others are tried again.
+    fn append_failed(&mut self, home_ref: HomeRef, mut rest: VecDeque<Publication>, error: &PortError) {
+        tracing::warn!(%error, "append failed");
+        let Some(home) = self.homes.get(home_ref) else { return };
+        rest.append(&mut home.appends.queue);
+        // When the log does not answer at all, trying on would only hold everybody up.
+        let everybody = matches!(error.kind, Failure::Overloaded | Failure::NotApplied | Failure::Unknown);
+        let culprit = rest.front().map(|publication| publication.from);
+        let (failed, kept): (VecDeque<_>, VecDeque<_>) =
+            rest.into_iter().partition(|publication| everybody || Some(publication.from) == culprit);
+        home.appends.queue = kept;
+        self.refuse_all(failed, error.code());
+    }
+
+    /// Answers publications that are out of their channel's queues.
+    fn refuse_all(&mut self, publications: VecDeque<Publication>, code: Code) {
+        self.homes.unfinished -= publications.len() as u64;
+        for publication in publications {
+            self.reply(&publication, Reply::Failed(code.into()));
+        }
+    }
+
+    fn watch_appends(&mut self, home_ref: HomeRef) {
+        let Some(home) = self.homes.get(home_ref) else { return };
+        if home.appends.watched {
+            return;
+        }
+        if let Some(since) = home.appends.waiting_since() {
+            home.appends.watched = true;
+            self.wheel.arm(since.after(PATIENCE_MS), Timer::Appends(home_ref));
+        }
+    }
+
+    /// Somebody may have waited long enough. What is under way may take effect, or not; what is behind it has had none, and must not overtake it.
+    pub(crate) fn appends_are_old(&mut self, home_ref: HomeRef) {
+        let now = self.now;
+        let Some(home) = self.homes.get(home_ref) else { return };
+        let appends = &mut home.appends;
+        appends.watched = false;
+        if appends.waiting_since().is_none_or(|since| now.since(since) < PATIENCE_MS) {
+            return self.watch_appends(home_ref);
+        }
+        tracing::warn!(channel = %home.key, "the log does not answer in time");
+        appends.given_up = true;
+        let under_way = std::mem::take(&mut appends.under_way);
+        let queue = std::mem::take(&mut appends.queue);
+        for publication in &under_way {
+            self.reply(publication, Reply::Failed(Code::OutcomeUnknown.into()));
+        }
+        self.refuse_all(queue, Code::Unavailable);
+        if let Some(home) = self.homes.get(home_ref) {
+            home.appends.under_way = under_way;
+        }
+    }
+
+    fn published(&mut self, publication: &Publication, message: &Message) {
+        let published = Published {
+            channel: message.channel.clone(),
+            id: message.id.clone(),
+            position: message.position,
+            target: message.kind.target(),
+            at: message.at,
+            params: publication.params.clone(),
+        };
+        self.reply(publication, Reply::Published(Box::new(published)));
+    }
+
+    fn reply(&mut self, publication: &Publication, reply: Reply) {
+        let Publication { from, asked, .. } = publication;
+        self.post(from.shard, Inbox::Reply { to: *from, asked: *asked, reply });
+    }
+}
+
+/// The message of a channel without history.
+fn message_of(publication: &Publication) -> Message {
+    let draft = &publication.draft;
+    Message {
+        kind: draft.kind,
+        revision: None,
+        channel: publication.channel.clone(),
+        position: None,
+        id: draft.id.clone(),
+        event: draft.event.clone(),
+        payload: draft.payload.clone(),
+        from: draft.from.clone(),
+        at: draft.at,
+    }
+}

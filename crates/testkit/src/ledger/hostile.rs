@@ -1,0 +1,180 @@
+//! A ledger that is slow, fails, and does not know what it did, by a seed.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use xpush_core::ports::markers::{Advanced, After, Conversation, Ledger, Mark, Marker, Markers};
+use xpush_core::ports::message_log::{Appended, Draft, MessageLog, Page, Range};
+use xpush_core::ports::{Done, Failure, PortError};
+use xpush_core::{App, Channel, ChannelKey, Clock, Monotonic, Position, Retention, User};
+
+use crate::environment::SeededEntropy;
+
+/// How badly a ledger behaves.
+#[derive(Debug, Clone, Copy)]
+pub struct Trouble {
+    /// The longest time that anything takes, ms; each operation's is chosen evenly from 0 to this.
+    pub max_delay_ms: u64,
+    /// The probability that something fails without effect. An append has placed some of its drafts then, perhaps.
+    pub fails: f64,
+    /// The probability that an append takes effect, and its caller is told that this is not known.
+    pub forgets: f64,
+}
+
+/// Stands before a ledger that works. Nothing happens by itself: what was asked waits until [`HostileLedger::run_due`] does it, by the thread that calls.
+pub struct HostileLedger {
+    inner: Arc<dyn Ledger>,
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+}
+
+struct State {
+    entropy: SeededEntropy,
+    trouble: Trouble,
+    waiting: BTreeMap<(Monotonic, u64), Box<dyn FnOnce() + Send>>,
+    numbered: u64,
+}
+
+impl Trouble {
+    /// Everything is done at once, and well.
+    pub const NONE: Self = Self { max_delay_ms: 0, fails: 0.0, forgets: 0.0 };
+}
+
+impl HostileLedger {
+    /// Before `inner`. Delays are counted on `clock`.
+    pub fn new(seed: u64, trouble: Trouble, inner: Arc<dyn Ledger>, clock: Arc<dyn Clock>) -> Self {
+        let entropy = SeededEntropy::new(seed);
+        let state = State { entropy, trouble, waiting: BTreeMap::new(), numbered: 0 };
+        Self { inner, clock, state: Mutex::new(state) }
+    }
+
+    /// Changes the behaviour for what is asked from now on.
+    pub fn set_trouble(&self, trouble: Trouble) {
+        self.state().trouble = trouble;
+    }
+
+    /// Does all that is due at `now`, and what is asked meanwhile and due as well.
+    pub fn run_due(&self, now: Monotonic) {
+        loop {
+            let mut state = self.state();
+            let Some(entry) = state.waiting.first_entry().filter(|entry| entry.key().0 <= now) else {
+                return;
+            };
+            let operation = entry.remove();
+            // It may ask for more.
+            drop(state);
+            operation();
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic under the ledger's lock")
+    }
+
+    fn later(&self, operation: impl FnOnce() + Send + 'static) {
+        let mut state = self.state();
+        let longest = state.trouble.max_delay_ms;
+        let delay = state.entropy.below(longest.saturating_add(1));
+        state.numbered += 1;
+        let key = (self.clock.monotonic().after(delay), state.numbered);
+        state.waiting.insert(key, Box::new(operation));
+    }
+
+    /// Does it later, or fails.
+    fn perhaps<T: 'static>(
+        &self,
+        done: Done<T>,
+        operation: impl FnOnce(Arc<dyn Ledger>, Done<T>) + Send + 'static,
+    ) {
+        let fails = {
+            let mut state = self.state();
+            let probability = state.trouble.fails;
+            state.entropy.chance(probability)
+        };
+        let inner = self.inner.clone();
+        self.later(move || if fails { done(Err(failed())) } else { operation(inner, done) });
+    }
+}
+
+impl MessageLog for HostileLedger {
+    fn append(
+        &self,
+        channel: &ChannelKey,
+        retention: Retention,
+        mut drafts: Vec<Draft>,
+        done: Done<Appended>,
+    ) {
+        let (fails, forgets, placed) = {
+            let mut state = self.state();
+            let Trouble { fails, forgets, .. } = state.trouble;
+            let placed = state.entropy.below(drafts.len() as u64 + 1);
+            (state.entropy.chance(fails), state.entropy.chance(forgets), placed)
+        };
+        if fails {
+            drafts.truncate(usize::try_from(placed).unwrap_or(usize::MAX));
+        }
+        let (inner, channel) = (self.inner.clone(), channel.clone());
+        self.later(move || {
+            let done: Done<Appended> = Box::new(move |result| {
+                done(match result {
+                    Ok(_) if forgets => Err(PortError::new(Failure::Unknown, "the answer was lost")),
+                    Ok(appended) if fails => Ok(Appended { failure: Some(failed()), ..appended }),
+                    result => result,
+                });
+            });
+            inner.append(&channel, retention, drafts, done);
+        });
+    }
+
+    fn read(&self, channel: &ChannelKey, range: Range, limit: usize, done: Done<Page>) {
+        let channel = channel.clone();
+        self.perhaps(done, move |inner, done| inner.read(&channel, range, limit, done));
+    }
+
+    fn heads(&self, channels: Vec<ChannelKey>, done: Done<Vec<Position>>) {
+        self.perhaps(done, move |inner, done| inner.heads(channels, done));
+    }
+}
+
+impl Markers for HostileLedger {
+    fn begin(&self, channel: &ChannelKey, user: &User, done: Done<Marker>) {
+        let (channel, user) = (channel.clone(), user.clone());
+        self.perhaps(done, move |inner, done| inner.begin(&channel, &user, done));
+    }
+
+    fn advance(&self, channel: &ChannelKey, user: &User, mark: Mark, seq: u64, done: Done<Advanced>) {
+        let (channel, user) = (channel.clone(), user.clone());
+        self.perhaps(done, move |inner, done| inner.advance(&channel, &user, mark, seq, done));
+    }
+
+    fn end(&self, app: &App, channel: Option<&Channel>, user: &User, done: Done<()>) {
+        let (app, channel, user) = (app.clone(), channel.cloned(), user.clone());
+        self.perhaps(done, move |inner, done| inner.end(&app, channel.as_ref(), &user, done));
+    }
+
+    fn of_channel(&self, channel: &ChannelKey, limit: usize, done: Done<Vec<(User, Marker)>>) {
+        let channel = channel.clone();
+        self.perhaps(done, move |inner, done| inner.of_channel(&channel, limit, done));
+    }
+
+    fn unread(&self, channel: &ChannelKey, users: Vec<User>, done: Done<Vec<(User, u64)>>) {
+        let channel = channel.clone();
+        self.perhaps(done, move |inner, done| inner.unread(&channel, users, done));
+    }
+
+    fn conversations(
+        &self,
+        app: &App,
+        user: &User,
+        after: Option<After>,
+        limit: usize,
+        done: Done<Vec<Conversation>>,
+    ) {
+        let (app, user) = (app.clone(), user.clone());
+        self.perhaps(done, move |inner, done| inner.conversations(&app, &user, after, limit, done));
+    }
+}
+
+fn failed() -> PortError {
+    PortError::new(Failure::NotApplied, "the disk does not answer")
+}
