@@ -5,6 +5,11 @@ use xpush_core::ports::message_log::Draft;
 use xpush_core::ports::presence::{Change, Member};
 use xpush_core::{App, Channel, ChannelKey, ClientId, EventName, Kind, NodeId, Payload, Sender, User};
 
+/// An app.
+pub fn app(name: &str) -> App {
+    App::new(name).expect("an app")
+}
+
 /// A channel of the app `demo`.
 pub fn channel(name: &str) -> ChannelKey {
     channel_of("demo", name)
@@ -12,7 +17,7 @@ pub fn channel(name: &str) -> ChannelKey {
 
 /// A channel.
 pub fn channel_of(app: &str, name: &str) -> ChannelKey {
-    ChannelKey::new(App::new(app).expect("an app"), Channel::new(name).expect("a channel"))
+    ChannelKey::new(self::app(app), Channel::new(name).expect("a channel"))
 }
 
 /// A node's id.

@@ -4,6 +4,7 @@ pub mod bus;
 pub mod cluster;
 pub mod directory;
 pub mod message_log;
+pub mod online;
 pub mod presence;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,6 +69,7 @@ mod tests {
             ("cluster", include_str!("suite/cluster.rs")),
             ("directory", include_str!("suite/directory.rs")),
             ("message_log", include_str!("suite/message_log.rs")),
+            ("online", include_str!("suite/online.rs")),
             ("presence", include_str!("suite/presence.rs")),
         ] {
             let head = format!("$crate::properties!($fixture, {suite}:");

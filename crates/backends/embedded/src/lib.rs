@@ -9,7 +9,9 @@ mod bus;
 mod clock;
 mod cluster;
 mod entropy;
+mod last_seen;
 mod message_log;
+mod online;
 mod presence;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,7 +20,9 @@ pub use bus::{LocalBus, LocalHub};
 pub use clock::SystemClock;
 pub use cluster::SoloCluster;
 pub use entropy::OsEntropy;
+pub use last_seen::MemoryLastSeen;
 pub use message_log::{DEFAULT_BOUND, MemoryLog};
+pub use online::LocalOnline;
 pub use presence::LocalPresence;
 
 /// Locks, whatever became of earlier holders: no foreign code runs under the locks that are taken by this, so a panic there is no more than

@@ -62,7 +62,7 @@ pub struct Transition {
 /// - Movements given in one call are applied in order, each atomically over all nodes: exactly one caller sees each transition.
 /// - A user whose last connection went is offline only after the grace time, unless it is back: [`Online::expire`] makes and returns those transitions, each to exactly one caller.
 /// - Entries belong to the node that made them, as in [`Presence`](super::presence::Presence): [`Online::evict`] removes a dead node's, and they have the grace time, too.
-/// - What `last_seen` tells survives a restart (a crash may lose the last minute of it).
+/// - `last_seen` survives a restart as far as the store beside it keeps it ([`LastSeen`]): of a stay that a crash ended, the beginning.
 pub trait Online: Send + Sync {
     /// Applies `movements`; the transitions that they made.
     fn apply(&self, node: &NodeId, movements: Vec<Movement>, done: Done<Vec<Transition>>);
@@ -72,4 +72,14 @@ pub trait Online: Send + Sync {
     fn status(&self, app: &App, users: Vec<User>, done: Done<Vec<Status>>);
     /// Removes everything that `node` entered.
     fn evict(&self, node: &NodeId, done: Done<()>);
+}
+
+/// When users were last connected: what of [`Online`] must last.
+///
+/// A time never goes back: an older one than is kept changes nothing.
+pub trait LastSeen: Send + Sync {
+    /// Notes when each was connected.
+    fn note(&self, seen: Vec<(App, User, UnixMillis)>, done: Done<()>);
+    /// When each of an app's users was connected last, in the order asked for.
+    fn recall(&self, app: &App, users: Vec<User>, done: Done<Vec<Option<UnixMillis>>>);
 }

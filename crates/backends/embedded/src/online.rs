@@ -1,0 +1,232 @@
+//! Who is online, counted in memory.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasher;
+use std::sync::{Arc, Mutex};
+
+use foldhash::fast::RandomState;
+use xpush_core::ports::Done;
+use xpush_core::ports::online::{LastSeen, Movement, Online, State, Status, Transition};
+use xpush_core::{App, Clock, Device, Monotonic, NodeId, UnixMillis, User};
+
+use crate::lock;
+
+/// Enough that shards rarely meet.
+const STRIPES: usize = 64;
+
+/// [`Online`] for the nodes of one process, which share its fate.
+pub struct LocalOnline {
+    stripes: Box<[Mutex<Stripe>]>,
+    hasher: RandomState,
+    grace_ms: u64,
+    clock: Arc<dyn Clock>,
+    last_seen: Arc<dyn LastSeen>,
+}
+
+type Name = (App, User);
+
+#[derive(Default)]
+struct Stripe {
+    stays: HashMap<Name, Stay, RandomState>,
+    /// Who has no connection left, by when the last one went and a number that tells equal times apart.
+    leaving: BTreeMap<(Monotonic, u64), Name>,
+    departures: u64,
+}
+
+/// A user from its first connection until its grace time is over.
+#[derive(Default)]
+struct Stay {
+    connections: Vec<Connections>,
+    /// What everybody was told last.
+    shown: State,
+    /// Its place among `leaving`, and when its last connection went.
+    left: Option<((Monotonic, u64), UnixMillis)>,
+}
+
+/// Connections that are alike.
+struct Connections {
+    node: NodeId,
+    device: Option<Device>,
+    state: State,
+    count: u64,
+}
+
+impl LocalOnline {
+    /// With nobody there. Who goes is offline `grace_ms` later.
+    pub fn new(grace_ms: u64, clock: Arc<dyn Clock>, last_seen: Arc<dyn LastSeen>) -> Self {
+        let stripes = (0..STRIPES).map(|_| Mutex::default()).collect();
+        Self { stripes, hasher: RandomState::default(), grace_ms, clock, last_seen }
+    }
+
+    fn stripe(&self, name: &Name) -> &Mutex<Stripe> {
+        &self.stripes[self.hasher.hash_one(name) as usize % STRIPES]
+    }
+
+    fn make(&self, node: &NodeId, movement: Movement) -> Option<Transition> {
+        let Movement { app, user, device, from, to } = movement;
+        let name = (app, user);
+        let mut stripe = lock(self.stripe(&name));
+        if !stripe.stays.contains_key(&name) {
+            // Who was never counted cannot go.
+            to?;
+            stripe.stays.insert(name.clone(), Stay::default());
+        }
+        let Stripe { stays, leaving, departures } = &mut *stripe;
+        let stay = stays.get_mut(&name)?;
+        if let Some(from) = from
+            && !stay.remove(node, device.as_ref(), from)
+        {
+            return None;
+        }
+        if let Some(to) = to {
+            stay.add(node, device, to);
+        }
+        let at = self.clock.wall();
+        if stay.connections.is_empty() {
+            stay.leave(name, leaving, departures, self.clock.monotonic(), at);
+            return None;
+        }
+        if let Some((place, _)) = stay.left.take() {
+            leaving.remove(&place);
+        }
+        let state = stay.best();
+        let changed = state != std::mem::replace(&mut stay.shown, state);
+        let (app, user) = name;
+        changed.then_some(Transition { app, user, state, at })
+    }
+
+    fn look(&self, app: &App, user: User) -> Status {
+        let name = (app.clone(), user);
+        let mut status = match lock(self.stripe(&name)).stays.get(&name) {
+            Some(stay) => stay.status(name.1.clone(), self.clock.wall()),
+            None => {
+                Status { user: name.1.clone(), state: State::Offline, last_seen: None, devices: Vec::new() }
+            }
+        };
+        status.devices.sort_unstable();
+        status.devices.dedup();
+        status
+    }
+
+    /// Notes `seen` and then answers, whether or not that could be kept: who is online is known all the same.
+    fn note(&self, seen: Vec<(App, User, UnixMillis)>, answer: impl FnOnce() + Send + 'static) {
+        if seen.is_empty() {
+            return answer();
+        }
+        self.last_seen.note(seen, Box::new(move |_| answer()));
+    }
+}
+
+impl Online for LocalOnline {
+    fn apply(&self, node: &NodeId, movements: Vec<Movement>, done: Done<Vec<Transition>>) {
+        let transitions: Vec<_> =
+            movements.into_iter().filter_map(|movement| self.make(node, movement)).collect();
+        let came = transitions.iter().filter(|transition| transition.state == State::Online);
+        let seen = came.map(|transition| (transition.app.clone(), transition.user.clone(), transition.at));
+        self.note(seen.collect(), move || done(Ok(transitions)));
+    }
+
+    fn expire(&self, done: Done<Vec<Transition>>) {
+        let now = self.clock.monotonic();
+        let mut transitions = Vec::new();
+        let mut seen = Vec::new();
+        for stripe in &self.stripes {
+            let mut stripe = lock(stripe);
+            while let Some(first) = stripe.leaving.first_entry() {
+                if now.since(first.key().0) < self.grace_ms {
+                    break;
+                }
+                let (app, user) = first.remove();
+                let stay = stripe.stays.remove(&(app.clone(), user.clone()));
+                let at = stay.and_then(|stay| stay.left).map_or(0, |(_, at)| at);
+                seen.push((app.clone(), user.clone(), at));
+                transitions.push(Transition { app, user, state: State::Offline, at });
+            }
+        }
+        self.note(seen, move || done(Ok(transitions)));
+    }
+
+    fn status(&self, app: &App, users: Vec<User>, done: Done<Vec<Status>>) {
+        let mut statuses: Vec<Status> = users.into_iter().map(|user| self.look(app, user)).collect();
+        let unknown: Vec<usize> =
+            (0..statuses.len()).filter(|index| statuses[*index].last_seen.is_none()).collect();
+        if unknown.is_empty() {
+            return done(Ok(statuses));
+        }
+        let users = unknown.iter().map(|index| statuses[*index].user.clone()).collect();
+        let recalled: Done<Vec<Option<UnixMillis>>> = Box::new(move |result| {
+            done(result.map(|recalled| {
+                for (index, at) in unknown.into_iter().zip(recalled) {
+                    statuses[index].last_seen = at;
+                }
+                statuses
+            }));
+        });
+        self.last_seen.recall(app, users, recalled);
+    }
+
+    fn evict(&self, node: &NodeId, done: Done<()>) {
+        let (now, at) = (self.clock.monotonic(), self.clock.wall());
+        for stripe in &self.stripes {
+            let Stripe { stays, leaving, departures } = &mut *lock(stripe);
+            for (name, stay) in stays.iter_mut() {
+                let before = stay.connections.len();
+                stay.connections.retain(|connections| connections.node != *node);
+                if stay.connections.is_empty() && before > 0 {
+                    stay.leave(name.clone(), leaving, departures, now, at);
+                }
+            }
+        }
+        done(Ok(()));
+    }
+}
+
+impl Stay {
+    fn add(&mut self, node: &NodeId, device: Option<Device>, state: State) {
+        match self.find(node, device.as_ref(), state) {
+            Some(index) => self.connections[index].count += 1,
+            None => self.connections.push(Connections { node: node.clone(), device, state, count: 1 }),
+        }
+    }
+
+    /// Whether there was such a connection.
+    fn remove(&mut self, node: &NodeId, device: Option<&Device>, state: State) -> bool {
+        let Some(index) = self.find(node, device, state) else { return false };
+        self.connections[index].count -= 1;
+        if self.connections[index].count == 0 {
+            self.connections.swap_remove(index);
+        }
+        true
+    }
+
+    fn find(&self, node: &NodeId, device: Option<&Device>, state: State) -> Option<usize> {
+        let alike =
+            |one: &Connections| one.state == state && one.device.as_ref() == device && one.node == *node;
+        self.connections.iter().position(alike)
+    }
+
+    /// The last connection went: the grace time begins.
+    fn leave(
+        &mut self,
+        name: Name,
+        leaving: &mut BTreeMap<(Monotonic, u64), Name>,
+        departures: &mut u64,
+        now: Monotonic,
+        at: UnixMillis,
+    ) {
+        *departures += 1;
+        let place = (now, *departures);
+        leaving.insert(place, name);
+        self.left = Some((place, at));
+    }
+
+    fn best(&self) -> State {
+        self.connections.iter().map(|connections| connections.state).max().unwrap_or_default()
+    }
+
+    fn status(&self, user: User, now: UnixMillis) -> Status {
+        let devices = self.connections.iter().filter_map(|connections| connections.device.clone()).collect();
+        let last_seen = self.left.map_or(now, |(_, at)| at);
+        Status { user, state: self.shown, last_seen: Some(last_seen), devices }
+    }
+}
