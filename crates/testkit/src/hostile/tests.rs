@@ -57,7 +57,7 @@ fn play(seed: u64, hostility: Hostility, count: u64) -> (Vec<u64>, usize) {
         clock.advance_to(due);
         assert!(hub.deliver_due(clock.monotonic()) > 0);
     }
-    assert_eq!(own.numbers(), [], "an event came back to its publisher");
+    assert!(own.numbers().is_empty(), "an event came back to its publisher");
     (seen.numbers(), seen.gaps())
 }
 

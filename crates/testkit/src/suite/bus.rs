@@ -167,7 +167,7 @@ pub fn an_event_reaches_the_others_that_follow_once(store: &BusStore) {
     // Whatever was on its way to the one that does not follow has come before this.
     d.follow(&Topic::Node(d.id.clone()));
     a.sees(&d, &Topic::Node(d.id.clone()));
-    assert_eq!(d.numbers_of(&a), []);
+    assert!(d.numbers_of(&a).is_empty());
 }
 
 pub fn an_event_never_comes_back(store: &BusStore) {
@@ -320,7 +320,7 @@ pub fn a_detached_node_is_forgotten(store: &BusStore) {
     b.follow(&own);
     a.publish(&topic, 2);
     a.sees(&b, &own);
-    assert_eq!(b.numbers_of(&a), []);
+    assert!(b.numbers_of(&a).is_empty());
 }
 
 pub fn one_origins_events_keep_their_order(store: &BusStore) {

@@ -285,10 +285,10 @@ pub fn an_id_belongs_to_its_sender_and_channel(store: &LogStore) {
 pub fn an_append_of_nothing_changes_nothing(store: &LogStore) {
     let channel = channel("chat:a");
     let before = store.all(0, &channel);
-    assert_eq!(store.append(0, &channel, Vec::new()), []);
+    assert!(store.append(0, &channel, Vec::new()).is_empty());
     assert_eq!(store.all(1, &channel), before);
     store.fill(&channel, ROOMY, 1..=3);
-    assert_eq!(store.append(0, &channel, Vec::new()), []);
+    assert!(store.append(0, &channel, Vec::new()).is_empty());
     assert_eq!(store.bounds(&channel), (1, 3));
 }
 
@@ -432,7 +432,7 @@ pub fn heads_come_in_the_order_asked_for(store: &LogStore) {
     };
     assert_eq!(seqs(&[b.clone(), none.clone(), a.clone(), b.clone()]), [7, 0, 3, 7]);
     assert_eq!(seqs(&[none, a, b]), [0, 3, 7]);
-    assert_eq!(seqs(&[]), []);
+    assert!(seqs(&[]).is_empty());
 }
 
 pub fn the_epoch_stays(store: &LogStore) {
