@@ -6,11 +6,13 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod directory;
+mod log;
 mod store;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use directory::SqliteDirectory;
+pub use log::{LARGEST_MESSAGE, Ledger};
 pub use store::{Fatal, Fault, OpenError, Options, Store, Synchronous, Weight, Writing};
 
 /// Locks, whatever became of earlier holders: what is kept under these locks is whole after every step.

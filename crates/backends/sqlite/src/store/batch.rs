@@ -17,8 +17,8 @@ pub struct Writing<'a> {
 pub(crate) trait Attendant: Send {
     /// Before a batch is committed.
     fn flush(&mut self, writing: &Writing<'_>) -> Result<(), Fault>;
-    /// About once a second, within a transaction of its own; `flush` follows.
-    fn sweep(&mut self, writing: &Writing<'_>) -> Result<(), Fault>;
+    /// About once a second, within a transaction of its own; `flush` follows. True when there is more to do soon.
+    fn sweep(&mut self, writing: &Writing<'_>) -> Result<bool, Fault>;
 }
 
 /// A job, and what its caller waits for.

@@ -29,6 +29,12 @@ impl From<rusqlite::Error> for Fault {
     }
 }
 
+impl From<rusqlite::types::FromSqlError> for Fault {
+    fn from(error: rusqlite::types::FromSqlError) -> Self {
+        Self::Sqlite(error.into())
+    }
+}
+
 impl From<PortError> for Fault {
     fn from(error: PortError) -> Self {
         Self::Port(error)

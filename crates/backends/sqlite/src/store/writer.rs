@@ -10,8 +10,9 @@ use super::queue::Taken;
 use super::{Fault, Shared, Weight, closed, is_sync_failure};
 use crate::lock;
 
-/// How often attendants sweep.
+/// How often attendants sweep, and how often when there is much to do.
 const SWEEP: Duration = Duration::from_secs(1);
+const SWEEP_MORE: Duration = Duration::from_millis(50);
 
 struct Writer<'a> {
     connection: &'a Connection,
@@ -27,18 +28,18 @@ struct Writer<'a> {
 /// Commits batches until the store is closed, then empties the write-ahead log.
 pub(super) fn run(connection: Connection, shared: &Shared) {
     let mut writer = Writer { connection: &connection, shared, view: 0, others: -1, full: false };
-    let mut swept = Instant::now();
+    let (mut swept, mut pause) = (Instant::now(), SWEEP);
     let mut batch = Vec::new();
     loop {
-        let patience = SWEEP.saturating_sub(swept.elapsed());
+        let patience = pause.saturating_sub(swept.elapsed());
         match shared.writes.take(&mut batch, Weight::BATCH, Some(patience)) {
             Taken::Some => writer.commit(&mut batch),
             Taken::None => {}
             Taken::Closed => break,
         }
         writer.bound_log();
-        if swept.elapsed() >= SWEEP {
-            writer.sweep();
+        if swept.elapsed() >= pause {
+            pause = if writer.sweep() { SWEEP_MORE } else { SWEEP };
             swept = Instant::now();
         }
     }
@@ -60,14 +61,18 @@ impl Writer<'_> {
         }
     }
 
-    fn sweep(&mut self) {
-        let sweep = |writer: &mut Self, writing: &Writing<'_>| {
-            let mut attendants = lock(&writer.shared.attendants);
-            attendants.iter_mut().try_for_each(|attendant| attendant.sweep(writing)).map_err(Fault::into_port)
-        };
-        if let Err(error) = self.transaction(sweep) {
-            self.tell(&error);
+    fn sweep(&mut self) -> bool {
+        let mut more = false;
+        let swept = self.transaction(|writer, writing| {
+            for attendant in lock(&writer.shared.attendants).iter_mut() {
+                more |= attendant.sweep(writing).map_err(Fault::into_port)?;
+            }
+            Ok(())
+        });
+        if let Err(error) = &swept {
+            self.tell(error);
         }
+        more && swept.is_ok()
     }
 
     fn tell(&mut self, error: &PortError) {

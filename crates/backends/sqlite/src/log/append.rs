@@ -1,0 +1,184 @@
+//! Giving drafts their places.
+
+use std::sync::Arc;
+
+use rusqlite::{CachedStatement, OptionalExtension, params};
+use xpush_core::ports::message_log::{Draft, Placed, Refused};
+use xpush_core::ports::{Failure, PortError};
+use xpush_core::{ChannelKey, Epoch, Kind, Message, Position, Retention};
+
+use super::channels::Channel;
+use super::slot::{self, slot_columns};
+use super::{Inner, retention};
+use crate::lock;
+use crate::store::{Fault, Writing};
+
+/// One call's drafts.
+struct Append<'a> {
+    writing: &'a Writing<'a>,
+    insert: CachedStatement<'a>,
+    key: &'a ChannelKey,
+    epoch: Epoch,
+    now: u64,
+}
+
+impl Inner {
+    pub(super) fn append(
+        &self,
+        writing: &Writing<'_>,
+        key: &ChannelKey,
+        retention: Retention,
+        drafts: Vec<Draft>,
+    ) -> Result<Vec<Result<Placed, Refused>>, Fault> {
+        const INSERT: &str = "INSERT INTO slots
+            (slot, placed, counted, bytes, kind, target, fence, user, id, at, event, display, json, attachments)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT DO NOTHING";
+        let mut channels = lock(&self.channels);
+        channels.renew(writing);
+        let mut channel = channels.get(writing, key)?.clone();
+        let before = channel.head;
+        let mut append = Append {
+            writing,
+            insert: writing.prepare_cached(INSERT)?,
+            key,
+            epoch: self.epoch_of(channel.incarnation),
+            // Two processes' clocks may differ; a channel's slots are in order nevertheless.
+            now: self.clock.now().max(channel.placed),
+        };
+        let mut taken = Vec::with_capacity(drafts.len());
+        for draft in drafts {
+            let placed = append.place(&mut channel, draft)?;
+            if let Ok(Placed { message, retry: false }) = &placed
+                && message.kind.is_message()
+            {
+                channels.sent(key, &message.from.user, message.seq());
+            }
+            taken.push(placed);
+        }
+        if channel.head > before {
+            channel.placed = append.now;
+            channel.active = self.clock.wall();
+            retention::keep(writing, &mut channel, retention, append.now)?;
+            channels.placed(channel.head - before);
+            *channels.change(writing, key)? = channel;
+        }
+        Ok(taken)
+    }
+}
+
+impl Append<'_> {
+    fn place(&mut self, channel: &mut Channel, draft: Draft) -> Result<Result<Placed, Refused>, Fault> {
+        let fence = slot::fence(&draft.from.user, &draft.id);
+        let target = match draft.kind.target() {
+            None => None,
+            Some(seq) => {
+                // The fence first: whoever has deleted a message and asks again is told so, and not that there is none.
+                if let Some(placed) = self.retry(channel, &draft, &fence)? {
+                    return Ok(Ok(placed));
+                }
+                if let Some(refused) = self.refuses(channel, &draft, seq)? {
+                    return Ok(Err(refused));
+                }
+                Some(slot::key(channel.id, seq))
+            }
+        };
+        let seq = channel.head + 1;
+        let inserted = self.insert.execute(params![
+            slot::key(channel.id, seq),
+            self.now as i64,
+            channel.counted,
+            channel.bytes,
+            slot::kind(draft.kind),
+            target,
+            fence,
+            draft.from.user.as_str(),
+            draft.id.as_str(),
+            draft.at as i64,
+            draft.event.as_str(),
+            draft.from.name.as_deref(),
+            &*draft.payload.json,
+            slot::pack(&draft.payload.attachments).as_deref(),
+        ])?;
+        if inserted == 0 {
+            // Either fence may have held it up: it is a retry, or the seq was given already and what is known of the channel is wrong.
+            let placed = self.retry(channel, &draft, &fence)?;
+            return placed.map(Ok).ok_or_else(|| twice(self.key, seq));
+        }
+        if let Some(target) = target {
+            self.fold(draft.kind, target, slot::key(channel.id, seq))?;
+        }
+        channel.head = seq;
+        channel.counted += i64::from(draft.kind.is_countable());
+        channel.bytes += slot::bytes_of(&draft);
+        if draft.kind.is_message() {
+            channel.newest = seq;
+        }
+        let message = self.message(seq, draft);
+        Ok(Ok(Placed { message: Arc::new(message), retry: false }))
+    }
+
+    fn message(&self, seq: u64, draft: Draft) -> Message {
+        let Draft { kind, id, event, payload, from, at, .. } = draft;
+        Message {
+            kind,
+            channel: self.key.clone(),
+            position: Some(Position { epoch: self.epoch, seq }),
+            id,
+            event,
+            payload,
+            from,
+            at,
+            revision: None,
+        }
+    }
+
+    /// The slot that the same sender's message of the same id has.
+    fn retry(&self, channel: &Channel, draft: &Draft, fence: &[u8; 16]) -> Result<Option<Placed>, Fault> {
+        const SQL: &str = concat!("SELECT ", slot_columns!(), " WHERE s.slot >> 36 = ?1 AND s.fence = ?2");
+        let mut select = self.writing.prepare_cached(SQL)?;
+        let mut rows = select.query(params![channel.id, fence])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        let message = slot::message(row, self.key, self.epoch, Some(draft))?;
+        Ok(Some(Placed { message: Arc::new(message), retry: true }))
+    }
+
+    fn refuses(&self, channel: &Channel, draft: &Draft, seq: u64) -> Result<Option<Refused>, Fault> {
+        const SQL: &str = "SELECT user FROM slots WHERE slot = ?1 AND kind <= 1 AND withdrawn IS NULL";
+        if seq > channel.head || seq < retention::readable(self.writing, channel, self.now)? {
+            return Ok(Some(Refused::NoSuchMessage));
+        }
+        let mut select = self.writing.prepare_cached(SQL)?;
+        let own = |row: &rusqlite::Row<'_>| Ok(row.get_ref(0)?.as_str()? == draft.from.user.as_str());
+        Ok(match select.query_row([slot::key(channel.id, seq)], own).optional()? {
+            None => Some(Refused::NoSuchMessage),
+            Some(own) if own || draft.moderates => None,
+            Some(_) => Some(Refused::NotYours),
+        })
+    }
+
+    /// From now on the target reads as `by`, the slot of the edit or deletion, makes it.
+    fn fold(&self, kind: Kind, target: i64, by: i64) -> Result<(), Fault> {
+        const EDIT: &str = "UPDATE slots SET revised = ?2, json = NULL, attachments = NULL WHERE slot = ?1";
+        const DELETE: &str = "UPDATE slots SET revised = ?2, json = NULL, attachments = NULL,
+            withdrawn = iif(kind = 0, 1, 0) WHERE slot = ?1";
+        const EDITS: &str = "UPDATE slots SET json = NULL, attachments = NULL WHERE target = ?1 AND kind = 2";
+        if !matches!(kind, Kind::Delete { .. }) {
+            self.writing.prepare_cached(EDIT)?.execute([target, by])?;
+            return Ok(());
+        }
+        // Zeros over all of it, the pages that it leaves included.
+        self.secure_delete("PRAGMA secure_delete = ON")?;
+        self.writing.prepare_cached(DELETE)?.execute([target, by])?;
+        self.writing.prepare_cached(EDITS)?.execute([target])?;
+        self.secure_delete("PRAGMA secure_delete = FAST")
+    }
+
+    fn secure_delete(&self, sql: &str) -> Result<(), Fault> {
+        Ok(self.writing.prepare_cached(sql)?.query_row([], |_| Ok(()))?)
+    }
+}
+
+fn twice(key: &ChannelKey, seq: u64) -> Fault {
+    tracing::error!(channel = %key, seq, "a place was to be given twice");
+    Fault::Port(PortError::new(Failure::Conflict, "a place was to be given twice"))
+}
