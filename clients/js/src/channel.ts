@@ -13,6 +13,7 @@ import {
   type Edit,
   type ErrorBody,
   type HistoryPage,
+  type HistorySlots,
   type Marker,
   type Member,
   type Message,
@@ -311,12 +312,12 @@ export class Channel extends Emitter<ChannelEvents> {
     this.signal("typing", undefined, { ttl: on ? TYPING_TTL : 0 }).catch(() => undefined);
   }
 
-  /**
-   * A page of the channel's history, in ascending order; `before` and `after` are exclusive. Edits and deletions are folded
-   * into their targets by the server.
-   */
-  history(range: { before?: number; after?: number; limit?: number } = {}): Promise<HistoryPage> {
-    return this.#request("history", range);
+  /** A page of the channel's history; `before` and `after` are exclusive. */
+  async history(range: { before?: number; after?: number; limit?: number } = {}): Promise<HistoryPage> {
+    const { messages: slots, ...page } = await this.#request<HistorySlots>("history", range);
+    const isChange = (slot: Message | Edit | Deletion): slot is Edit | Deletion => "target" in slot;
+    const messages = slots.filter((slot): slot is Message => !isChange(slot));
+    return { ...page, messages, changes: slots.filter(isChange) };
   }
 
   /** Asks who is there now, without subscribing. */

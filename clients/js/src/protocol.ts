@@ -189,13 +189,25 @@ export interface Changed extends Position {
   readonly at: number;
 }
 
-/** `ok` of `history`: messages in ascending order. */
-export interface HistoryPage {
+/** `ok` of `history`: what is in those slots, ascending; edits and deletions are told by their `target`. */
+export interface HistorySlots extends HistoryBounds {
+  readonly messages: readonly (Message | Edit | Deletion)[];
+}
+
+/** A page of history, sorted out. */
+export interface HistoryPage extends HistoryBounds {
+  /** Ascending; edits and deletions, those of later pages too, are folded into their targets. */
+  readonly messages: readonly Message[];
+  /** The edits and deletions that have their own places in this page, perhaps of messages in others; ascending. */
+  readonly changes: readonly (Edit | Deletion)[];
+}
+
+/** Of which history a page is, the oldest seq that is still kept, and the newest. */
+interface HistoryBounds {
   readonly channel: string;
   readonly epoch: string;
   readonly first: number;
   readonly head: number;
-  readonly messages: readonly Message[];
 }
 
 /** `ok` of `presence`: at most 100 users; `more` says that there are others. */

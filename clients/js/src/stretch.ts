@@ -77,12 +77,12 @@ export class Stretch {
   }
 
   /** What `history` answered. */
-  page({ before, after }: Range, { messages, first, head }: HistoryPage): void {
-    for (const slot of messages) this.#slot(slot);
-    const [oldest, newest] = [messages[0]?.seq, messages.at(-1)?.seq];
-    // Slots without a message of their own (edits) are told by the page's ends.
-    if (after !== undefined) this.cover({ from: after + 1, to: newest ?? head });
-    else if (oldest !== undefined) this.cover({ from: oldest, to: (before ?? head + 1) - 1 });
+  page({ before, after }: Range, { messages, changes, first, head }: HistoryPage): void {
+    for (const { seq, ...message } of messages) if (seq !== undefined) this.message({ ...message, seq });
+    for (const change of changes) "data" in change ? this.edit(change) : this.delete(change);
+    const slots = [...messages, ...changes].map(({ seq }) => seq ?? 0);
+    if (after !== undefined) this.cover({ from: after + 1, to: Math.max(...slots, slots.length > 0 ? 0 : head) });
+    else if (slots.length > 0) this.cover({ from: Math.min(...slots), to: (before ?? head + 1) - 1 });
     this.lose(first - 1);
   }
 
@@ -100,14 +100,6 @@ export class Stretch {
     const from = Math.min(run.from, ...joined.map((known) => known.from));
     const to = Math.max(run.to, ...joined.map((known) => known.to));
     this.#known = [...apart, { from, to }].sort((a, b) => a.from - b.from);
-  }
-
-  /** A page may hold edits and deletions in their own places. */
-  #slot(slot: HistoryPage["messages"][number]): void {
-    if (slot.seq === undefined) return;
-    if (!("target" in slot)) this.message({ ...slot, seq: slot.seq });
-    else if ("data" in slot) this.edit(slot as unknown as Edit);
-    else this.delete(slot as unknown as Deletion);
   }
 
   #change(target: number, change: Change): void {

@@ -65,9 +65,18 @@ function live(slot: Slot): Arrival {
 
 /** A page as it was answered when `head` was the newest slot. */
 function page(slots: readonly Slot[], head: number, range: Range, limit: number): Arrival {
-  const fits = asRead(slots, head).filter(({ seq }) => seq > (range.after ?? 0) && seq < (range.before ?? Infinity));
-  const messages = range.after === undefined ? fits.slice(-limit) : fits.slice(0, limit);
-  const answer: HistoryPage = { channel: "room", epoch: "e1", first: 1, head, messages };
+  const changes = slots.slice(0, head).flatMap((slot) => (slot.kind === "edit" ? slot.edit : slot.kind === "delete" ? slot.deletion : []));
+  const all = [...asRead(slots, head), ...changes].sort((a, b) => a.seq - b.seq);
+  const fits = all.filter(({ seq }) => seq > (range.after ?? 0) && seq < (range.before ?? Infinity));
+  const taken = range.after === undefined ? fits.slice(-limit) : fits.slice(0, limit);
+  const answer: HistoryPage = {
+    channel: "room",
+    epoch: "e1",
+    first: 1,
+    head,
+    messages: taken.filter((slot): slot is Placed => !("target" in slot)),
+    changes: taken.filter((slot): slot is Edit | Deletion => "target" in slot),
+  };
   return (stretch) => stretch.page(range, answer);
 }
 
@@ -102,8 +111,8 @@ test("pages alone bring everything back, and gaps say what to ask for", () => {
     const head = slots.length;
     const stretch = new Stretch("e1");
     const limit = 1 + random(4);
-    page(slots, head, { after: 0 }, limit)(stretch);
-    page(slots, head, {}, limit)(stretch);
+    live(slots[0] as Slot)(stretch);
+    live(slots.at(-1) as Slot)(stretch);
     for (let asked = 0; stretch.gaps.length > 0; asked += 1) {
       assert.ok(asked <= head, `seed ${seed} does not end`);
       const [gap] = stretch.gaps;
@@ -119,6 +128,6 @@ test("what cannot be had any more is no gap", () => {
   stretch.message(message(3));
   stretch.message(message(90));
   assert.deepEqual(stretch.gaps, [{ from: 4, to: 89 }]);
-  stretch.page({ after: 3 }, { channel: "room", epoch: "e1", first: 88, head: 90, messages: [message(88), message(89), message(90)] });
+  stretch.page({ after: 3 }, { channel: "room", epoch: "e1", first: 88, head: 90, messages: [message(88), message(89), message(90)], changes: [] });
   assert.deepEqual(stretch.gaps, []);
 });
