@@ -1,3 +1,13 @@
+export {
+  Account,
+  type AccountEvents,
+  type AccountOptions,
+  type AccountStorage,
+  type DeviceInfo,
+  type Login,
+  type Registration,
+  type SignedIn,
+} from "./account.ts";
 export { connect, Client, type ClientEvents, type ClientOptions, type PublishToOptions, type State } from "./client.ts";
 export {
   Channel,
