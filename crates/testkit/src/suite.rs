@@ -7,6 +7,8 @@ pub mod message_log;
 pub mod online;
 pub mod presence;
 
+pub use message_log::edits;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -68,6 +70,7 @@ mod tests {
             ("bus", include_str!("suite/bus.rs")),
             ("cluster", include_str!("suite/cluster.rs")),
             ("directory", include_str!("suite/directory.rs")),
+            ("edits", include_str!("suite/message_log/edits.rs")),
             ("message_log", include_str!("suite/message_log.rs")),
             ("online", include_str!("suite/online.rs")),
             ("presence", include_str!("suite/presence.rs")),

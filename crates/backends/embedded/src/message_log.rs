@@ -103,7 +103,7 @@ impl MemoryLog {
         let before = history.weight();
         history.keep(retention, share);
         history.expire(now);
-        let taken = drafts.into_iter().map(|draft| Ok(history.place(channel, draft, now))).collect();
+        let taken = drafts.into_iter().map(|draft| history.place(channel, draft, now)).collect();
         history.trim();
         self.weighed(before, history.weight());
         Appended { taken, failure }

@@ -2,6 +2,8 @@
 
 #![expect(missing_docs, reason = "a property's name says what must hold")]
 
+pub mod edits;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,6 +58,7 @@ macro_rules! message_log_suite {
             a_reader_meets_no_hole_while_others_write
             done_may_call_the_log
         );
+        $crate::edits_suite!($fixture);
     };
 }
 

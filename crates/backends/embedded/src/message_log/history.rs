@@ -4,9 +4,10 @@ use std::collections::{HashSet, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use foldhash::fast::RandomState;
-use xpush_core::ports::message_log::{Draft, Page, Placed, Range};
-use xpush_core::{ChannelKey, Epoch, Message, Monotonic, Position, Retention};
+use xpush_core::ports::message_log::{Draft, Page, Placed, Range, Refused};
+use xpush_core::{ChannelKey, Epoch, Kind, Message, Monotonic, Payload, Position, Retention, Revision, User};
 
 /// What a channel takes beside its messages: its entries in two maps, the least that the ring and the index allocate, its name.
 const CHANNEL_WEIGHT: usize = size_of::<History>() + 3 * size_of::<ChannelKey>() + 512;
@@ -64,8 +65,13 @@ impl History {
     }
 
     /// Gives the draft its place, or finds the one that it has.
-    pub(super) fn place(&mut self, channel: &ChannelKey, draft: Draft, now: Monotonic) -> Placed {
-        let Draft { kind, id, event, payload, from, at, .. } = draft;
+    pub(super) fn place(
+        &mut self,
+        channel: &ChannelKey,
+        draft: Draft,
+        now: Monotonic,
+    ) -> Result<Placed, Refused> {
+        let Draft { kind, moderates, id, event, payload, from, at } = draft;
         let position = Some(Position { epoch: self.epoch, seq: self.head + 1 });
         let message = Arc::new(Message {
             kind,
@@ -78,16 +84,66 @@ impl History {
             from,
             at,
         });
-        let fence = Fence(Arc::clone(&message));
-        if let Some(Fence(first)) = self.fence.get(&fence) {
-            return Placed { message: Arc::clone(first), retry: true };
+        if let Some(Fence(first)) = self.fence.get(&Fence(Arc::clone(&message))) {
+            return Ok(Placed { message: Arc::clone(first), retry: true });
         }
-        self.fence.insert(fence);
+        if let Some(target) = kind.target() {
+            self.check(target, &message.from.user, moderates)?;
+            self.fold(target, &message);
+        }
         self.head += 1;
-        self.bytes += bytes_of(&message);
-        self.weight += weight_of(&message);
+        self.count(&message);
         self.slots.push_back(Slot { message: Arc::clone(&message), placed: now });
-        Placed { message, retry: false }
+        Ok(Placed { message, retry: false })
+    }
+
+    /// Whether `user` may change the message in slot `target`.
+    fn check(&self, target: u64, user: &User, moderates: bool) -> Result<(), Refused> {
+        let kept = (self.first()..=self.head).contains(&target);
+        let message = kept.then(|| &self.slots[self.index(target)].message);
+        match message {
+            Some(message) if message.kind.is_message() && !is_deleted(message) => {
+                if moderates || message.from.user == *user { Ok(()) } else { Err(Refused::NotYours) }
+            }
+            _ => Err(Refused::NoSuchMessage),
+        }
+    }
+
+    /// From now on slot `target` reads as `by`, which takes the next place, makes it.
+    fn fold(&mut self, target: u64, by: &Message) {
+        let seq = self.head + 1;
+        let deleted = matches!(by.kind, Kind::Delete { .. });
+        let target_at = self.index(target);
+        if deleted {
+            // What earlier edits said goes, too.
+            for index in target_at..self.slots.len() {
+                if self.slots[index].message.kind == (Kind::Edit { target }) {
+                    self.rewrite(index, withdrawn(), None);
+                }
+            }
+        }
+        let payload = if deleted { withdrawn() } else { by.payload.clone() };
+        self.rewrite(target_at, payload, Some(Revision { seq, at: by.at, deleted }));
+    }
+
+    fn rewrite(&mut self, index: usize, payload: Payload, revision: Option<Revision>) {
+        let old = Arc::clone(&self.slots[index].message);
+        let new = Arc::new(Message { payload, revision, ..Message::clone(&old) });
+        self.uncount(&old);
+        self.count(&new);
+        self.slots[index].message = new;
+    }
+
+    fn count(&mut self, message: &Arc<Message>) {
+        self.bytes += bytes_of(message);
+        self.weight += weight_of(message);
+        self.fence.insert(Fence(Arc::clone(message)));
+    }
+
+    fn uncount(&mut self, message: &Arc<Message>) {
+        self.bytes -= bytes_of(message);
+        self.weight -= weight_of(message);
+        self.fence.remove(&Fence(Arc::clone(message)));
     }
 
     /// Takes out what is too much, the oldest first.
@@ -117,9 +173,7 @@ impl History {
             return false;
         }
         if let Some(Slot { message, .. }) = self.slots.pop_front() {
-            self.bytes -= bytes_of(&message);
-            self.weight -= weight_of(&message);
-            self.fence.remove(&Fence(message));
+            self.uncount(&message);
         }
         true
     }
@@ -179,6 +233,15 @@ impl Hash for Fence {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.key().hash(state);
     }
+}
+
+fn is_deleted(message: &Message) -> bool {
+    message.revision.is_some_and(|revision| revision.deleted)
+}
+
+/// The data of a message that is withdrawn.
+fn withdrawn() -> Payload {
+    Payload { json: Bytes::from_static(b"null"), attachments: Vec::new() }
 }
 
 /// Upper bound of what a message made of the draft weighs: its channel's and its sender's names are shared with others.
