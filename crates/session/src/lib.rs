@@ -6,7 +6,14 @@
 
 pub mod accounts;
 mod address;
+pub mod api;
+pub mod devices;
+mod fetch;
+mod me;
 mod node;
+mod oidc;
+pub mod setup;
+mod store;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

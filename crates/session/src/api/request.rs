@@ -1,0 +1,186 @@
+//! What a request brings.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::body::to_bytes;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::header;
+use axum::http::request::Parts;
+use serde_json::{Map, Value};
+use xpush_core::ports::access::Credentials;
+use xpush_core::{Code, Device, Grant, Problem, User};
+
+use super::pages::{self, Origin};
+use super::{Api, Refusal};
+
+/// Bytes of a body.
+const LARGEST: usize = 65_536;
+
+/// Characters of a name that others are shown.
+const NAME: usize = 64;
+
+/// A JSON object out of the body; without a body, an empty one. Not `Debug`: it may hold a password.
+pub(crate) struct Fields(Map<String, Value>);
+
+/// Where a request comes from.
+#[derive(Debug, Clone)]
+pub(crate) struct Caller {
+    /// The client's address, as far as the server in front knows.
+    pub(crate) address: Option<IpAddr>,
+    origin: Origin,
+}
+
+/// The one segment of the path that the route leaves open.
+pub(crate) struct Segment(pub(crate) String);
+
+/// One who has shown a token that is good.
+pub(crate) struct Bearer(pub(crate) Arc<Grant>);
+
+impl Caller {
+    /// Refuses a page that may use other apps only.
+    pub(crate) fn may_use(&self, origins: &[Box<str>]) -> Result<(), Code> {
+        match &self.origin.limited {
+            Some(origin) if !pages::named(origins, origin) => Err(Code::OriginRefused),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        // Whoever serves this router says by an extension from which address the request has come.
+        let address = parts.extensions.get::<IpAddr>().copied();
+        let origin = parts.extensions.get::<Origin>().cloned().unwrap_or_default();
+        Ok(Self { address, origin })
+    }
+}
+
+impl FromRequestParts<Arc<Api>> for Bearer {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Refusal> {
+        let token = bearer(parts).ok_or(Code::Unauthenticated)?.to_owned();
+        let Query(query) =
+            Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map_err(|_| Code::BadRequest)?;
+        let app = query.into_iter().find_map(|(name, value)| (name == "app").then_some(value));
+        let caller = Caller::from_request_parts(parts, api).await?;
+        let credentials =
+            Credentials { app, token: Some(token), address: caller.address, ..Credentials::default() };
+        let (decided, decision) = tokio::sync::oneshot::channel();
+        api.parts.access.admit(credentials, Box::new(move |grant| drop(decided.send(grant))));
+        let grant = decision.await.map_err(|_| Code::Unavailable)??;
+        if let Some(app) = (api.parts.find_app)(&grant.app) {
+            caller.may_use(&app.origins)?;
+        }
+        Ok(Self(Arc::new(grant)))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let Path(text) = Path::from_request_parts(parts, state).await.map_err(|_| Code::BadRequest)?;
+        Ok(Self(text))
+    }
+}
+
+impl Segment {
+    /// As a name, by the check of its kind.
+    pub(crate) fn named<T>(&self, field: &str, new: impl Fn(&str) -> Result<T, Code>) -> Result<T, Problem> {
+        new(&self.0).map_err(|code| Problem::new(code, format!("{field}: {}", code.text())))
+    }
+}
+
+impl<S: Sync> FromRequest<S> for Fields {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
+        let body = to_bytes(request.into_body(), LARGEST)
+            .await
+            .map_err(|_| Problem::new(Code::TooLarge, format!("a request has at most {LARGEST} bytes")))?;
+        if body.is_empty() {
+            return Ok(Self(Map::new()));
+        }
+        // What serde says of an error may repeat a value, which may be a password.
+        match serde_json::from_slice(&body) {
+            Ok(Value::Object(fields)) => Ok(Self(fields)),
+            Ok(_) => Err(Problem::new(Code::BadRequest, "the body must be a JSON object").into()),
+            Err(_) => Err(Code::BadJson.into()),
+        }
+    }
+}
+
+impl Fields {
+    /// A text, if it is given; `null` is as good as absent.
+    pub(crate) fn text(&self, field: &str) -> Result<Option<&str>, Problem> {
+        match self.0.get(field) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(wrong(field, "must be text")),
+        }
+    }
+
+    /// A text that must be given.
+    pub(crate) fn needed(&self, field: &str) -> Result<&str, Problem> {
+        self.text(field)?.ok_or_else(|| wrong(field, "is missing"))
+    }
+
+    /// True or false, if it is given.
+    pub(crate) fn flag(&self, field: &str) -> Result<Option<bool>, Problem> {
+        match self.0.get(field) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(*flag)),
+            Some(_) => Err(wrong(field, "must be true or false")),
+        }
+    }
+
+    /// Whether a field is there, if only as `null`.
+    pub(crate) fn has(&self, field: &str) -> bool {
+        self.0.contains_key(field)
+    }
+
+    /// An object, if it is given.
+    pub(crate) fn object(&self, field: &str) -> Result<Option<Self>, Problem> {
+        match self.0.get(field) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Object(fields)) => Ok(Some(Self(fields.clone()))),
+            Some(_) => Err(wrong(field, "must be an object")),
+        }
+    }
+
+    /// A user's id.
+    pub(crate) fn user(&self, field: &str) -> Result<User, Problem> {
+        User::new(self.needed(field)?).map_err(|code| Problem::new(code, format!("{field}: {}", code.text())))
+    }
+
+    /// A device's id.
+    pub(crate) fn device(&self, field: &str) -> Result<Device, Problem> {
+        Device::new(self.needed(field)?)
+            .map_err(|_| wrong(field, "must have 1 to 64 bytes, without control characters"))
+    }
+
+    /// A name that others are shown, if it is given.
+    pub(crate) fn name(&self, field: &str) -> Result<Option<Box<str>>, Problem> {
+        let Some(name) = self.text(field)?.map(str::trim) else { return Ok(None) };
+        if name.is_empty() || name.chars().count() > NAME || name.chars().any(char::is_control) {
+            return Err(wrong(field, "must have 1 to 64 characters, none of them a control character"));
+        }
+        Ok(Some(name.into()))
+    }
+}
+
+/// The token of `Authorization: Bearer TOKEN` (RFC 6750, section 2.1), when there is exactly one such header.
+fn bearer(parts: &Parts) -> Option<&str> {
+    let mut values = parts.headers.get_all(header::AUTHORIZATION).into_iter();
+    let (value, None) = (values.next()?, values.next()) else { return None };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.trim())
+}
+
+fn wrong(field: &str, what: &str) -> Problem {
+    Problem::new(Code::BadField, format!("{field}: {what}"))
+}
