@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use xpush_core::ports::access::Access;
+use xpush_core::ports::access::{Access, AccessSink, Changed};
 use xpush_core::ports::bus::{Bus, BusSink, Event, Inbound, Topic};
 use xpush_core::ports::cluster::{self, Cluster, ClusterSink, View};
 use xpush_core::ports::markers::Ledger;
@@ -195,6 +195,7 @@ impl Shared {
         let bus = (parts.bus)(shared.clone());
         // The cell was just made, so it is empty.
         let _ = shared.bus.set(bus);
+        shared.access.watch(shared.clone());
         (shared, inboxes)
     }
 
@@ -281,6 +282,12 @@ impl BusSink for Shared {
             }
             Inbound::Gap(_) | Inbound::Up | Inbound::Down => self.post_all(|| Inbox::Bus(inbound.clone())),
         }
+    }
+}
+
+impl AccessSink for Shared {
+    fn changed(&self, changed: Changed) {
+        self.post_all(|| Inbox::Changed(Box::new(changed.clone())));
     }
 }
 

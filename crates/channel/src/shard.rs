@@ -19,6 +19,8 @@ use crate::fanout::wheel::Wheel;
 use crate::metrics::ShardCounters;
 use crate::node::Shared;
 use crate::session::Sessions;
+use crate::session::change::Revocations;
+use crate::session::users::Users;
 
 /// Messages taken from the inbox in one turn, so that sockets get their turn too.
 const INBOX_BATCH: usize = 4_096;
@@ -31,6 +33,9 @@ pub(crate) struct Shard {
     pub(crate) node: Arc<Shared>,
     pub(crate) now: Monotonic,
     pub(crate) sessions: Sessions,
+    /// Whose the sessions are.
+    pub(crate) users: Users,
+    pub(crate) revocations: Revocations,
     pub(crate) topics: Topics,
     pub(crate) homes: Homes,
     pub(crate) wheel: Wheel<Timer>,
@@ -66,6 +71,12 @@ pub(crate) enum Timer {
     ProbeNoop(Handle),
     /// A connection that was told to go.
     Farewell(Handle),
+    /// A token's notice or end; the number says which token's.
+    Token(Handle, u32),
+    /// The permission of the subscription of this ticket ends.
+    Permission(Handle, u32),
+    /// The permission of the subscription of this ticket is to be asked for again.
+    Review(Handle, u32),
     Hole(HomeRef),
     /// Publishers may have waited long enough for the log.
     Appends(HomeRef),
@@ -91,6 +102,8 @@ impl Shard {
             node,
             now,
             sessions: Sessions::new(index, outbox_limit),
+            users: Users::default(),
+            revocations: Revocations::default(),
             topics: Topics::default(),
             homes: Homes::default(),
             wheel,
@@ -163,6 +176,9 @@ impl Shard {
                 Timer::Probe(handle) => self.probe_is_over(handle),
                 Timer::ProbeNoop(handle) => self.end_poll_for_probe(handle),
                 Timer::Farewell(handle) => self.drop_session(handle),
+                Timer::Token(handle, number) => self.token_timer(handle, number),
+                Timer::Permission(handle, ticket) => self.permission_expired(handle, ticket),
+                Timer::Review(handle, ticket) => self.review_again(handle, ticket),
                 Timer::Hole(home) => self.home_hole_is_old(home),
                 Timer::Appends(home) => self.appends_are_old(home),
                 Timer::Attendance(home) => self.attendance_timer(home),
@@ -220,6 +236,11 @@ impl Shard {
             Inbox::RosterRead(home, number, result) => self.join_roster(home, number, result),
             Inbox::Heads(keys, result) => self.home_heads(keys, result),
             Inbox::Bus(inbound) => self.home_bus(inbound),
+            Inbox::Admitted(admitted) => self.admission_ends(*admitted),
+            Inbox::Permitted(permitted) => self.permitted(*permitted),
+            Inbox::Reviewed(reviewed) => self.reviewed(*reviewed),
+            Inbox::Readmitted(handle, result) => self.readmitted(handle, result),
+            Inbox::Changed(changed) => self.changed(*changed),
             Inbox::Drain { within_ms } => self.drain(within_ms),
             Inbox::Stop => {
                 for handle in self.sessions.handles() {

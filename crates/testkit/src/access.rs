@@ -41,6 +41,10 @@ impl Access for OpenAccess {
         done(Err(Code::Unauthenticated.into()));
     }
 
+    fn readmit(&self, _: &Grant, done: Decided<()>) {
+        done(Ok(()));
+    }
+
     fn permit(&self, _: &ChannelKey, _: &Arc<Grant>, _: Option<&str>, done: Decided<Permission>) {
         done(Err(Code::Forbidden.into()));
     }

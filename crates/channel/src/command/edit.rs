@@ -1,7 +1,7 @@
 //! `edit`: new data for a message.
 
 use xpush_core::ports::message_log::Draft;
-use xpush_core::{Code, EventName, History, Kind, Payload, Problem};
+use xpush_core::{Action, Code, EventName, History, Kind, Payload, Problem};
 
 use super::fields::bad;
 use super::{Outcome, Request, publish};
@@ -30,16 +30,16 @@ pub(super) fn change(
     event: &str,
     payload: Payload,
 ) -> Result<Outcome, Problem> {
-    let (key, rule) = request.identity.channel(request.fields.channel()?)?;
+    let moderates = request.may(Action::Moderate);
+    let (key, rule) = request.place(if moderates { Action::Moderate } else { Action::Publish })?;
     publish::clients_write(&key.name)?;
     if rule.history == History::None {
         return Err(Code::NoHistory.into());
     }
     let id = publish::client_id(shard, request)?;
-    request.identity.may_publish(&rule)?;
     let draft = Draft {
         kind,
-        moderates: false,
+        moderates,
         id,
         event: EventName::new(event).map_err(Problem::from)?,
         payload,

@@ -1,7 +1,7 @@
 //! `history`: a page of what was said.
 
 use xpush_core::ports::message_log::Range;
-use xpush_core::{Code, History, Problem};
+use xpush_core::{Action, Code, History, Problem};
 
 use super::fields::bad;
 use super::{Outcome, Request};
@@ -13,7 +13,7 @@ const LARGEST_PAGE: u64 = 100;
 
 pub(crate) fn run(shard: &mut Shard, request: Request<'_>) -> Result<Outcome, Problem> {
     let fields = &request.fields;
-    let (key, rule) = request.identity.channel(fields.channel()?)?;
+    let (key, rule) = request.place(Action::History)?;
     let range = match (fields.number("before")?, fields.number("after")?) {
         (Some(_), Some(_)) => return Err(bad("before", "not together with after")),
         (Some(before), None) => Range::Before(before),

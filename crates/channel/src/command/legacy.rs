@@ -5,14 +5,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use xpush_core::message::Message;
 use xpush_core::ports::message_log::Draft;
-use xpush_core::{Channel, ChannelKey, Code, EventName, Kind, Problem};
+use xpush_core::{Action, Channel, ChannelKey, Code, EventName, Kind, Problem};
 use xpush_wire::{json, query};
 
 use super::fields::bad;
+use super::place::{Place, unasked};
+use super::subscribe::Terms;
 use super::{Asked, Command, Outcome, Request, publish, subscribe};
 use crate::dialect::{self, Namespace, object};
 use crate::fanout::inbox::{Handle, Inbox, LegacyEntrance, Publication};
 use crate::session::LegacySocket;
+use crate::session::admission::may_come_from;
 use crate::session::identity::Identity;
 use crate::session::sid::PublicId;
 use crate::shard::Shard;
@@ -20,10 +23,10 @@ use crate::shard::Shard;
 /// Connects to the namespace and joins the channel that `C` names, in the app that `A` names.
 pub(crate) fn connect(shard: &mut Shard, handle: Handle, packet_query: &str, auth: &str) {
     match admit(shard, handle, packet_query, auth) {
-        Ok(channel) => {
+        Ok(place) => {
             shard.answer_connect(handle, Namespace::Legacy);
             let asked = Asked { namespace: Namespace::Legacy, ack: None, command: Command::Subscribe };
-            if let Err(problem) = subscribe::follow(shard, handle, asked, channel, None, false) {
+            if let Err(problem) = subscribe::follow(shard, handle, asked, place, Terms::default()) {
                 shard.leave_namespace(handle, Namespace::Legacy);
                 shard.refuse_connect(handle, Namespace::Legacy.as_str(), &problem);
             }
@@ -32,7 +35,7 @@ pub(crate) fn connect(shard: &mut Shard, handle: Handle, packet_query: &str, aut
     }
 }
 
-fn admit(shard: &mut Shard, handle: Handle, packet_query: &str, auth: &str) -> Result<Channel, Problem> {
+fn admit(shard: &mut Shard, handle: Handle, packet_query: &str, auth: &str) -> Result<Place, Problem> {
     let session = shard.sessions.get(handle).ok_or(Code::Internal)?;
     let opening = session.query.clone();
     let parameter = |name: &str| -> Result<Option<String>, Problem> {
@@ -55,21 +58,25 @@ fn admit(shard: &mut Shard, handle: Handle, packet_query: &str, auth: &str) -> R
     let server = parameter("S")?.unwrap_or_default();
     let identity = Identity::admit_legacy(&shard.node.access().apps(), &app, &user)?;
     let channel = Channel::new(&channel).map_err(Problem::from)?;
-    let (key, _) = identity.channel(channel.clone())?;
+    may_come_from(shard.sessions.get(handle).and_then(|session| session.origin()), &identity.app)?;
+    let (key, rule) = identity.channel(channel)?;
+    unasked(&identity, &key, &rule).check(Action::Subscribe)?;
+    let place = Place { permission: unasked(&identity, &key, &rule), key, rule, asked: false };
     let entrance = LegacyEntrance {
         came: members(&[
             ("id", &PublicId(handle).to_string()),
             ("A", &app),
-            ("C", channel.as_str()),
+            ("C", place.key.name.as_str()),
             ("S", &server),
             ("U", &user),
             ("D", &device),
         ]),
-        left: members(&[("A", &app), ("C", channel.as_str()), ("U", &user)]),
+        left: members(&[("A", &app), ("C", place.key.name.as_str()), ("U", &user)]),
     };
-    let socket = LegacySocket { identity: identity.into(), channel: key, entrance: Arc::new(entrance) };
+    let socket =
+        LegacySocket { identity: identity.into(), channel: place.key.clone(), entrance: Arc::new(entrance) };
     shard.sessions.get(handle).ok_or(Code::Internal)?.legacy = Some(Box::new(socket));
-    Ok(channel)
+    Ok(place)
 }
 
 /// `send {NM, DT}` to the channel, or with `S` and `SS` to one socket of it.
@@ -88,7 +95,7 @@ pub(crate) fn send(shard: &mut Shard, mut request: Request<'_>, params: &str) ->
     let payload = xpush_core::Payload { json: Bytes::copy_from_slice(data.as_bytes()), attachments };
     let key = channel_of(shard, request.handle).ok_or(Code::BadOrder)?;
     let (_, rule) = request.identity.channel(key.name.clone())?;
-    request.identity.may_publish(&rule)?;
+    unasked(&request.identity, &key, &rule).check(Action::Publish)?;
     let (id, at) = (publish::fresh_id(shard), shard.node.clock().wall());
     let from = request.identity.sender().clone();
     if let Some(socket) = request.fields.text("SS")? {

@@ -6,8 +6,10 @@ pub(crate) mod fields;
 pub(crate) mod history;
 pub(crate) mod legacy;
 pub(crate) mod ping;
+pub(crate) mod place;
 pub(crate) mod presence;
 pub(crate) mod publish;
+pub(crate) mod refresh;
 pub(crate) mod signal;
 pub(crate) mod subscribe;
 pub(crate) mod unsubscribe;
@@ -15,9 +17,10 @@ pub(crate) mod unsubscribe;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use xpush_core::{Code, Problem};
+use xpush_core::{Code, Permission, Problem};
 
 use self::fields::Fields;
+use self::place::{Found, Place};
 use crate::dialect::{self, Namespace, object};
 use crate::fanout::inbox::{Handle, Reply};
 use crate::session::identity::Identity;
@@ -29,6 +32,7 @@ use crate::transport::stream::Flow;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Command {
     Connect,
+    Refresh,
     Subscribe,
     Unsubscribe,
     Publish,
@@ -69,6 +73,8 @@ pub(crate) struct Request<'a> {
     pub(crate) handle: Handle,
     pub(crate) asked: Asked,
     pub(crate) identity: Arc<Identity>,
+    /// The channel that it is about, if it is about one.
+    pub(crate) place: Option<Place>,
     pub(crate) fields: Fields<'a>,
     pub(crate) attachments: Vec<Bytes>,
 }
@@ -86,6 +92,7 @@ impl Command {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Connect => "connect",
+            Self::Refresh => "refresh",
             Self::Subscribe => "subscribe",
             Self::Unsubscribe => "unsubscribe",
             Self::Publish => "publish",
@@ -101,7 +108,8 @@ impl Command {
     }
 
     fn parse(namespace: Namespace, name: &str) -> Self {
-        const NATIVE: [Command; 9] = [
+        const NATIVE: [Command; 10] = [
+            Command::Refresh,
             Command::Subscribe,
             Command::Unsubscribe,
             Command::Publish,
@@ -120,17 +128,25 @@ impl Command {
     }
 }
 
-/// Runs one command of a session.
+impl Call<'_, '_> {
+    pub(crate) fn asked(&self) -> Asked {
+        let command = Command::parse(self.namespace, self.name);
+        Asked { namespace: self.namespace, ack: self.id, command }
+    }
+}
+
+/// Takes one command of a session: it is run, or held until the session goes on.
 pub(crate) fn run(shard: &mut Shard, handle: Handle, call: Call<'_, '_>) -> Flow {
     let (now, rate) = (shard.now, shard.node.config.limits.events_per_second);
     let Some(session) = shard.sessions.get(handle) else { return Flow::Over };
-    let Some(identity) = session.identity(call.namespace).cloned() else { return Flow::Over };
-    let command = Command::parse(call.namespace, call.name);
-    let asked = Asked { namespace: call.namespace, ack: call.id, command };
+    let waits = call.namespace == Namespace::Native && session.waits();
+    if !waits && session.identity(call.namespace).is_none() {
+        return Flow::Over;
+    }
     match session.rate.take(now, rate) {
         Verdict::Accept => {}
         Verdict::Refuse => {
-            shard.answer_failure(handle, asked, &Code::RateLimited.into());
+            shard.answer_failure(handle, call.asked(), &Code::RateLimited.into());
             return Flow::Go;
         }
         Verdict::Close => {
@@ -140,17 +156,42 @@ pub(crate) fn run(shard: &mut Shard, handle: Handle, call: Call<'_, '_>) -> Flow
     }
     shard.counters.commands.add(1);
     let flow = shard.command_begins(handle);
-    let request = |fields| Request { handle, asked, identity, fields, attachments: call.attachments };
-    let outcome = match (command, call.fields) {
+    if !waits {
+        execute(shard, handle, call, None);
+        return flow;
+    }
+    match shard.hold(handle, call) {
+        Flow::Go => flow,
+        held => held,
+    }
+}
+
+/// Runs a command that has begun. `permission`: what ACCESS was asked for, for this very command.
+pub(crate) fn execute(shard: &mut Shard, handle: Handle, call: Call<'_, '_>, permission: Option<Permission>) {
+    let asked = call.asked();
+    let identity = shard.sessions.get(handle).and_then(|session| session.identity(call.namespace).cloned());
+    let Some(identity) = identity else { return shard.command_ends(handle) };
+    let place = match &call.fields {
+        Ok(fields) => place::find(shard, handle, &identity, asked, fields, permission),
+        Err(_) => Ok(Found::Nowhere),
+    };
+    let place = match place {
+        Ok(Found::Here(place)) => Some(place),
+        Ok(Found::Nowhere) => None,
+        Ok(Found::Ask(channel, allowed)) => return shard.ask(handle, call, channel, allowed),
+        Err(problem) => return shard.fail(handle, asked, &problem),
+    };
+    let request = |fields| Request { handle, asked, identity, place, fields, attachments: call.attachments };
+    let outcome = match (asked.command, call.fields) {
         (Command::Unknown | Command::Connect, _) => {
             let name = shorten(call.name);
             let problem = Problem::new(Code::UnknownCommand, format!("there is no command {name:?} here"));
             shard.answer_failure_of(handle, asked, name, &problem);
-            shard.command_ends(handle);
-            return flow;
+            return shard.command_ends(handle);
         }
         (Command::Ping, _) => ping::run(shard),
         (_, Err(problem)) => Err(problem),
+        (Command::Refresh, Ok(fields)) => refresh::run(shard, request(fields)),
         (Command::Subscribe, Ok(fields)) => subscribe::run(shard, request(fields)),
         (Command::Unsubscribe, Ok(fields)) => unsubscribe::run(shard, request(fields)),
         (Command::Publish, Ok(fields)) => publish::run(shard, request(fields)),
@@ -166,7 +207,6 @@ pub(crate) fn run(shard: &mut Shard, handle: Handle, call: Call<'_, '_>) -> Flow
         Ok(Outcome::Later) => {}
         Err(problem) => shard.fail(handle, asked, &problem),
     }
-    flow
 }
 
 impl Shard {
@@ -190,6 +230,10 @@ impl Shard {
                 let body = object::roster(&channel, &roster);
                 self.succeed(to, asked, &body);
             }
+            Reply::Renewed(grant) => match self.renew(to, *grant) {
+                Ok(body) => self.succeed(to, asked, &body),
+                Err(problem) => self.fail(to, asked, &problem),
+            },
             Reply::Failed(problem) => self.fail(to, asked, &problem),
         }
     }

@@ -1,6 +1,6 @@
 //! `presence`: who is in a channel at the moment.
 
-use xpush_core::{Code, Problem};
+use xpush_core::{Action, Code, Problem};
 
 use super::{Outcome, Request};
 use crate::fanout::inbox::{Inbox, Reply};
@@ -10,7 +10,7 @@ use crate::shard::Shard;
 pub(crate) const ROSTER: usize = 100;
 
 pub(crate) fn run(shard: &mut Shard, request: Request<'_>) -> Result<Outcome, Problem> {
-    let (key, rule) = request.identity.channel(request.fields.channel()?)?;
+    let (key, rule) = request.place(Action::Presence)?;
     if !rule.presence {
         return Err(Code::NoPresence.into());
     }

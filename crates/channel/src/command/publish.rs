@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use xpush_core::message::Payload;
 use xpush_core::ports::message_log::Draft;
-use xpush_core::{Channel, ClientId, Code, Device, EventName, Kind, Problem, User};
+use xpush_core::{Action, Channel, ClientId, Code, Device, EventName, Kind, Problem, User};
 use xpush_wire::json;
 
-use super::fields::bad;
+use super::fields::{Fields, bad};
 use super::{Outcome, Request};
 use crate::dialect::{self, Namespace, object};
 use crate::fanout::inbox::{Inbox, Publication, Published};
@@ -17,7 +17,8 @@ use crate::shard::Shard;
 const DEFAULT_EVENT: &str = "message";
 
 pub(crate) fn run(shard: &mut Shard, mut request: Request<'_>) -> Result<Outcome, Problem> {
-    let (key, rule) = request.identity.channel(destination(&request)?)?;
+    let (key, rule) = request.place(Action::Publish)?;
+    clients_write(&key.name)?;
     let event = event(&request)?;
     if request.fields.raw("data").is_none() {
         return Err(bad("data", "any JSON value"));
@@ -26,7 +27,6 @@ pub(crate) fn run(shard: &mut Shard, mut request: Request<'_>) -> Result<Outcome
     let id = client_id(shard, &request)?;
     let kind = if request.fields.flag("silent", false)? { Kind::Silent } else { Kind::Message };
     let echo = request.fields.flag("echo", true)?;
-    request.identity.may_publish(&rule)?;
     let from = request.identity.sender().clone();
     let at = shard.node.clock().wall();
     let draft = Draft { kind, moderates: false, id, event, payload, from, at };
@@ -38,8 +38,7 @@ pub(crate) fn run(shard: &mut Shard, mut request: Request<'_>) -> Result<Outcome
 }
 
 /// `channel`, or the own channel of `user`, or of its `device`.
-fn destination(request: &Request<'_>) -> Result<Channel, Problem> {
-    let fields = &request.fields;
+pub(super) fn destination(fields: &Fields<'_>) -> Result<Channel, Problem> {
     let (user, device) = (fields.text("user")?, fields.text("device")?);
     let channel = match user {
         None if device.is_some() => return Err(bad("device", "together with user")),
@@ -52,7 +51,6 @@ fn destination(request: &Request<'_>) -> Result<Channel, Problem> {
             Channel::personal(&user, device.as_ref())
         }
     };
-    clients_write(&channel)?;
     Ok(channel)
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use xpush_core::message::Message;
 use xpush_core::ports::bus::Signal;
-use xpush_core::{ClientId, Kind, Problem};
+use xpush_core::{Action, ClientId, Kind, Problem};
 use xpush_wire::json;
 
 use super::fields::bad;
@@ -17,10 +17,9 @@ use crate::shard::Shard;
 const LONGEST: u64 = 60_000;
 
 pub(crate) fn run(shard: &mut Shard, mut request: Request<'_>) -> Result<Outcome, Problem> {
-    let (key, rule) = request.identity.channel(request.fields.channel()?)?;
+    let (key, _) = request.place(Action::Publish)?;
     let event = publish::event(&request)?;
     let payload = publish::payload(&mut request)?;
-    request.identity.may_publish(&rule)?;
     publish::clients_write(&key.name)?;
     let ttl_ms = request.fields.number("ttl")?;
     if ttl_ms.is_some_and(|ttl_ms| ttl_ms > LONGEST) {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use xpush_core::message::Message;
-use xpush_core::{Channel, Code, History, Position, Problem};
+use xpush_core::{Action, Code, History, Position, Problem};
 use xpush_wire::json;
 
+use super::place::Place;
 use super::{Asked, Outcome, Request};
 use crate::dialect::{self, Format, Namespace, Wire, object};
 use crate::fanout::inbox::{Handle, Happening, Inbox, Join, Joined};
@@ -15,11 +16,30 @@ use crate::fanout::topic::Subscriber;
 use crate::session::Subscription;
 use crate::shard::Shard;
 
+/// How a channel is to be followed.
+#[derive(Default)]
+pub(crate) struct Terms {
+    /// From behind this position.
+    pub(crate) since: Option<Position>,
+    /// With the list of who is there, and its changes.
+    pub(crate) presence: bool,
+    /// By a token for this channel.
+    pub(crate) token: Option<Box<str>>,
+}
+
 pub(crate) fn run(shard: &mut Shard, request: Request<'_>) -> Result<Outcome, Problem> {
-    let channel = request.fields.channel()?;
-    let since = request.fields.position("since")?;
-    let presence = request.fields.flag("presence", false)?;
-    follow(shard, request.handle, request.asked, channel, since, presence)?;
+    request.place(Action::Subscribe)?;
+    let fields = &request.fields;
+    let terms = Terms {
+        since: fields.position("since")?,
+        presence: fields.flag("presence", false)?,
+        token: fields.text("token")?.map(Into::into),
+    };
+    if terms.presence {
+        request.place(Action::Presence)?;
+    }
+    let Some(place) = request.place else { return Err(Code::BadField.into()) };
+    follow(shard, request.handle, request.asked, place, terms)?;
     Ok(Outcome::Later)
 }
 
@@ -28,18 +48,20 @@ pub(crate) fn follow(
     shard: &mut Shard,
     handle: Handle,
     asked: Asked,
-    channel: Channel,
-    since: Option<Position>,
-    wants_presence: bool,
+    place: Place,
+    terms: Terms,
 ) -> Result<(), Problem> {
+    let Place { key, rule, permission, asked: granted } = place;
+    let wants_presence = terms.presence;
     let most = shard.node.config.limits.channels_per_connection;
     let Some(session) = shard.sessions.get(handle) else { return Ok(()) };
-    let Some(identity) = session.identity(asked.namespace).cloned() else { return Ok(()) };
-    let (key, rule) = identity.channel(channel)?;
     if wants_presence && !rule.presence {
         return Err(Code::NoPresence.into());
     }
-    let since = since.filter(|_| rule.history != History::None);
+    let since = terms.since.filter(|_| rule.history != History::None);
+    let unreadable = since.is_some() && !permission.actions.contains(Action::History);
+    let since = since.filter(|_| !unreadable);
+    let actions = granted.then_some(permission.actions);
     session.tickets = session.tickets.wrapping_add(1);
     let ticket = session.tickets;
     let topic = shard.topics.find(&key);
@@ -54,7 +76,9 @@ pub(crate) fn follow(
             subscription.place = None;
             subscription.ticket = ticket;
             subscription.wants_presence = wants_presence;
+            subscription.actions = actions;
             shard.unplace(before);
+            shard.forget_token(handle, before.ticket);
         }
         None if session.subscriptions.len() >= most => return Err(Code::TooManyChannels.into()),
         None => {
@@ -73,8 +97,12 @@ pub(crate) fn follow(
                 namespace,
                 wants_presence,
                 entered,
+                actions,
             });
         }
+    }
+    if let Some((token, expires_at)) = terms.token.zip(permission.expires_at) {
+        shard.keep_token(handle, ticket, &token, expires_at);
     }
     let home = shard.node.home_of(&key);
     let join = Join {
@@ -85,6 +113,7 @@ pub(crate) fn follow(
         ticket,
         again: index.is_some(),
         since,
+        unreadable,
         enters,
         wants_roster: wants_presence,
     };

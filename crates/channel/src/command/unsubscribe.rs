@@ -8,7 +8,7 @@ use crate::dialect::object;
 use crate::shard::Shard;
 
 pub(crate) fn run(shard: &mut Shard, request: Request<'_>) -> Result<Outcome, Problem> {
-    let (key, _) = request.identity.channel(request.fields.channel()?)?;
+    let key = request.somewhere()?.key.clone();
     let topic = shard.topics.find(&key);
     if let Some(session) = shard.sessions.get(request.handle)
         && let Some(index) = session

@@ -7,12 +7,16 @@ use std::sync::mpsc::Sender;
 use bytes::Bytes;
 use xpush_core::message::Message;
 use xpush_core::ports::PortError;
+use xpush_core::ports::access::Changed;
 use xpush_core::ports::bus::{Inbound, Signal};
 use xpush_core::ports::message_log::{Appended, Draft, Page};
 use xpush_core::ports::presence::{Delta, Member, Outcome, Roster};
-use xpush_core::{ChannelKey, ClientId, Monotonic, Position, Problem, Rule, UnixMillis};
+use xpush_core::{ChannelKey, ClientId, Grant, Monotonic, Position, Problem, Rule, UnixMillis};
 
 use crate::command::Asked;
+use crate::session::admission::Admitted;
+use crate::session::change::Reviewed;
+use crate::session::gate::Permitted;
 use crate::transport::polling::{Poll, Post};
 use crate::transport::{Open, Probe};
 
@@ -55,6 +59,12 @@ pub(crate) enum Inbox {
     RosterRead(HomeRef, u32, Result<Roster, PortError>),
     Heads(Vec<ChannelKey>, Result<Vec<Position>, PortError>),
     Bus(Inbound),
+    // From ACCESS: completions, and news.
+    Admitted(Box<Admitted>),
+    Permitted(Box<Permitted>),
+    Reviewed(Box<Reviewed>),
+    Readmitted(Handle, Result<(), Problem>),
+    Changed(Box<Changed>),
     // From the node.
     Drain { within_ms: u64 },
     Stop,
@@ -80,6 +90,8 @@ pub(crate) struct Join {
     /// The session follows already, and is counted.
     pub(crate) again: bool,
     pub(crate) since: Option<Position>,
+    /// A position was given by someone who may not read what came behind it.
+    pub(crate) unreadable: bool,
     /// Who enters, in a channel with presence.
     pub(crate) enters: Option<Entrance>,
     /// The answer shall say who is here.
@@ -148,8 +160,13 @@ pub(crate) enum Reply {
     Published(Box<Published>),
     History(ChannelKey, Box<Page>),
     Roster(ChannelKey, Box<Roster>),
+    /// A new token was accepted by ACCESS.
+    Renewed(Box<Grant>),
     Failed(Problem),
-    JoinFailed { ticket: u32, problem: Problem },
+    JoinFailed {
+        ticket: u32,
+        problem: Problem,
+    },
 }
 
 /// A publish that took effect.

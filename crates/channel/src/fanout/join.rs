@@ -211,6 +211,9 @@ impl Shard {
             }
         }
         let join = home.joins.remove(index);
+        if join.request.unreadable {
+            recovered = Some(false);
+        }
         let joined = Joined {
             channel: join.request.channel.clone(),
             ticket: join.request.ticket,

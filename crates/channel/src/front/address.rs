@@ -21,8 +21,9 @@ pub(crate) struct Addresses {
 #[derive(Debug)]
 pub(crate) struct Permit {
     addresses: Arc<Addresses>,
-    /// Counted under this address; loopback is not.
-    address: Option<IpAddr>,
+    address: IpAddr,
+    /// It is counted under its address; loopback is not.
+    counted: bool,
 }
 
 /// The peer, or whom a trusted proxy names.
@@ -37,7 +38,7 @@ impl Addresses {
     /// Takes a place, within the limits.
     pub(crate) fn admit(self: &Arc<Self>, address: IpAddr, limits: &Limits) -> Result<Permit, Code> {
         let address = address.to_canonical();
-        let mut permit = Permit { addresses: self.clone(), address: None };
+        let mut permit = Permit { addresses: self.clone(), address, counted: false };
         let before = self.connections.fetch_add(1, Ordering::Relaxed);
         if limits.connections > 0 && before >= limits.connections {
             return Err(Code::TooManyConnections);
@@ -49,21 +50,30 @@ impl Addresses {
                 return Err(Code::TooManyConnections);
             }
             *count += 1;
-            permit.address = Some(address);
+            permit.counted = true;
         }
         Ok(permit)
+    }
+}
+
+impl Permit {
+    /// The client's address.
+    pub(crate) fn address(&self) -> IpAddr {
+        self.address
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         self.addresses.connections.fetch_sub(1, Ordering::Relaxed);
-        let Some(address) = self.address else { return };
+        if !self.counted {
+            return;
+        }
         let mut by_address = self.addresses.by_address.lock().unwrap_or_else(|broken| broken.into_inner());
-        if let Some(count) = by_address.get_mut(&address) {
+        if let Some(count) = by_address.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
-                by_address.remove(&address);
+                by_address.remove(&self.address);
             }
         }
     }

@@ -77,7 +77,7 @@ async fn answer(shared: &Arc<Shared>, asking: Asking) -> Result<Verdict, Code> {
         None => None,
     };
     if parameters.websocket {
-        return websocket(shared, &asking, &parameters, sid, &query);
+        return websocket(shared, &asking, &parameters, sid);
     }
     if handshake::is_upgrade(&asking.request) {
         return Err(Code::BadRequest);
@@ -87,7 +87,8 @@ async fn answer(shared: &Arc<Shared>, asking: Asking) -> Result<Verdict, Code> {
             let permit = route::permit(shared, asking.peer)?;
             let (answer, answered) = oneshot::channel();
             let by = By::Polling { base64: parameters.base64, answer };
-            let open = Open { wire: parameters.wire(), query: query.into(), permit, by };
+            let (query, opening) = asking.first_words();
+            let open = Open { wire: parameters.wire(), query, opening, permit, by };
             shared.mailbox(shared.next_shard()).post(Inbox::Open(Box::new(open)));
             payload(answered.await, parameters.callback)?
         }
@@ -108,13 +109,18 @@ fn websocket(
     asking: &Asking,
     parameters: &Parameters,
     sid: Option<Sid>,
-    query: &str,
 ) -> Result<Verdict, Code> {
     let response = handshake::response(&asking.request).map_err(|problem| problem.code)?;
     let Some(sid) = sid else {
         let permit = route::permit(shared, asking.peer)?;
         let by = move |stream, early| By::WebSocket { stream, early, response };
-        return Ok(Verdict::TakeOver(route::take_over(shared, parameters.wire(), query, permit, by)));
+        return Ok(Verdict::TakeOver(route::take_over(
+            shared,
+            parameters.wire(),
+            asking.first_words(),
+            permit,
+            by,
+        )));
     };
     let shared = shared.clone();
     Ok(Verdict::TakeOver(Box::new(move |stream, early| {

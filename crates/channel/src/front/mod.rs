@@ -5,8 +5,9 @@
 pub(crate) mod address;
 pub(crate) mod advice;
 mod engineio;
+mod events;
 mod handshake;
-mod origin;
+pub(crate) mod origin;
 mod route;
 pub(crate) mod tls;
 

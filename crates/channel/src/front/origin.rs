@@ -1,15 +1,25 @@
 //! Which pages may connect: the defence against cross-site WebSocket hijacking, and CORS for polling.
 
 use http::{HeaderMap, HeaderValue, header};
-use xpush_core::Code;
+use xpush_core::access::Apps;
+use xpush_core::{AppSettings, Code};
 
 use crate::config::Origins;
 
-/// Judges a request's Origin; the origin to be allowed by CORS, if there is one.
-pub(crate) fn judge(origins: &Origins, headers: &HeaderMap) -> Result<Option<HeaderValue>, Code> {
+/// Where a request comes from.
+#[derive(Debug, Default)]
+pub(crate) struct Page {
+    /// The origin to be allowed by CORS, if there is one.
+    pub(crate) origin: Option<HeaderValue>,
+    /// It is only some app that welcomes it: whether it is the one that is meant, is to be seen when that is known.
+    pub(crate) by_app: bool,
+}
+
+/// Judges a request's Origin, by the server's list and by those of `apps`.
+pub(crate) fn judge(origins: &Origins, apps: &Apps, headers: &HeaderMap) -> Result<Page, Code> {
     let mut values = headers.get_all(header::ORIGIN).into_iter();
     let Some(origin) = values.next() else {
-        return Ok(None); // no page, but a program: it can say what it likes anyway
+        return Ok(Page::default()); // no page, but a program: it can say what it likes anyway
     };
     if values.next().is_some() {
         return Err(Code::OriginRefused);
@@ -18,7 +28,17 @@ pub(crate) fn judge(origins: &Origins, headers: &HeaderMap) -> Result<Option<Hea
     let allowed = origins.allowed.iter().any(|allowed| &**allowed == "*" || **allowed == *text)
         || (origins.loopback && is_loopback(text))
         || is_same(text, headers);
-    if allowed { Ok(Some(origin.clone())) } else { Err(Code::OriginRefused) }
+    let by_app = || apps.by_name.values().any(|app| welcomes(app, text));
+    if allowed || by_app() {
+        Ok(Page { origin: Some(origin.clone()), by_app: !allowed })
+    } else {
+        Err(Code::OriginRefused)
+    }
+}
+
+/// Whether an app welcomes a page.
+pub(crate) fn welcomes(app: &AppSettings, origin: &str) -> bool {
+    app.origins.iter().any(|allowed| &**allowed == "*" || **allowed == *origin)
 }
 
 /// `Access-Control-…` for an allowed origin.
@@ -69,7 +89,7 @@ mod tests {
         if let Some(origin) = origin {
             headers.insert(header::ORIGIN, origin.parse().unwrap());
         }
-        judge(origins, &headers).is_ok()
+        judge(origins, &Apps::default(), &headers).is_ok()
     }
 
     #[test]

@@ -6,24 +6,21 @@ use std::sync::atomic::Ordering;
 
 use axum::Router;
 use axum::body::Body;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use tower::ServiceExt;
-use xpush_core::{Channel, Code, Problem};
+use xpush_core::{Code, Problem};
 use xpush_wire::query;
 
-use super::{TakeOver, Verdict, address, engineio, handshake, origin};
+use super::origin::Page;
+use super::{TakeOver, Verdict, address, engineio, events, handshake, origin};
 use crate::dialect::{Wire, object};
 use crate::fanout::inbox::Inbox;
 use crate::front::address::Permit;
 use crate::node::Shared;
-use crate::session::Stream;
-use crate::session::identity::{Claims, Identity};
+use crate::session::gate::Opening;
 use crate::transport::io::Io;
 use crate::transport::{By, Open};
-
-/// Channels of one event stream.
-const STREAM_CHANNELS: usize = 16;
 
 /// A request that a channel server may answer, with what was found out about it.
 pub(super) struct Asking {
@@ -31,6 +28,20 @@ pub(super) struct Asking {
     pub(super) peer: IpAddr,
     /// The origin to be allowed by CORS.
     pub(super) origin: Option<HeaderValue>,
+    /// Not every app welcomes that.
+    pub(super) by_app: bool,
+}
+
+impl Asking {
+    /// What a new session keeps of the request: the query without the token, and beside it what is shown once.
+    pub(super) fn first_words(&self) -> (Box<str>, Option<Opening>) {
+        let bearer =
+            (self.request.uri().path() != "/socket.io/").then(|| bearer(self.request.headers())).flatten();
+        let (query, token) = without_token(self.request.uri().query().unwrap_or(""));
+        let origin = self.origin.as_ref().filter(|_| self.by_app).and_then(|origin| origin.to_str().ok());
+        let opening = Opening { token: bearer.or(token), origin: origin.map(Into::into) };
+        (query, Some(opening).filter(|opening| !opening.is_empty()))
+    }
 }
 
 pub(super) async fn route(
@@ -48,8 +59,9 @@ pub(super) async fn route(
     if client.untrusted_proxy {
         advise_proxy(shared, peer);
     }
-    let origin = match origin::judge(&shared.config.origins, request.headers()) {
-        Ok(origin) => origin,
+    let page = origin::judge(&shared.config.origins, &shared.access().apps(), request.headers());
+    let Page { origin, by_app } = match page {
+        Ok(page) => page,
         Err(code) => {
             advise_origin(shared, request.headers());
             if !engine {
@@ -59,14 +71,16 @@ pub(super) async fn route(
             return Verdict::Respond(engineio::refusal(code, None));
         }
     };
-    let asking = Asking { request, peer: client.address, origin };
+    let asking = Asking { request, peer: client.address, origin, by_app };
     if engine {
         engineio::request(shared, asking).await
     } else if asking.request.uri().path() == "/ws" {
         plain(shared, asking).unwrap_or_else(|problem| refuse(shared, &problem, None))
     } else {
         let origin = asking.origin.clone();
-        events(shared, asking).unwrap_or_else(|problem| refuse(shared, &problem, origin.as_ref()))
+        events::events(shared, asking)
+            .await
+            .unwrap_or_else(|problem| refuse(shared, &problem, origin.as_ref()))
     }
 }
 
@@ -100,13 +114,13 @@ pub(super) fn permit(shared: &Shared, peer: IpAddr) -> Result<Permit, Code> {
 pub(super) fn take_over(
     shared: &Arc<Shared>,
     wire: Wire,
-    query: &str,
+    (query, opening): (Box<str>, Option<Opening>),
     permit: Permit,
     by: impl FnOnce(Io, bytes::Bytes) -> By + Send + 'static,
 ) -> TakeOver {
-    let (shared, query) = (shared.clone(), Box::from(query));
+    let shared = shared.clone();
     Box::new(move |stream, early| {
-        let open = Open { wire, query, permit, by: by(stream, early) };
+        let open = Open { wire, query, opening, permit, by: by(stream, early) };
         shared.mailbox(shared.next_shard()).post(Inbox::Open(Box::new(open)));
     })
 }
@@ -123,47 +137,28 @@ async fn others(request: Request<Incoming>, rest: Router) -> Response<Body> {
 fn plain(shared: &Arc<Shared>, asking: Asking) -> Result<Verdict, Problem> {
     let response = handshake::response(&asking.request)?;
     let permit = permit(shared, asking.peer)?;
-    let query = asking.request.uri().query().unwrap_or("");
     let by = move |stream, early| By::WebSocket { stream, early, response };
-    Ok(Verdict::TakeOver(take_over(shared, Wire::Plain, query, permit, by)))
+    Ok(Verdict::TakeOver(take_over(shared, Wire::Plain, asking.first_words(), permit, by)))
 }
 
-/// `/sse`
-fn events(shared: &Arc<Shared>, asking: Asking) -> Result<Verdict, Problem> {
-    let request = &asking.request;
-    if request.method() != Method::GET {
-        return Err(Code::BadRequest.into());
+/// The token of `Authorization: Bearer TOKEN` (RFC 6750, 2.1).
+fn bearer(headers: &HeaderMap) -> Option<Box<str>> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().into())
+}
+
+/// A query without its `token`, and that.
+fn without_token(query: &str) -> (Box<str>, Option<Box<str>>) {
+    let mut token = None;
+    let mut rest = Vec::new();
+    for pair in query.split('&') {
+        match query::pairs(pair).next() {
+            Some((name, value)) if name == "token" => token = Some(value.into()),
+            _ => rest.push(pair),
+        }
     }
-    let query = request.uri().query().unwrap_or("");
-    let mut claims = Claims::default();
-    claims.read_query(query);
-    let identity = Identity::admit(&shared.access().apps(), &claims, &mut OsRandom)?;
-    let names = query::pairs(query).filter(|(name, _)| name == "channel").take(STREAM_CHANNELS + 1);
-    let names = names.map(|(_, value)| Channel::new(&value)).collect::<Result<Vec<_>, _>>()?;
-    if names.is_empty() {
-        return Err(Problem::new(Code::BadField, "channel: at least one, as ?channel=NAME"));
-    }
-    if names.len() > STREAM_CHANNELS {
-        return Err(Code::TooManyChannels.into());
-    }
-    for name in &names {
-        identity.channel(name.clone())?;
-    }
-    let last = match request.headers().get("last-event-id") {
-        Some(id) => Some(id.to_str().map_err(|_| Code::BadField)?.to_owned()),
-        None => query::single(query, "last_event_id").map_err(|_| Code::BadRequest)?.map(Into::into),
-    };
-    let positions = match last.filter(|id| !id.is_empty()) {
-        Some(id) => Stream::parse_id(&id, names.len())
-            .map_err(|code| Problem::new(code, "Last-Event-ID: not one of this stream's"))?,
-        None => vec![None; names.len()],
-    };
-    let permit = permit(shared, asking.peer)?;
-    let response = handshake::stream_head(asking.origin.as_ref());
-    let channels = names.into_iter().zip(positions).collect();
-    let identity = Arc::new(identity);
-    let by = move |stream, _| By::Events { stream, response, identity, channels };
-    Ok(Verdict::TakeOver(take_over(shared, Wire::Sse, query, permit, by)))
+    (rest.join("&").into(), token)
 }
 
 /// An error as HTTP tells it: on `/ws` and `/sse`.
@@ -184,16 +179,4 @@ pub(super) fn json(status: StatusCode, body: String) -> Response<Body> {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
-}
-
-/// The operating system's randomness: the front has no shard's source at hand.
-struct OsRandom;
-
-impl xpush_core::Entropy for OsRandom {
-    fn fill(&mut self, bytes: &mut [u8]) {
-        if let Err(error) = getrandom::fill(bytes) {
-            tracing::error!(%error, "no randomness");
-            std::process::abort();
-        }
-    }
 }

@@ -1,14 +1,14 @@
 //! Who a connection acts as, and what it may do. A guest has capabilities too.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use xpush_core::access::Apps;
 use xpush_core::message::Sender;
+use xpush_core::ports::access::Credentials;
 use xpush_core::ports::presence::Member;
-use xpush_core::{
-    App, AppSettings, Channel, ChannelKey, Code, Device, Entropy, Grant, Problem, Rule, User, Who,
-};
+use xpush_core::{App, AppSettings, Channel, ChannelKey, Code, Device, Entropy, Grant, Problem, Rule, User};
 use xpush_wire::json;
 
 use crate::command::fields::bad;
@@ -21,8 +21,8 @@ pub(crate) struct Identity {
     pub(crate) grant: Arc<Grant>,
 }
 
-/// What a client says of itself when it connects; each is optional.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+/// What a client says of itself when it connects; each is optional. Not `Debug`: it holds secrets.
+#[derive(Default)]
 pub(crate) struct Claims {
     pub(crate) app: Option<String>,
     pub(crate) name: Option<String>,
@@ -65,6 +65,12 @@ impl Claims {
         Ok(())
     }
 
+    /// What ACCESS is shown.
+    pub(crate) fn credentials(self, address: IpAddr) -> Credentials {
+        let Self { app, name, guest, device, token } = self;
+        Credentials { app, token, guest, name, device, address: Some(address) }
+    }
+
     /// Reads the fields that a query has, over those that are there.
     pub(crate) fn read_query(&mut self, query: &str) {
         for (name, value) in xpush_wire::query::pairs(query) {
@@ -74,15 +80,15 @@ impl Claims {
 }
 
 impl Identity {
+    /// What a grant comes to under the apps' settings as they are now.
+    pub(crate) fn of(apps: &Apps, grant: Grant) -> Result<Self, Problem> {
+        let app = apps.by_name.get(&grant.app).ok_or(Code::UnknownApp)?;
+        Ok(Self { app: app.clone(), grant: Arc::new(grant) })
+    }
+
     /// Admits a guest, if the app welcomes guests.
-    pub(crate) fn admit(apps: &Apps, claims: &Claims, entropy: &mut dyn Entropy) -> Result<Self, Problem> {
+    pub(crate) fn guest(apps: &Apps, claims: &Claims, entropy: &mut dyn Entropy) -> Result<Self, Problem> {
         let app = apps.find(claims.app.as_deref())?.clone();
-        if claims.token.is_some() {
-            return Err(Problem::new(
-                Code::Unauthenticated,
-                "this app has no key that a token could be checked with",
-            ));
-        }
         if !app.guests {
             return Err(Code::Unauthenticated.into());
         }
@@ -115,14 +121,6 @@ impl Identity {
         let rule =
             rule.ok_or_else(|| Problem::new(Code::Forbidden, "no rule of this app covers this channel"))?;
         Ok((ChannelKey::new(self.app.app.clone(), name), rule))
-    }
-
-    /// Whether this client may publish under a rule.
-    pub(crate) fn may_publish(&self, rule: &Rule) -> Result<(), Problem> {
-        if rule.permissions.publish.contains(&Who::Anyone) {
-            return Ok(());
-        }
-        Err(Problem::new(Code::Forbidden, "only the app's own server publishes here"))
     }
 
     pub(crate) fn sender(&self) -> &Sender {

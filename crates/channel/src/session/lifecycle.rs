@@ -5,12 +5,13 @@ use xpush_core::{Code, Monotonic, Problem};
 use xpush_wire::engine::{self, Kind, Version};
 use xpush_wire::{json, sse, ws};
 
-use super::identity::{Claims, Identity};
+use super::gate::{Gate, Opening};
 use super::outbox::Outbox;
 use super::rate::Rate;
 use super::sid::{PublicId, Secret, Sid};
 use super::{Session, Stream, Subscription, Transport};
-use crate::command::{Asked, Command, subscribe};
+use crate::command::subscribe::{self, Terms};
+use crate::command::{Asked, Command};
 use crate::dialect::{self, Format, Namespace, Wire};
 use crate::fanout::inbox::{Handle, Inbox, Leave};
 use crate::front::address::Permit;
@@ -28,10 +29,11 @@ const LINGER_MS: u64 = 1_000;
 
 impl Shard {
     pub(crate) fn open(&mut self, open: Open) {
-        let Open { wire, query, permit, by } = open;
+        let Open { wire, query, opening, permit, by } = open;
         match by {
             By::WebSocket { stream, early, response } => {
-                let Some(handle) = self.begin(wire, query, permit, Transport::Socket(stream)) else {
+                let Some(handle) = self.begin(wire, (query, opening), permit, Transport::Socket(stream))
+                else {
                     return;
                 };
                 let mut frames = response.to_vec();
@@ -43,31 +45,37 @@ impl Shard {
                 }
             }
             By::Events { stream, response, identity, channels } => {
-                let Some(handle) = self.begin(wire, query, permit, Transport::Socket(stream)) else {
+                let Some(handle) = self.begin(wire, (query, opening), permit, Transport::Socket(stream))
+                else {
                     return;
                 };
                 self.sessions.send(handle.slot, response);
-                let Some(session) = self.sessions.get(handle) else { return };
-                session.native = Some(identity.clone());
-                let key = |name: &xpush_core::Channel| {
-                    xpush_core::ChannelKey::new(identity.app.app.clone(), name.clone())
-                };
-                let positions = channels.iter().map(|(name, since)| (key(name), *since)).collect();
-                session.stream = Some(Box::new(Stream { channels: positions }));
+                self.enter(handle, identity.clone());
+                let positions = channels.iter().map(|(place, since)| (place.key.clone(), *since)).collect();
+                if let Some(session) = self.sessions.get(handle) {
+                    session.stream = Some(Box::new(Stream { channels: positions }));
+                }
+                if self.revocations.matches(&identity.grant) {
+                    return self.close(handle, Code::Revoked.into());
+                }
                 self.welcome(handle);
-                for (channel, since) in channels {
+                self.watch_token(handle);
+                for (place, since) in channels {
+                    let terms = Terms { since, ..Terms::default() };
                     let asked =
                         Asked { namespace: Namespace::Native, ack: None, command: Command::Subscribe };
-                    if let Err(problem) = subscribe::follow(self, handle, asked, channel, since, false) {
+                    if let Err(problem) = subscribe::follow(self, handle, asked, place, terms) {
                         self.answer_failure(handle, asked, &problem);
                     }
                 }
+                // What was found out before the stream was here may have changed meanwhile.
+                self.review(handle);
             }
             By::Polling { base64, answer } => {
                 // Dropping `answer` is a refusal.
                 let Some(version) = wire.engine() else { return };
                 let polling = Transport::Polling(Polling::begin(version, base64, answer));
-                let Some(handle) = self.begin(wire, query, permit, polling) else { return };
+                let Some(handle) = self.begin(wire, (query, opening), permit, polling) else { return };
                 let mut frames = Vec::new();
                 self.greet(handle, &mut frames);
                 self.sessions.send(handle.slot, frames.into());
@@ -77,7 +85,13 @@ impl Shard {
     }
 
     /// Makes the session; `None` when the shard takes no more.
-    fn begin(&mut self, wire: Wire, query: Box<str>, permit: Permit, transport: Transport) -> Option<Handle> {
+    fn begin(
+        &mut self,
+        wire: Wire,
+        (query, opening): (Box<str>, Option<Opening>),
+        permit: Permit,
+        transport: Transport,
+    ) -> Option<Handle> {
         if self.draining {
             return None;
         }
@@ -91,6 +105,7 @@ impl Shard {
             dirty: false,
             closing: false,
             paused: false,
+            token_expiring: false,
             awaits_pong: false,
             in_progress: 0,
             outbox: Outbox::default(),
@@ -101,6 +116,7 @@ impl Shard {
             rate,
             native: None,
             legacy: None,
+            gate: opening.map(Gate::opened),
             subscriptions: SmallVec::new(),
             tickets: 0,
             assembly: None,
@@ -108,7 +124,7 @@ impl Shard {
             stream: None,
             secret,
             query,
-            _permit: permit,
+            permit,
         });
         self.counters.connections.set(self.sessions.len() as u64);
         self.counters.opened.add(1);
@@ -147,22 +163,8 @@ impl Shard {
     fn connect_unasked(&mut self, handle: Handle) {
         let Some(session) = self.sessions.get(handle) else { return };
         if session.wire.engine() == Some(Version::V3) {
-            let mut claims = Claims::default();
-            claims.read_query(&session.query);
-            self.connect_native(handle, &claims);
-        }
-    }
-
-    /// Admits a client to `/`: everything is in place before it is answered.
-    pub(crate) fn connect_native(&mut self, handle: Handle, claims: &Claims) {
-        match Identity::admit(&self.node.access().apps(), claims, &mut *self.entropy) {
-            Ok(identity) => {
-                let Some(session) = self.sessions.get(handle) else { return };
-                session.native = Some(identity.into());
-                self.answer_connect(handle, Namespace::Native);
-                self.welcome(handle);
-            }
-            Err(problem) => self.refuse_connect(handle, "/", &problem),
+            let claims = session.claims();
+            self.admit(handle, claims, None);
         }
     }
 
@@ -204,15 +206,6 @@ impl Shard {
         let kind = xpush_wire::socket::Kind::ConnectError;
         let data = dialect::object::text(data);
         dialect::socket_packet(wire, kind, namespace, None, &data, &[], &mut frame);
-        self.sessions.send(handle.slot, frame.into());
-    }
-
-    fn welcome(&mut self, handle: Handle) {
-        let Some(session) = self.sessions.get(handle) else { return };
-        let Some(identity) = &session.native else { return };
-        let object = welcome_object(identity, self.node.id().as_str());
-        let mut frame = Vec::new();
-        dialect::push(session.format(Namespace::Native), "welcome", &object, &[], &mut frame);
         self.sessions.send(handle.slot, frame.into());
     }
 }
@@ -371,7 +364,12 @@ impl Shard {
         }
         if let Some(session) = self.sessions.get(handle) {
             match namespace {
-                Namespace::Native => session.native = None,
+                Namespace::Native => {
+                    if let Some(identity) = session.native.take() {
+                        self.users.leave(&identity, handle.slot);
+                    }
+                    self.drop_held(handle);
+                }
                 Namespace::Legacy => session.legacy = None,
             }
         }
@@ -386,6 +384,7 @@ impl Shard {
     pub(crate) fn end_subscription(&mut self, handle: Handle, subscription: Subscription) {
         let channel = self.topics.get(subscription.topic).key.clone();
         self.unplace(subscription);
+        self.forget_token(handle, subscription.ticket);
         self.topics.leave(subscription.topic);
         let Some(session) = self.sessions.get(handle) else { return };
         let leaves = session.entrance(subscription.namespace).filter(|_| subscription.entered);
@@ -422,21 +421,4 @@ impl Shard {
             self.close(handle, Code::Draining.into());
         }
     }
-}
-
-/// The object of `welcome`.
-pub(crate) fn welcome_object(identity: &Identity, node: &str) -> String {
-    let mut out = Vec::with_capacity(160);
-    out.extend_from_slice(br#"{"app":"#);
-    json::write_string(identity.app.app.as_str(), &mut out);
-    out.extend_from_slice(br#","user":"#);
-    json::write_string(identity.sender().user.as_str(), &mut out);
-    if let Some(name) = &identity.sender().name {
-        out.extend_from_slice(br#","name":"#);
-        json::write_string(name, &mut out);
-    }
-    out.extend_from_slice(br#","node":"#);
-    json::write_string(node, &mut out);
-    out.extend_from_slice(br#","guest":true}"#);
-    dialect::object::text(out)
 }

@@ -1,5 +1,8 @@
 //! A client's session: who it is, what it follows, what it has still to be sent, and when it is too late.
 
+pub(crate) mod admission;
+pub(crate) mod change;
+pub(crate) mod gate;
 pub(crate) mod identity;
 pub(crate) mod lifecycle;
 pub(crate) mod outbox;
@@ -7,18 +10,21 @@ mod plain;
 pub(crate) mod rate;
 pub(crate) mod sid;
 mod socketio;
+pub(crate) mod users;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use slab::Slab;
 use smallvec::SmallVec;
+use xpush_core::access::Actions;
 use xpush_core::{ChannelKey, Code, Monotonic, Position};
 use xpush_wire::ws;
 
 use crate::dialect::{Format, Namespace, Wire};
 use crate::fanout::inbox::{Entrance, Handle, Happening, LegacyEntrance};
 use crate::front::address::Permit;
+use crate::session::gate::Gate;
 use crate::session::identity::Identity;
 use crate::session::outbox::Outbox;
 use crate::session::rate::Rate;
@@ -36,6 +42,8 @@ pub(crate) struct Session {
     pub(crate) closing: bool,
     /// Nothing is read until the commands in progress are fewer.
     pub(crate) paused: bool,
+    /// The client was told to renew its token.
+    pub(crate) token_expiring: bool,
     /// A heartbeat has been sent and not been answered.
     pub(crate) awaits_pong: bool,
     /// Commands whose answers are still to come.
@@ -52,6 +60,8 @@ pub(crate) struct Session {
     pub(crate) native: Option<Arc<Identity>>,
     /// Who this is on `/channel`.
     pub(crate) legacy: Option<Box<LegacySocket>>,
+    /// What it waits for, what is held meanwhile, and what was found out of its permissions.
+    pub(crate) gate: Option<Box<Gate>>,
     pub(crate) subscriptions: SmallVec<[Subscription; 1]>,
     /// Tells this session's subscriptions apart over time.
     pub(crate) tickets: u32,
@@ -65,7 +75,7 @@ pub(crate) struct Session {
     /// The query of the first request.
     pub(crate) query: Box<str>,
     /// Gives the address its place back when it is dropped.
-    pub(crate) _permit: Permit,
+    pub(crate) permit: Permit,
 }
 
 /// By what a session's bytes travel.
@@ -85,6 +95,8 @@ pub(crate) struct Subscription {
     pub(crate) wants_presence: bool,
     /// It is counted by presence.
     pub(crate) entered: bool,
+    /// What ACCESS has allowed here; `None` where it need not be asked, or must be again.
+    pub(crate) actions: Option<Actions>,
 }
 
 /// The socket of an XPUSH 0.1 client: one channel, for as long as it is connected.

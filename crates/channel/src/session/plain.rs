@@ -3,8 +3,6 @@
 use xpush_core::{Code, Problem};
 use xpush_wire::json;
 
-use super::identity::{Claims, Identity};
-use super::lifecycle::welcome_object;
 use crate::command::{self, Asked, Call, Command, fields::Fields};
 use crate::dialect::Namespace;
 use crate::fanout::inbox::Handle;
@@ -74,41 +72,22 @@ impl Shard {
         let session = self.sessions.get(handle)?;
         let asked = Asked { namespace: Namespace::Native, ack: id, command: Command::Connect };
         let connects = name == Command::Connect.as_str();
-        if session.native.is_some() {
+        if session.native.is_some() || session.waits() {
             return connects.then(|| {
                 self.answer_failure(handle, asked, &Code::BadOrder.into());
                 Flow::Go
             });
         }
-        let mut claims = Claims::default();
-        claims.read_query(&session.query);
+        let mut claims = session.claims();
         if connects && let Err(problem) = claims.read_members(fields.iter()) {
             self.answer_failure(handle, asked, &problem);
             self.close(handle, problem);
             return Some(Flow::Over);
         }
-        if !connects {
-            self.connect_native(handle, &claims);
-            return self
-                .sessions
-                .get(handle)
-                .is_none_or(|session| session.native.is_none())
-                .then_some(Flow::Over);
-        }
-        match Identity::admit(&self.node.access().apps(), &claims, &mut *self.entropy) {
-            Ok(identity) => {
-                let body = welcome_object(&identity, self.node.id().as_str());
-                if let Some(session) = self.sessions.get(handle) {
-                    session.native = Some(identity.into());
-                }
-                self.answer(handle, asked, &body);
-                Some(Flow::Go)
-            }
-            Err(problem) => {
-                self.answer_failure(handle, asked, &problem);
-                self.close(handle, problem);
-                Some(Flow::Over)
-            }
+        self.admit(handle, claims, connects.then_some(asked));
+        match self.sessions.get(handle) {
+            Some(session) if !session.closing => connects.then_some(Flow::Go),
+            _ => Some(Flow::Over),
         }
     }
 

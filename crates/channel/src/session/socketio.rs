@@ -5,7 +5,6 @@ use xpush_core::{Code, Problem};
 use xpush_wire::engine::{self, Kind, Packet, Version};
 use xpush_wire::{json, socket};
 
-use super::identity::Claims;
 use super::{Assembly, Session};
 use crate::command::{self, fields::Fields};
 use crate::dialect::{self, Namespace, Wire};
@@ -119,7 +118,7 @@ impl Shard {
     /// A binary message that is no attachment: the client uses the msgpack parser.
     fn socket_msgpack(&mut self, handle: Handle, data: &[u8], most: usize) -> Flow {
         let Some(session) = self.sessions.get(handle) else { return Flow::Over };
-        let undecided = session.native.is_none() && session.legacy.is_none();
+        let undecided = !session.has_entered(Namespace::Native) && !session.has_entered(Namespace::Legacy);
         if matches!(session.wire, Wire::Engine3 | Wire::Engine4) {
             if !undecided {
                 return self.break_off(handle, Code::BadPacket);
@@ -151,8 +150,7 @@ impl Shard {
         if packet.kind == Kind::Connect {
             return self.socket_connect(handle, packet);
         }
-        let Some(namespace) =
-            Namespace::parse(packet.namespace).filter(|name| session.identity(*name).is_some())
+        let Some(namespace) = Namespace::parse(packet.namespace).filter(|name| session.has_entered(*name))
         else {
             return self.break_off(handle, Code::BadOrder);
         };
@@ -176,7 +174,7 @@ impl Shard {
             self.refuse_connect(handle, &name, &problem);
             return Flow::Go;
         };
-        if session.identity(namespace).is_some() {
+        if session.has_entered(namespace) {
             // Protocol 4 clients are connected to `/` already, and some say it again.
             return if session.wire.engine() == Some(Version::V3) {
                 Flow::Go
@@ -184,13 +182,12 @@ impl Shard {
                 self.break_off(handle, Code::BadOrder)
             };
         }
-        let mut claims = Claims::default();
-        claims.read_query(&session.query);
-        claims.read_query(packet.query);
         match namespace {
             Namespace::Native => {
+                let mut claims = session.claims();
+                claims.read_query(packet.query);
                 match claims.read_members(json::members(packet.data).into_iter().flatten()) {
-                    Ok(()) => self.connect_native(handle, &claims),
+                    Ok(()) => self.admit(handle, claims, None),
                     Err(problem) => self.refuse_connect(handle, "/", &problem),
                 }
             }

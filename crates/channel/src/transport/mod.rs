@@ -9,10 +9,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
-use xpush_core::{Channel, Position};
+use xpush_core::Position;
 
+use crate::command::place::Place;
 use crate::dialect::Wire;
 use crate::front::address::Permit;
+use crate::session::gate::Opening;
 use crate::session::identity::Identity;
 use crate::transport::io::Io;
 use crate::transport::polling::Answer;
@@ -20,7 +22,9 @@ use crate::transport::polling::Answer;
 /// A new client, as the HTTP front gives it to a shard.
 pub(crate) struct Open {
     pub(crate) wire: Wire,
+    /// Without a token: that is in `opening`.
     pub(crate) query: Box<str>,
+    pub(crate) opening: Option<Opening>,
     pub(crate) permit: Permit,
     pub(crate) by: By,
 }
@@ -30,12 +34,7 @@ pub(crate) enum By {
     /// A WebSocket handshake that is to be answered: the raw stream, the bytes that came behind the request, the answer.
     WebSocket { stream: Io, early: Bytes, response: Bytes },
     /// An event stream that is to be answered.
-    Events {
-        stream: Io,
-        response: Bytes,
-        identity: Arc<Identity>,
-        channels: Vec<(Channel, Option<Position>)>,
-    },
+    Events { stream: Io, response: Bytes, identity: Arc<Identity>, channels: Vec<(Place, Option<Position>)> },
     /// A first polling request.
     Polling { base64: bool, answer: oneshot::Sender<Answer> },
 }

@@ -180,9 +180,10 @@ impl Shard {
 
     /// A command was answered; a paused connection goes on when half of its window is free.
     pub(crate) fn command_ends(&mut self, handle: Handle) {
+        let room = self.node.config.limits.payload;
         let Some(session) = self.sessions.get(handle) else { return };
         session.in_progress = session.in_progress.saturating_sub(1);
-        if session.paused && session.in_progress <= WINDOW / 2 {
+        if session.paused && session.in_progress <= WINDOW / 2 && !session.holds_too_much(room) {
             session.paused = false;
             self.unread.push(handle);
         }

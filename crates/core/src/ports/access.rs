@@ -88,6 +88,8 @@ pub trait Access: Send + Sync {
     fn apps(&self) -> Arc<Apps>;
     /// Checks who somebody is.
     fn admit(&self, credentials: Credentials, done: Decided<Grant>);
+    /// Whether a grant that was given earlier still holds: that nothing it came from has been revoked since. Its expiry is the caller's to see. A guest's holds.
+    fn readmit(&self, grant: &Grant, done: Decided<()>);
     /// What `who` may do in `channel`, perhaps by a token for it; only to be asked when [`Grant::decide`] says so. A channel without a rule is refused.
     fn permit(&self, channel: &ChannelKey, who: &Arc<Grant>, token: Option<&str>, done: Decided<Permission>);
     /// The members of a channel: for notifications, hence without those who want none when `notified` is set.

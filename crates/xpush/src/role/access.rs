@@ -24,6 +24,10 @@ impl Access for Open {
         done(Err(Code::Unauthenticated.into()));
     }
 
+    fn readmit(&self, _: &Grant, done: Decided<()>) {
+        done(Ok(()));
+    }
+
     fn permit(&self, _: &ChannelKey, _: &Arc<Grant>, _: Option<&str>, done: Decided<Permission>) {
         done(Err(Code::Forbidden.into()));
     }
