@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use xpush_core::ports::access::{Access, AccessSink, Changed};
-use xpush_core::ports::bus::{Bus, BusSink, Event, Inbound, Topic};
+use xpush_core::ports::bus::{Bus, BusSink, Envelope, Event, Inbound, Topic};
 use xpush_core::ports::cluster::{self, Cluster, ClusterSink, View};
 use xpush_core::ports::markers::Ledger;
 use xpush_core::ports::message_log::MessageLog;
@@ -193,6 +193,7 @@ impl Shared {
             config,
         });
         let bus = (parts.bus)(shared.clone());
+        bus.follow(Topic::Nodes);
         // The cell was just made, so it is empty.
         let _ = shared.bus.set(bus);
         shared.access.watch(shared.clone());
@@ -264,7 +265,7 @@ impl Shared {
         self.has_peers.load(Ordering::Relaxed)
     }
 
-    fn post_all(&self, make: impl Fn() -> Inbox) {
+    pub(crate) fn post_all(&self, make: impl Fn() -> Inbox) {
         self.mailboxes.iter().for_each(|mailbox| mailbox.post(make()));
     }
 }
@@ -272,6 +273,13 @@ impl Shared {
 impl BusSink for Shared {
     fn receive(&self, inbound: Inbound) {
         match &inbound {
+            Inbound::Envelope(Envelope { event: Event::OwnMarker(moved), .. }) => {
+                self.post_all(|| Inbox::OwnMarker { moved: moved.clone(), except: None });
+            }
+            Inbound::Envelope(Envelope { event: Event::Notify(message), .. }) => {
+                let home = self.home_of(&message.channel);
+                self.mailbox(home).post(Inbox::Newest(message.clone()));
+            }
             Inbound::Envelope(envelope) => {
                 let home = self.home_of(envelope.event.channel());
                 self.mailbox(home).post(Inbox::Bus(inbound));

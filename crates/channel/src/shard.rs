@@ -12,6 +12,7 @@ use std::sync::mpsc::Receiver;
 use mio::Registry;
 use xpush_core::{Code, Entropy, Monotonic};
 
+use crate::command::members;
 use crate::fanout::home::Homes;
 use crate::fanout::inbox::{Handle, HomeRef, Inbox, Mailbox};
 use crate::fanout::topic::Topics;
@@ -69,6 +70,8 @@ pub(crate) enum Timer {
     Probe(Handle),
     /// A hanging poll that must end so that an upgrade goes on.
     ProbeNoop(Handle),
+    /// A connection that is to go, and is owed answers.
+    LastWords(Handle),
     /// A connection that was told to go.
     Farewell(Handle),
     /// A token's notice or end; the number says which token's.
@@ -81,6 +84,10 @@ pub(crate) enum Timer {
     /// Publishers may have waited long enough for the log.
     Appends(HomeRef),
     Attendance(HomeRef),
+    Receipts(HomeRef),
+    Notices(HomeRef),
+    /// A join of this number may have waited long enough for the store.
+    Join(HomeRef, u32),
     Heads,
 }
 
@@ -175,6 +182,7 @@ impl Shard {
                 Timer::Outbox(handle) => self.outbox_is_old(handle),
                 Timer::Probe(handle) => self.probe_is_over(handle),
                 Timer::ProbeNoop(handle) => self.end_poll_for_probe(handle),
+                Timer::LastWords(handle) => self.say_last_words(handle),
                 Timer::Farewell(handle) => self.drop_session(handle),
                 Timer::Token(handle, number) => self.token_timer(handle, number),
                 Timer::Permission(handle, ticket) => self.permission_expired(handle, ticket),
@@ -182,6 +190,9 @@ impl Shard {
                 Timer::Hole(home) => self.home_hole_is_old(home),
                 Timer::Appends(home) => self.appends_are_old(home),
                 Timer::Attendance(home) => self.attendance_timer(home),
+                Timer::Receipts(home) => self.receipts_timer(home),
+                Timer::Notices(home) => self.notices_timer(home),
+                Timer::Join(home, number) => self.join_is_old(home, number),
                 Timer::Heads => {
                     if self.node.has_peers() {
                         self.compare_heads();
@@ -234,6 +245,13 @@ impl Shard {
             Inbox::PageRead(home, wanted, result) => self.home_page(home, wanted, result),
             Inbox::PresenceApplied(home, result) => self.attendance_applied(home, result),
             Inbox::RosterRead(home, number, result) => self.join_roster(home, number, result),
+            Inbox::Marked(marked) => self.home_marked(*marked),
+            Inbox::JoinMarked(home, number, result) => self.join_marked(home, number, result),
+            Inbox::Notify(notification) => self.notify(*notification),
+            Inbox::Counted(counted) => self.notify_counted(*counted),
+            Inbox::Newest(message) => self.ask_members(message),
+            Inbox::Enrolled(enrolled) => members::enrolled(self, *enrolled),
+            Inbox::OwnMarker { moved, except } => self.own_marker(&moved, except),
             Inbox::Heads(keys, result) => self.home_heads(keys, result),
             Inbox::Bus(inbound) => self.home_bus(inbound),
             Inbox::Admitted(admitted) => self.admission_ends(*admitted),

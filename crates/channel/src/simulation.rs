@@ -1,7 +1,10 @@
-//! Two nodes of four shards each, over a bus that reorders, delays, drops and cries wolf; clients that come, go, resume on the other node and publish.
+//! Two nodes of four shards each, over a bus that reorders, delays, drops and cries wolf, and a ledger that is slow, fails and forgets what it did; clients that
+//! come, go, resume on the other node, publish, change what they have said, and read.
 //!
 //! Nothing here is real but the code under test: time is turned by hand, shards are turned in an order that the seed decides, clients speak long polling. At the end everybody
-//! must have seen one order, without holes, without doubles.
+//! must have seen one order, without holes, without doubles, show the same texts, and count the same as unread.
+
+mod client;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -14,8 +17,11 @@ use xpush_core::ports::bus::BusSink;
 use xpush_core::ports::cluster::{self, Cluster, ClusterSink};
 use xpush_core::{Clock, Entropy, History, NodeId, Permissions, Retention, Rule, Who};
 use xpush_embedded::{LocalPresence, MemoryLog, SoloCluster};
-use xpush_testkit::{HostileHub, Hostility, ManualClock, MemoryLedger, OpenAccess, SeededEntropy};
+use xpush_testkit::{
+    HostileHub, HostileLedger, Hostility, ManualClock, MemoryLedger, OpenAccess, SeededEntropy, Trouble,
+};
 
+use self::client::{Client, Memory, Seen, What, Wish};
 use crate::config::{Config, Heartbeat, Limits, Origins};
 use crate::dialect::Wire;
 use crate::fanout::inbox::Inbox;
@@ -27,7 +33,8 @@ use crate::transport::polling::{Answer, Poll, Post};
 use crate::transport::{By, Open};
 
 const SHARDS: u16 = 4;
-const CHANNELS: [&str; 3] = ["chat:a", "chat:b", "chat:c"];
+/// `log:*` are durable.
+const CHANNELS: [&str; 5] = ["chat:a", "chat:b", "chat:c", "log:a", "log:b"];
 
 /// A node whose shards are turned by the simulation.
 struct SimulatedNode {
@@ -35,42 +42,17 @@ struct SimulatedNode {
     shards: Vec<Shard>,
 }
 
-/// What one subscription of a client has seen.
-#[derive(Debug, Clone)]
-struct Seen {
-    epoch: String,
-    /// The position that the subscription began behind.
-    since: u64,
-    seqs: Vec<u64>,
-}
-
-/// A client that polls.
-struct Client {
-    node: usize,
-    shard: u16,
-    sid: Option<Sid>,
-    poll: Option<oneshot::Receiver<Answer>>,
-    acks: u64,
-    /// The channel that a pending `subscribe` is for, and from where.
-    asked: HashMap<u64, (&'static str, Option<u64>)>,
-    /// The message that a pending `publish` is for.
-    published: HashMap<u64, (&'static str, u64)>,
-    seen: HashMap<&'static str, Seen>,
-    /// What this connection follows.
-    live: HashSet<&'static str>,
-    count: u64,
-}
-
 struct World {
     random: SeededEntropy,
     clock: Arc<ManualClock>,
     hub: HostileHub,
+    ledger: Arc<HostileLedger>,
     nodes: Vec<SimulatedNode>,
     clients: Vec<Client>,
-    /// By channel and seq, who said what: it must be the same for everybody.
+    /// By channel and seq, who said what first: it must be the same for everybody.
     history: BTreeMap<(&'static str, u64), String>,
-    /// By channel: what was acknowledged, as (text, seq).
-    acked: Vec<(&'static str, String, u64)>,
+    /// By channel: what was acknowledged, as (text, seq), and whether it was sent once.
+    acked: Vec<(&'static str, String, u64, bool)>,
 }
 
 fn entropy() -> Box<dyn Entropy> {
@@ -78,14 +60,18 @@ fn entropy() -> Box<dyn Entropy> {
 }
 
 fn access() -> OpenAccess {
-    let rule = Rule {
-        pattern: "chat:*".into(),
-        history: History::Recent(Retention { count: 100_000, bytes: 100_000_000, age_ms: 1_000_000_000 }),
+    let roomy = Retention { count: 100_000, bytes: 100_000_000, age_ms: 1_000_000_000 };
+    let rule = |pattern: &str, history| Rule {
+        pattern: pattern.into(),
+        history,
         presence: true,
         notify: false,
         permissions: Permissions::all(Who::Anyone),
     };
-    OpenAccess::demo([rule])
+    OpenAccess::demo([
+        rule("chat:*", History::Recent(roomy)),
+        rule("log:*", History::Durable(Retention::ENDLESS)),
+    ])
 }
 
 fn config(node: &str) -> Config {
@@ -122,35 +108,14 @@ impl SimulatedNode {
     }
 }
 
-impl Client {
-    fn new(node: usize, shard: u16) -> Self {
-        Self {
-            node,
-            shard,
-            sid: None,
-            poll: None,
-            acks: 0,
-            asked: HashMap::new(),
-            published: HashMap::new(),
-            seen: HashMap::new(),
-            live: HashSet::new(),
-            count: 0,
-        }
-    }
-
-    fn next_ack(&mut self) -> u64 {
-        self.acks += 1;
-        self.acks
-    }
-}
-
 impl World {
     fn new(seed: u64, hostility: Hostility) -> Self {
         let clock = Arc::new(ManualClock::default());
         let shared_clock: Arc<dyn Clock> = clock.clone();
         let hub = HostileHub::new(seed, hostility, shared_clock.clone());
         let log = Arc::new(MemoryLog::new(seed, 1 << 30, shared_clock.clone()));
-        let ledger = Arc::new(MemoryLedger::new(seed, shared_clock.clone()));
+        let keeper = Arc::new(MemoryLedger::new(seed, shared_clock.clone()));
+        let ledger = Arc::new(HostileLedger::new(seed, Trouble::NONE, keeper, shared_clock.clone()));
         let presence = Arc::new(LocalPresence::new());
         let cluster = Arc::new(SoloCluster::new());
         let access = Arc::new(access());
@@ -173,6 +138,7 @@ impl World {
             random: SeededEntropy::new(seed ^ 0xabcd),
             clock,
             hub,
+            ledger,
             nodes,
             clients: Vec::new(),
             history: BTreeMap::new(),
@@ -193,11 +159,11 @@ impl World {
         let loopback = "127.0.0.1".parse().unwrap();
         let permit = Arc::new(Addresses::default()).admit(loopback, &shared.config.limits).unwrap();
         let by = By::Polling { base64: true, answer };
-        let open = Open { wire: Wire::Engine4, query: "".into(), permit, by };
+        let open = Open { wire: Wire::Engine4, query: "".into(), opening: None, permit, by };
         let shard = u16::try_from(shard).unwrap();
         shared.mailbox(shard).post(Inbox::Open(Box::new(open)));
-        let (seen, count) = (self.clients[client].seen.clone(), self.clients[client].count);
-        self.clients[client] = Client { poll: Some(answered), seen, count, ..Client::new(node, shard) };
+        let memory = std::mem::take(&mut self.clients[client].memory);
+        self.clients[client] = Client { poll: Some(answered), ..Client::new(node, shard, memory) };
     }
 
     fn post(&mut self, client: usize, packet: String) {
@@ -213,8 +179,8 @@ impl World {
             return;
         }
         let ack = self.clients[client].next_ack();
-        let seen = self.clients[client].seen.get(channel);
-        let from = seen.map(|seen| seen.seqs.last().copied().unwrap_or(seen.since));
+        let seen = self.clients[client].memory.seen.get(channel);
+        let from = seen.map(Seen::last);
         let since = match seen.zip(from) {
             Some((seen, seq)) => {
                 format!(r#","since":{{"epoch":"{}","seq":{seq}}}"#, seen.epoch)
@@ -225,7 +191,9 @@ impl World {
         let presence = self.below(2) == 0;
         self.post(
             client,
-            format!(r#"42{ack}["subscribe",{{"channel":"{channel}","presence":{presence}{since}}}]"#),
+            format!(
+                r#"42{ack}["subscribe",{{"channel":"{channel}","presence":{presence},"receipts":true{since}}}]"#
+            ),
         );
     }
 
@@ -233,14 +201,49 @@ impl World {
         if self.clients[client].sid.is_none() {
             return;
         }
+        let own = self.clients[client].memory.own.iter().filter(|(of, _)| *of == channel);
+        let own: Vec<u64> = own.map(|(_, seq)| *seq).collect();
+        let what = match self.below(10) {
+            0 | 1 if !own.is_empty() => What::Edit(own[self.below(own.len())]),
+            2 if !own.is_empty() => What::Delete(own[self.below(own.len())]),
+            kind => What::Publish { silent: kind == 3 },
+        };
+        let memory = &mut self.clients[client].memory;
+        memory.count += 1;
+        let count = memory.count;
+        self.send(client, Wish { channel, count, what, again: false });
+    }
+
+    fn send(&mut self, client: usize, wish: Wish) {
         let ack = self.clients[client].next_ack();
-        self.clients[client].count += 1;
-        let count = self.clients[client].count;
-        self.clients[client].published.insert(ack, (channel, count));
-        self.post(
-            client,
-            format!(r#"42{ack}["publish",{{"channel":"{channel}","data":"{client}/{count}"}}]"#),
-        );
+        let Wish { channel, count, what, .. } = wish;
+        let command = match what {
+            What::Publish { silent } => {
+                format!(r#""publish",{{"silent":{silent},"data":"{client}/{count}""#)
+            }
+            What::Edit(target) => format!(r#""edit",{{"seq":{target},"data":"{client}/{count}""#),
+            What::Delete(target) => format!(r#""delete",{{"seq":{target}"#),
+        };
+        self.clients[client].wishes.insert(ack, wish);
+        self.post(client, format!(r#"42{ack}[{command},"channel":"{channel}","id":"{count}"}}]"#));
+    }
+
+    /// Whatever is not known to have taken effect is sent again, with the same id.
+    fn retry(&mut self, client: usize) {
+        for wish in std::mem::take(&mut self.clients[client].unsure) {
+            self.send(client, Wish { again: true, ..wish });
+        }
+    }
+
+    fn read(&mut self, client: usize, channel: &'static str) {
+        let Some(last) = self.clients[client].memory.seen.get(channel).map(Seen::last) else { return };
+        if self.clients[client].sid.is_none() || !channel.starts_with("log:") {
+            return;
+        }
+        let seq = self.random.below(last + 1);
+        let ack = self.clients[client].next_ack();
+        self.clients[client].reads.insert(ack, (channel, seq));
+        self.post(client, format!(r#"42{ack}["read",{{"channel":"{channel}","seq":{seq}}}]"#));
     }
 
     /// Takes what a poll has brought, and polls again.
@@ -271,55 +274,99 @@ impl World {
         if let Some(open) = packet.strip_prefix('0') {
             let open: Value = serde_json::from_str(open).unwrap();
             self.clients[client].sid = Sid::decode(open["sid"].as_str().unwrap());
-            self.post(client, "40".to_owned());
+            // The same guest on every connection.
+            self.post(client, format!(r#"40{{"guest":"the secret of client {client}"}}"#));
         } else if let Some(ack) = packet.strip_prefix("43") {
             let (id, body) = ack.split_at(ack.find('[').unwrap());
             let body: Value = serde_json::from_str(body).unwrap();
             self.take_ack(client, id.parse().unwrap(), &body[0]);
         } else if let Some(event) = packet.strip_prefix("42") {
             let event: Value = serde_json::from_str(event).unwrap();
-            match event[0].as_str().unwrap() {
-                "message" => self.take_message(client, &event[1]),
-                "welcome" | "presence" => {}
-                other => panic!("{other}: {}", event[1]),
-            }
+            self.take_push(client, event[0].as_str().unwrap(), &event[1]);
         } else {
             assert!(packet.starts_with("40") || packet == "6", "{packet}");
         }
     }
 
     fn take_ack(&mut self, client: usize, id: u64, body: &Value) {
-        let ok = body.get("ok").unwrap_or_else(|| panic!("{body}"));
-        if let Some((channel, count)) = self.clients[client].published.remove(&id) {
-            self.acked.push((channel, format!("{client}/{count}"), ok["seq"].as_u64().unwrap()));
+        let ok = body.get("ok");
+        let code = body["error"]["code"].as_str().unwrap_or("");
+        let passing = ["unavailable", "outcome_unknown"].contains(&code);
+        assert!(ok.is_some() || passing || code == "unknown_message", "{body}");
+        if let Some(wish) = self.clients[client].wishes.remove(&id) {
+            return self.take_answer(client, wish, ok, passing);
+        }
+        if let Some((channel, seq)) = self.clients[client].reads.remove(&id) {
+            let Some(ok) = ok else { return };
+            let number = |name: &str| ok[name].as_u64().unwrap();
+            assert!(number("read") >= seq && number("delivered") >= number("read"), "{ok}");
+            self.clients[client].memory.read.insert(channel, (number("read"), number("unread")));
             return;
         }
         let (channel, from) = self.clients[client].asked.remove(&id).expect("an answer to a question");
+        let Some(ok) = ok else {
+            self.clients[client].live.remove(channel);
+            return;
+        };
         self.clients[client].live.insert(channel);
         let (epoch, seq) = (ok["epoch"].as_str().unwrap().to_owned(), ok["seq"].as_u64().unwrap());
         let Some(from) = from else {
-            self.clients[client].seen.insert(channel, Seen { epoch, since: seq, seqs: Vec::new() });
+            let seen = Seen { epoch, since: seq, seqs: Vec::new() };
+            self.clients[client].memory.seen.insert(channel, seen);
             return;
         };
         assert_eq!(ok["recovered"], true, "{ok}");
         assert_eq!(ok["missed"].as_u64(), Some(seq - from), "{ok}");
         // Who followed already has perhaps seen some of it: it comes again, from there on.
-        let seen = self.clients[client].seen.get_mut(channel).expect("it was seen before");
+        let seen = self.clients[client].memory.seen.get_mut(channel).expect("it was seen before");
         seen.seqs.retain(|seen| *seen <= from);
     }
 
-    fn take_message(&mut self, client: usize, message: &Value) {
-        let channel = CHANNELS.into_iter().find(|name| message["channel"] == **name).unwrap();
-        let (seq, text) = (message["seq"].as_u64().unwrap(), message["data"].as_str().unwrap().to_owned());
-        let known = self.history.entry((channel, seq)).or_insert_with(|| text.clone());
-        assert_eq!(*known, text, "two messages at one place");
-        let seen = self.clients[client]
-            .seen
-            .get_mut(channel)
-            .expect("a message comes behind its subscription's answer");
-        let last = seen.seqs.last().copied().unwrap_or(seen.since);
-        assert_eq!(seq, last + 1, "client {client} of {channel}: a hole, a double or a swap");
-        seen.seqs.push(seq);
+    fn take_answer(&mut self, client: usize, wish: Wish, ok: Option<&Value>, passing: bool) {
+        let Some(ok) = ok else {
+            if passing {
+                self.clients[client].unsure.push(wish);
+            } else {
+                assert!(!matches!(wish.what, What::Publish { .. }), "a message needs no other");
+            }
+            return;
+        };
+        let seq = ok["seq"].as_u64().unwrap();
+        let memory = &mut self.clients[client].memory;
+        match wish.what {
+            What::Publish { .. } => {
+                memory.own.push((wish.channel, seq));
+                self.acked.push((wish.channel, format!("{client}/{}", wish.count), seq, !wish.again));
+            }
+            What::Edit(target) | What::Delete(target) => {
+                assert_eq!(ok["target"].as_u64(), Some(target), "{ok}")
+            }
+        }
+    }
+
+    fn take_push(&mut self, client: usize, name: &str, push: &Value) {
+        if ["welcome", "presence"].contains(&name) {
+            return;
+        }
+        let channel = CHANNELS.into_iter().find(|name| push["channel"] == **name).unwrap();
+        let seq = push["seq"].as_u64().unwrap();
+        match name {
+            "message" => {
+                if push.get("edited").or(push.get("deleted")).is_none() {
+                    let text = push["data"].as_str().unwrap();
+                    let known = self.history.entry((channel, seq)).or_insert_with(|| text.to_owned());
+                    assert_eq!(known, text, "two messages at one place");
+                }
+                self.clients[client].take_message(channel, push);
+            }
+            "edit" | "delete" => self.clients[client].take_change(channel, push, name == "delete"),
+            "read" | "delivered" => {
+                let user = push["user"].as_str().unwrap().to_owned();
+                let known = self.clients[client].memory.receipts.entry((channel, user)).or_default();
+                *known = seq.max(*known);
+            }
+            other => panic!("{other}: {push}"),
+        }
     }
 
     // === time ===
@@ -332,15 +379,20 @@ impl World {
         let ms = self.random.below(20);
         self.clock.advance(ms);
         self.hub.deliver_due(self.clock.monotonic());
+        self.ledger.run_due(self.clock.monotonic());
         for client in 0..self.clients.len() {
             if self.below(3) > 0 {
                 self.poll(client);
+            }
+            if self.below(20) == 0 {
+                self.retry(client);
             }
         }
     }
 
     fn settle(&mut self) {
         self.hub.set_hostility(Hostility::NONE);
+        self.ledger.set_trouble(Trouble::NONE);
         // Past every delay, every hole's patience, and two comparisons of heads.
         for _ in 0..400 {
             for node in &mut self.nodes {
@@ -348,7 +400,9 @@ impl World {
             }
             self.clock.advance(40);
             self.hub.deliver_due(self.clock.monotonic());
+            self.ledger.run_due(self.clock.monotonic());
             (0..self.clients.len()).for_each(|client| self.poll(client));
+            (0..self.clients.len()).for_each(|client| self.retry(client));
         }
     }
 
@@ -356,50 +410,79 @@ impl World {
     fn check_live(&self) {
         for (index, client) in self.clients.iter().enumerate() {
             for channel in &client.live {
-                let seen = &client.seen[channel];
-                let last = seen.seqs.last().copied().unwrap_or(seen.since);
+                let last = client.memory.seen[channel].last();
                 assert_eq!(last, self.head(channel), "client {index} follows {channel} and lacks its end");
             }
         }
     }
 
+    /// Client 0 has seen everything.
     fn head(&self, channel: &'static str) -> u64 {
-        self.history.range((channel, 0)..=(channel, u64::MAX)).next_back().map_or(0, |((_, seq), _)| *seq)
+        self.clients[0].memory.seen[channel].last()
     }
 
     fn check(&self) {
         for (index, client) in self.clients.iter().enumerate() {
-            assert!(
-                client.asked.is_empty() && client.published.is_empty(),
-                "client {index} waits for answers"
-            );
-            for (channel, seen) in &client.seen {
-                let last = seen.seqs.last().copied().unwrap_or(seen.since);
-                assert_eq!(last, self.head(channel), "client {index} lacks the end of {channel}");
+            assert!(client.is_idle(), "client {index} waits for answers");
+            for (channel, seen) in &client.memory.seen {
+                assert_eq!(seen.last(), self.head(channel), "client {index} lacks the end of {channel}");
+            }
+            for (channel, shown) in &client.memory.shown {
+                for (seq, shown) in shown {
+                    let all = &self.clients[0].memory.shown[channel];
+                    assert_eq!(Some(shown), all.get(seq), "client {index} shows {channel} {seq} otherwise");
+                }
             }
         }
+        let mut texts = HashSet::new();
+        for ((channel, seq), text) in &self.history {
+            assert!(texts.insert((channel, text)), "{text} is in {channel} twice, at {seq} as well");
+        }
+        self.check_acked();
+        self.check_markers();
+    }
+
+    /// What was acknowledged is where it was said to be, and each sender's messages are in the order in which they were sent, once.
+    fn check_acked(&self) {
         let mut order: HashMap<(&str, &str), (u64, u64)> = HashMap::new();
         let mut acked = self.acked.clone();
-        acked.sort_by_key(|(channel, _, seq)| (*channel, *seq));
-        for (channel, text, seq) in &acked {
-            assert_eq!(
-                self.history.get(&(channel, *seq)),
-                Some(text),
-                "an acknowledged message is not at its place"
-            );
+        acked.sort_by_key(|(channel, _, seq, _)| (*channel, *seq));
+        for (channel, text, seq, once) in &acked {
+            let known = self.history.get(&(channel, *seq));
+            assert!(known.is_none_or(|known| known == text), "{text} is not at its place, {channel} {seq}");
+            assert!(self.clients[0].memory.shown[channel].contains_key(seq), "{channel} {seq} is lost");
             let (sender, count) = text.split_once('/').unwrap();
             let count = count.parse().unwrap();
-            if let Some((before, at)) = order.insert((channel, sender), (count, *seq)) {
+            if *once && let Some((before, at)) = order.insert((channel, sender), (count, *seq)) {
                 assert!(before < count, "{text} at {seq} was sent after {before} at {at}");
+            }
+        }
+    }
+
+    /// Everybody has asked last of all.
+    fn check_markers(&self) {
+        for (index, client) in self.clients.iter().enumerate() {
+            for (channel, (read, unread)) in &client.memory.read {
+                let newest_own =
+                    client.memory.own.iter().filter(|(of, _)| of == channel).map(|(_, seq)| *seq).max();
+                assert!(newest_own <= Some(*read), "client {index} has not read its own in {channel}");
+                assert_eq!(
+                    self.clients[0].unread(channel, *read),
+                    *unread,
+                    "client {index} in {channel} behind {read}"
+                );
+            }
+            for ((channel, _), seq) in &client.memory.receipts {
+                assert!(*seq <= self.head(channel), "client {index} was told too much");
             }
         }
     }
 }
 
-fn simulate(seed: u64, hostility: Hostility) {
+fn simulate(seed: u64, hostility: Hostility, trouble: Trouble) {
     let mut world = World::new(seed, hostility);
     for index in 0..6 {
-        world.clients.push(Client::new(0, 0));
+        world.clients.push(Client::new(0, 0, Memory::default()));
         world.connect(index);
     }
     world.settle();
@@ -409,18 +492,17 @@ fn simulate(seed: u64, hostility: Hostility) {
     }
     world.settle();
     world.hub.set_hostility(hostility);
-    for _ in 0..300 {
+    world.ledger.set_trouble(trouble);
+    for _ in 0..400 {
         let client = world.below(world.clients.len());
         let channel = CHANNELS[world.below(CHANNELS.len())];
-        match world.below(10) {
-            0 if client > 0
-                && world.clients[client].published.is_empty()
-                && world.clients[client].asked.is_empty() =>
-            {
+        match world.below(12) {
+            0 if client > 0 && world.clients[client].is_idle() => {
                 // Gone without a word, and back somewhere else.
                 world.connect(client);
             }
-            1 | 2 if world.clients[client].asked.is_empty() => world.subscribe(client, channel),
+            1 | 2 if client > 0 && world.clients[client].asked.is_empty() => world.subscribe(client, channel),
+            3 => world.read(client, channel),
             _ => world.publish(client, channel),
         }
         world.run_a_little();
@@ -429,19 +511,26 @@ fn simulate(seed: u64, hostility: Hostility) {
     world.check_live();
     // Everybody resumes what was followed before, and so reaches the end.
     for client in 0..world.clients.len() {
-        let channels: Vec<_> = world.clients[client].seen.keys().copied().collect();
+        let channels: Vec<_> = world.clients[client].memory.seen.keys().copied().collect();
         channels.into_iter().for_each(|channel| world.subscribe(client, channel));
+    }
+    world.settle();
+    for client in 0..world.clients.len() {
+        CHANNELS.into_iter().for_each(|channel| world.read(client, channel));
     }
     world.settle();
     world.check();
     assert!(world.acked.len() > 100, "the simulation did something");
 }
 
+/// A store in trouble: slower than publishers wait, failing, forgetting.
+const TROUBLE: Trouble = Trouble { max_delay_ms: 400, fails: 0.1, forgets: 0.1 };
+
 #[test]
 fn one_order_and_no_hole_over_a_hostile_bus() {
     let hostility = Hostility { drop: 0.2, max_delay_ms: 120, reorder: true, gap_probability: 0.05 };
     for seed in 0..40 {
-        simulate(seed, hostility);
+        simulate(seed, hostility, Trouble { max_delay_ms: 30, ..Trouble::NONE });
     }
 }
 
@@ -449,13 +538,28 @@ fn one_order_and_no_hole_over_a_hostile_bus() {
 fn one_order_and_no_hole_when_the_bus_loses_everything() {
     let hostility = Hostility { drop: 1.0, max_delay_ms: 0, reorder: false, gap_probability: 0.0 };
     for seed in 0..10 {
-        simulate(seed, hostility);
+        simulate(seed, hostility, Trouble { max_delay_ms: 30, ..Trouble::NONE });
     }
 }
 
 #[test]
 fn one_order_and_no_hole_over_a_good_bus() {
     for seed in 0..10 {
-        simulate(seed, Hostility::NONE);
+        simulate(seed, Hostility::NONE, Trouble::NONE);
+    }
+}
+
+#[test]
+fn one_order_and_no_hole_over_a_store_in_trouble() {
+    for seed in 0..20 {
+        simulate(seed, Hostility::NONE, TROUBLE);
+    }
+}
+
+#[test]
+fn one_order_and_no_hole_over_a_hostile_bus_and_a_store_that_hangs() {
+    let hostility = Hostility { drop: 0.2, max_delay_ms: 120, reorder: true, gap_probability: 0.05 };
+    for seed in 0..20 {
+        simulate(seed, hostility, Trouble { max_delay_ms: 4_000, ..TROUBLE });
     }
 }

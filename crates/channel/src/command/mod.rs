@@ -1,14 +1,17 @@
 //! What a client can ask for: one command, one file, one rhythm: parse → check → apply → answer.
 
+pub(crate) mod channels;
 pub(crate) mod delete;
 pub(crate) mod edit;
 pub(crate) mod fields;
 pub(crate) mod history;
 pub(crate) mod legacy;
+pub(crate) mod members;
 pub(crate) mod ping;
 pub(crate) mod place;
 pub(crate) mod presence;
 pub(crate) mod publish;
+pub(crate) mod read;
 pub(crate) mod refresh;
 pub(crate) mod signal;
 pub(crate) mod subscribe;
@@ -17,12 +20,13 @@ pub(crate) mod unsubscribe;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use xpush_core::ports::markers::Mark;
 use xpush_core::{Code, Permission, Problem};
 
 use self::fields::Fields;
 use self::place::{Found, Place};
 use crate::dialect::{self, Namespace, object};
-use crate::fanout::inbox::{Handle, Reply};
+use crate::fanout::inbox::{Handle, Happening, Reply};
 use crate::session::identity::Identity;
 use crate::session::rate::Verdict;
 use crate::shard::Shard;
@@ -38,6 +42,10 @@ pub(crate) enum Command {
     Publish,
     Edit,
     Delete,
+    Read,
+    Delivered,
+    Channels,
+    Members,
     Signal,
     History,
     Presence,
@@ -98,6 +106,10 @@ impl Command {
             Self::Publish => "publish",
             Self::Edit => "edit",
             Self::Delete => "delete",
+            Self::Read => "read",
+            Self::Delivered => "delivered",
+            Self::Channels => "channels",
+            Self::Members => "members",
             Self::Signal => "signal",
             Self::History => "history",
             Self::Presence => "presence",
@@ -108,13 +120,17 @@ impl Command {
     }
 
     fn parse(namespace: Namespace, name: &str) -> Self {
-        const NATIVE: [Command; 10] = [
+        const NATIVE: [Command; 14] = [
             Command::Refresh,
             Command::Subscribe,
             Command::Unsubscribe,
             Command::Publish,
             Command::Edit,
             Command::Delete,
+            Command::Read,
+            Command::Delivered,
+            Command::Channels,
+            Command::Members,
             Command::Signal,
             Command::History,
             Command::Presence,
@@ -197,6 +213,10 @@ pub(crate) fn execute(shard: &mut Shard, handle: Handle, call: Call<'_, '_>, per
         (Command::Publish, Ok(fields)) => publish::run(shard, request(fields)),
         (Command::Edit, Ok(fields)) => edit::run(shard, request(fields)),
         (Command::Delete, Ok(fields)) => delete::run(shard, request(fields)),
+        (Command::Read, Ok(fields)) => read::run(shard, &request(fields), Mark::Read),
+        (Command::Delivered, Ok(fields)) => read::run(shard, &request(fields), Mark::Delivered),
+        (Command::Channels, Ok(fields)) => channels::run(shard, &request(fields)),
+        (Command::Members, Ok(fields)) => members::run(shard, &request(fields)),
         (Command::Signal, Ok(fields)) => signal::run(shard, request(fields)),
         (Command::History, Ok(fields)) => history::run(shard, request(fields)),
         (Command::Presence, Ok(fields)) => presence::run(shard, request(fields)),
@@ -210,6 +230,15 @@ pub(crate) fn execute(shard: &mut Shard, handle: Handle, call: Call<'_, '_>, per
 }
 
 impl Shard {
+    /// A push for one session.
+    pub(crate) fn push_to(&mut self, handle: Handle, happening: &Happening) {
+        let Some(session) = self.sessions.get(handle) else { return };
+        let mut frame = Vec::new();
+        let format = session.format(Namespace::Native);
+        dialect::happening(format, happening, &mut object::Objects::default(), &mut frame);
+        self.sessions.send(handle.slot, frame.into());
+    }
+
     /// What a home or a port has to say to a command.
     pub(crate) fn replied(&mut self, to: Handle, asked: Asked, reply: Reply) {
         match reply {
@@ -234,6 +263,7 @@ impl Shard {
                 Ok(body) => self.succeed(to, asked, &body),
                 Err(problem) => self.fail(to, asked, &problem),
             },
+            Reply::Body(body) => self.succeed(to, asked, &body),
             Reply::Failed(problem) => self.fail(to, asked, &problem),
         }
     }
@@ -256,7 +286,8 @@ impl Shard {
             return;
         }
         let Some(session) = self.sessions.get(to) else { return };
-        if session.identity(asked.namespace).is_none() {
+        // Who has left the namespace hears no more of it; who is about to be closed is owed its answers.
+        if session.identity(asked.namespace).is_none() && session.last_words.is_none() {
             return;
         }
         let mut frame = Vec::with_capacity(body.len() + 32);
@@ -273,7 +304,7 @@ impl Shard {
     fn answer_failure_of(&mut self, to: Handle, asked: Asked, name: &str, problem: &Problem) {
         self.count_refusal(problem.code);
         let Some(session) = self.sessions.get(to) else { return };
-        if session.closing {
+        if session.closing && session.last_words.is_none() {
             return;
         }
         let mut frame = Vec::with_capacity(160);

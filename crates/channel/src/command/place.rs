@@ -66,6 +66,8 @@ impl Command {
             }
             Self::Publish | Self::Signal => one(Action::Publish),
             // Whose message it is, only the log knows.
+            Self::Read | Self::Delivered => one(Action::Subscribe),
+            Self::Members => one(Action::Subscribe).with(Action::Invite),
             Self::Edit | Self::Delete => one(Action::Publish).with(Action::Moderate),
             Self::History => one(Action::History),
             Self::Presence => one(Action::Presence),
@@ -109,11 +111,19 @@ fn target(command: Command, fields: &Fields<'_>) -> Result<Option<Channel>, Prob
         | Command::Unsubscribe
         | Command::Edit
         | Command::Delete
+        | Command::Read
+        | Command::Delivered
+        | Command::Members
         | Command::Signal
         | Command::History
         | Command::Presence => fields.channel().map(Some),
         Command::Publish => publish::destination(fields).map(Some),
-        Command::Connect | Command::Refresh | Command::Ping | Command::Send | Command::Unknown => Ok(None),
+        Command::Connect
+        | Command::Refresh
+        | Command::Channels
+        | Command::Ping
+        | Command::Send
+        | Command::Unknown => Ok(None),
     }
 }
 

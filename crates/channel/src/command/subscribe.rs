@@ -23,6 +23,8 @@ pub(crate) struct Terms {
     pub(crate) since: Option<Position>,
     /// With the list of who is there, and its changes.
     pub(crate) presence: bool,
+    /// With the news of how far the others are.
+    pub(crate) receipts: bool,
     /// By a token for this channel.
     pub(crate) token: Option<Box<str>>,
 }
@@ -33,6 +35,7 @@ pub(crate) fn run(shard: &mut Shard, request: Request<'_>) -> Result<Outcome, Pr
     let terms = Terms {
         since: fields.position("since")?,
         presence: fields.flag("presence", false)?,
+        receipts: fields.flag("receipts", false)?,
         token: fields.text("token")?.map(Into::into),
     };
     if terms.presence {
@@ -52,9 +55,10 @@ pub(crate) fn follow(
     terms: Terms,
 ) -> Result<(), Problem> {
     let Place { key, rule, permission, asked: granted } = place;
-    let wants_presence = terms.presence;
+    let (wants_presence, wants_receipts) = (terms.presence, terms.receipts);
     let most = shard.node.config.limits.channels_per_connection;
     let Some(session) = shard.sessions.get(handle) else { return Ok(()) };
+    let marks_of = session.identity(asked.namespace).and_then(|identity| identity.marks());
     if wants_presence && !rule.presence {
         return Err(Code::NoPresence.into());
     }
@@ -77,6 +81,7 @@ pub(crate) fn follow(
             subscription.ticket = ticket;
             subscription.wants_presence = wants_presence;
             subscription.actions = actions;
+            subscription.wants_receipts = wants_receipts;
             shard.unplace(before);
             shard.forget_token(handle, before.ticket);
         }
@@ -96,6 +101,7 @@ pub(crate) fn follow(
                 ticket,
                 namespace,
                 wants_presence,
+                wants_receipts,
                 entered,
                 actions,
             });
@@ -116,6 +122,8 @@ pub(crate) fn follow(
         unreadable,
         enters,
         wants_roster: wants_presence,
+        marks_of,
+        wants_receipts,
     };
     shard.post(home, Inbox::Join(Box::new(join)));
     Ok(())
@@ -129,8 +137,8 @@ pub(crate) fn joined(shard: &mut Shard, handle: Handle, asked: Asked, mut joined
         // Overtaken by a later `subscribe` or `unsubscribe`.
         return shard.fail(handle, asked, &Code::Cancelled.into());
     };
-    let (topic, wants_presence) = (subscription.topic, subscription.wants_presence);
-    let subscriber = Subscriber { slot: handle.slot, format, wants_presence };
+    let Subscription { topic, wants_presence, wants_receipts, .. } = *subscription;
+    let subscriber = Subscriber { slot: handle.slot, format, wants_presence, wants_receipts };
     let place = shard.topics.subscribe(topic, subscriber, &mut shard.sessions);
     if let Some(session) = shard.sessions.get(handle) {
         if let Some(subscription) = session.subscriptions.iter_mut().find(|one| one.ticket == joined.ticket) {
@@ -217,6 +225,16 @@ fn answer(joined: &Joined) -> String {
         out.extend_from_slice(
             format!(r#","recovered":{recovered},"missed":{}"#, joined.missed.len()).as_bytes(),
         );
+    }
+    if let Some(marks) = &joined.marks {
+        if let Some(marker) = marks.marker {
+            out.push(b',');
+            object::write_marker(marker, marks.unread, &mut out);
+        }
+        if let Some(receipts) = &marks.receipts {
+            out.push(b',');
+            object::write_receipts(receipts, &mut out);
+        }
     }
     if let Some(roster) = &joined.roster {
         out.extend_from_slice(br#","presence":{"#);

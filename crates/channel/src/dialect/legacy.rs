@@ -19,7 +19,11 @@ pub(crate) fn happening(wire: Wire, happening: &Happening, out: &mut Vec<u8>) {
         Happening::Signal(signal) if signal.message.event.as_str() == EVENT => {
             event(wire, EVENT, std::str::from_utf8(&signal.message.payload.json).unwrap_or("null"), &[], out);
         }
-        Happening::Message(_) | Happening::Signal(_) | Happening::Presence(..) | Happening::Gap(..) => {}
+        Happening::Message(_)
+        | Happening::Signal(_)
+        | Happening::Presence(..)
+        | Happening::Marker(_)
+        | Happening::Gap(..) => {}
     }
 }
 

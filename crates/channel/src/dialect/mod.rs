@@ -6,6 +6,7 @@ pub(crate) mod legacy;
 pub(crate) mod object;
 
 use bytes::Bytes;
+use xpush_core::ports::markers::Mark;
 use xpush_core::{Code, Problem, message, names};
 use xpush_wire::engine::Version;
 use xpush_wire::socket::{self, Kind};
@@ -199,6 +200,13 @@ pub(crate) fn happening(
         Happening::Signal(_) => {}
         Happening::Presence(channel, delta) => {
             push(format, "presence", objects.presence(channel, delta), &[], out)
+        }
+        Happening::Marker(moved) => {
+            let name = match moved.mark {
+                Mark::Read => "read",
+                Mark::Delivered => "delivered",
+            };
+            push(format, name, objects.moved(moved), &[], out);
         }
         Happening::Gap(channel, position) => push(format, "gap", &object::gap(channel, *position), &[], out),
     }

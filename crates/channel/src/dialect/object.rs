@@ -3,10 +3,11 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use xpush_core::message::{Message, Sender};
-use xpush_core::ports::bus::Signal;
+use xpush_core::ports::bus::{Moved, Signal};
+use xpush_core::ports::markers::{Conversation, Marker};
 use xpush_core::ports::message_log::Page;
 use xpush_core::ports::presence::{Delta, Member, Roster};
-use xpush_core::{ChannelKey, Kind, Payload, Position, Problem, Revision};
+use xpush_core::{Channel, ChannelKey, Kind, Payload, Position, Problem, Revision, User};
 use xpush_wire::json::write_string;
 
 /// One happening's objects, each made when the first format asks for it.
@@ -29,6 +30,16 @@ impl Objects {
 
     pub(crate) fn presence(&mut self, channel: &ChannelKey, delta: &Delta) -> &str {
         self.object.get_or_insert_with(|| presence(channel, delta))
+    }
+
+    pub(crate) fn moved(&mut self, moved: &Moved) -> &str {
+        self.object.get_or_insert_with(|| {
+            let mut out = of_channel(&moved.channel.name);
+            out.extend_from_slice(br#","user":"#);
+            write_string(moved.user.as_str(), &mut out);
+            out.extend_from_slice(format!(r#","seq":{}}}"#, moved.seq).as_bytes());
+            text(out)
+        })
     }
 
     fn pick(
@@ -63,6 +74,31 @@ pub(crate) fn history(channel: &ChannelKey, page: &Page) -> String {
     }
     out.extend_from_slice(b"]}");
     text(out)
+}
+
+/// A message's object, with its attachments inside.
+pub(crate) fn message(message: &Message) -> String {
+    let mut out = Vec::with_capacity(message.payload.json.len() + 256);
+    write_message(message, true, &mut out);
+    text(out)
+}
+
+/// The object of `notification`: `message` is one.
+pub(crate) fn notification(channel: &Channel, unread: u64, message: &str) -> String {
+    let mut out = of_channel(channel);
+    out.extend_from_slice(format!(r#","unread":{unread},"message":{message}}}"#).as_bytes());
+    text(out)
+}
+
+/// `"receipts":[{"user":…,"read":…,"delivered":…}…]`
+pub(crate) fn write_receipts(receipts: &[(User, Marker)], out: &mut Vec<u8>) {
+    out.extend_from_slice(br#""receipts":["#);
+    for (index, (user, Marker { delivered, read })) in receipts.iter().enumerate() {
+        out.extend_from_slice(if index == 0 { br#"{"user":"# } else { br#",{"user":"# });
+        write_string(user.as_str(), out);
+        out.extend_from_slice(format!(r#","read":{read},"delivered":{delivered}}}"#).as_bytes());
+    }
+    out.push(b']');
 }
 
 /// The object of `presence`'s answer.
@@ -102,6 +138,34 @@ pub(crate) fn gap(channel: &ChannelKey, position: Position) -> String {
     write_position(position, &mut out);
     out.push(b'}');
     text(out)
+}
+
+/// `{"channel":"…"`: how most objects begin.
+pub(crate) fn of_channel(channel: &Channel) -> Vec<u8> {
+    let mut out = Vec::with_capacity(160);
+    out.extend_from_slice(br#"{"channel":"#);
+    write_string(channel.as_str(), &mut out);
+    out
+}
+
+/// `"read":…,"delivered":…,"unread":…`
+pub(crate) fn write_marker(marker: Marker, unread: u64, out: &mut Vec<u8>) {
+    let Marker { delivered, read } = marker;
+    let text = format!(r#""read":{read},"delivered":{delivered},"unread":{unread}"#);
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// One of the answer's to `channels`.
+pub(crate) fn write_conversation(conversation: &Conversation, out: &mut Vec<u8>) {
+    out.append(&mut of_channel(&conversation.channel));
+    write_position(Position { epoch: conversation.epoch, seq: conversation.head }, out);
+    out.push(b',');
+    write_marker(conversation.marker, conversation.unread, out);
+    if let Some(last) = &conversation.last {
+        out.extend_from_slice(br#","last":"#);
+        write_message(last, true, out);
+    }
+    out.extend_from_slice(format!(r#","active_at":{}}}"#, conversation.active_at).as_bytes());
 }
 
 /// `,"epoch":"…","seq":…`

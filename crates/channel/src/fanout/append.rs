@@ -114,6 +114,9 @@ impl Shard {
                     self.node
                         .bus()
                         .publish(&Topic::Channel(message.channel.clone()), Event::Message(message.clone()));
+                    if !placed.retry {
+                        self.home_notify(home_ref, &message);
+                    }
                     self.home_offer(home_ref, message, (!publication.echo).then_some(publication.from));
                 }
                 Err(refused) if !given_up => {

@@ -17,7 +17,9 @@ use super::append::Appends;
 use super::attendance::Attendance;
 use super::inbox::{Delivery, Handle, Happening, HomeRef, Inbox, Wanted};
 use super::join::Joining;
+use super::notices::Notices;
 use super::order::{Filled, Order};
+use super::receipts::Receipts;
 use crate::shard::{Shard, Timer};
 
 /// How long a hole may wait for the bus before the log is read, in ms.
@@ -39,6 +41,8 @@ pub(crate) struct Home {
     /// What was released since the oldest of `joins` began to read.
     pub(super) tail: Vec<Arc<Message>>,
     pub(super) attendance: Attendance,
+    pub(super) receipts: Receipts,
+    pub(super) notices: Notices,
 }
 
 /// The channels at home in a shard.
@@ -69,6 +73,8 @@ impl Homes {
             joins: Vec::new(),
             tail: Vec::new(),
             attendance: Attendance::default(),
+            receipts: Receipts::default(),
+            notices: Notices::default(),
         };
         let index = u32::try_from(self.slab.insert(home)).unwrap_or(u32::MAX);
         self.by_key.insert(key.clone(), index);
@@ -103,6 +109,8 @@ impl Home {
             && self.joins.is_empty()
             && self.appends.is_idle()
             && self.attendance.is_idle()
+            && self.receipts.is_idle()
+            && self.notices.is_idle()
     }
 
     /// Whether messages are known that cannot be released before the log is read.
@@ -266,7 +274,9 @@ impl Shard {
                     Event::Message(message) => self.home_happens(Happening::Message(message), None),
                     Event::Signal(message) => self.home_happens(Happening::Signal(message), None),
                     Event::Presence(key, delta) => self.home_happens(Happening::Presence(key, delta), None),
-                    Event::Marker(_) | Event::OwnMarker(_) | Event::Notify(_) => {}
+                    Event::Marker(moved) => self.home_happens(Happening::Marker(moved), None),
+                    // Not for a channel, and not posted to its home.
+                    Event::OwnMarker(_) | Event::Notify(_) => {}
                 }
             }
             Inbound::Gap(Some(Topic::Channel(key))) => {

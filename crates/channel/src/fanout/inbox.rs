@@ -8,12 +8,16 @@ use bytes::Bytes;
 use xpush_core::message::Message;
 use xpush_core::ports::PortError;
 use xpush_core::ports::access::Changed;
-use xpush_core::ports::bus::{Inbound, Signal};
+use xpush_core::ports::bus::{Inbound, Moved, Signal};
 use xpush_core::ports::message_log::{Appended, Draft, Page};
 use xpush_core::ports::presence::{Delta, Member, Outcome, Roster};
-use xpush_core::{ChannelKey, ClientId, Grant, Monotonic, Position, Problem, Rule, UnixMillis};
+use xpush_core::{ChannelKey, ClientId, Grant, Monotonic, Position, Problem, Rule, UnixMillis, User};
 
+use super::marking::{self, Marks};
+use super::notices::{Counted, Notification};
+use super::receipts::Marked;
 use crate::command::Asked;
+use crate::command::members::Enrolled;
 use crate::session::admission::Admitted;
 use crate::session::change::Reviewed;
 use crate::session::gate::Permitted;
@@ -57,14 +61,23 @@ pub(crate) enum Inbox {
     PageRead(HomeRef, Wanted, Result<Page, PortError>),
     PresenceApplied(HomeRef, Result<Vec<Outcome>, PortError>),
     RosterRead(HomeRef, u32, Result<Roster, PortError>),
+    Marked(Box<Marked>),
+    JoinMarked(HomeRef, u32, Result<marking::Marked, PortError>),
+    Counted(Box<Counted>),
     Heads(Vec<ChannelKey>, Result<Vec<Position>, PortError>),
     Bus(Inbound),
+    // For a user's sessions.
+    OwnMarker { moved: Arc<Moved>, except: Option<Handle> },
+    Notify(Box<Notification>),
+    // For the members of a message's channel, as far as they are connected with this node.
+    Newest(Arc<Message>),
     // From ACCESS: completions, and news.
     Admitted(Box<Admitted>),
     Permitted(Box<Permitted>),
     Reviewed(Box<Reviewed>),
     Readmitted(Handle, Result<(), Problem>),
     Changed(Box<Changed>),
+    Enrolled(Box<Enrolled>),
     // From the node.
     Drain { within_ms: u64 },
     Stop,
@@ -96,6 +109,10 @@ pub(crate) struct Join {
     pub(crate) enters: Option<Entrance>,
     /// The answer shall say who is here.
     pub(crate) wants_roster: bool,
+    /// The answer shall say how far this user is.
+    pub(crate) marks_of: Option<User>,
+    /// The answer shall say how far the others are.
+    pub(crate) wants_receipts: bool,
 }
 
 /// A connection as presence counts it.
@@ -150,6 +167,8 @@ pub(crate) enum Happening {
     Message(Arc<Message>),
     Signal(Arc<Signal>),
     Presence(ChannelKey, Arc<Delta>),
+    /// A user has read further: for those who asked for receipts.
+    Marker(Arc<Moved>),
     /// Messages up to and with this position cannot be had any more.
     Gap(ChannelKey, Position),
 }
@@ -162,6 +181,8 @@ pub(crate) enum Reply {
     Roster(ChannelKey, Box<Roster>),
     /// A new token was accepted by ACCESS.
     Renewed(Box<Grant>),
+    /// The JSON object of `ok`.
+    Body(String),
     Failed(Problem),
     JoinFailed {
         ticket: u32,
@@ -190,6 +211,7 @@ pub(crate) struct Joined {
     pub(crate) recovered: Option<bool>,
     pub(crate) missed: Vec<Arc<Message>>,
     pub(crate) roster: Option<Roster>,
+    pub(crate) marks: Option<Box<Marks>>,
 }
 
 /// A shard's address. Posting wakes the shard only if it sleeps.
@@ -205,6 +227,7 @@ impl Happening {
             Self::Message(message) => &message.channel,
             Self::Signal(signal) => &signal.message.channel,
             Self::Presence(channel, _) | Self::Gap(channel, _) => channel,
+            Self::Marker(moved) => &moved.channel,
         }
     }
 }

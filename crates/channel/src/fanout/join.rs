@@ -8,14 +8,17 @@ use xpush_core::{Code, Position, Problem};
 
 use super::home::Home;
 use super::inbox::{HomeRef, Inbox, Join, Joined, Leave, Reply, Wanted};
+use super::marking::{Marked, Marks};
 use super::order;
 use crate::command::presence::ROSTER;
-use crate::shard::Shard;
+use crate::shard::{Shard, Timer};
 
 /// The most messages that a resume brings; with more missed it is `recovered: false`.
 const RESUME_PAGE: usize = 10_000;
 /// Messages of the newest page after `recovered: false`.
 pub(crate) const NEWEST_PAGE: usize = 50;
+/// How long a join of a durable channel waits for the store at most, in ms.
+const PATIENCE_MS: u64 = 2_000;
 
 /// A join that waits for the log or for presence.
 pub(super) struct Joining {
@@ -23,6 +26,7 @@ pub(super) struct Joining {
     request: Join,
     page: Reading,
     roster: Listing,
+    marks: Option<Box<Marks>>,
 }
 
 /// A join's part of the history.
@@ -63,7 +67,17 @@ impl Shard {
         let since = request.since;
         let reads = home.keeps_history() && (since.is_some() || home.order.at().is_none());
         let page = if reads { Reading::Missed } else { Reading::NotNeeded };
-        home.joins.push(Joining { number, request, page, roster });
+        let (key, durable) = (home.key.clone(), home.rule.history.is_durable());
+        let marked = durable && (request.marks_of.is_some() || request.wants_receipts);
+        let marks = marked.then(|| {
+            let (user, receipts) = (request.marks_of.as_ref(), request.wants_receipts);
+            Box::new(self.read_marks(home_ref, number, &key, user, receipts))
+        });
+        let Some(home) = self.homes.get(home_ref) else { return };
+        home.joins.push(Joining { number, request, page, roster, marks });
+        if durable {
+            self.arm(PATIENCE_MS, Timer::Join(home_ref, number));
+        }
         if reads {
             let limit = if since.is_some() { RESUME_PAGE } else { 1 };
             let range = since.map_or(Range::Newest, |since| Range::After(since.seq));
@@ -132,6 +146,31 @@ impl Shard {
         }
         self.advance_joins(home_ref);
         self.retire(home_ref);
+    }
+
+    pub(crate) fn join_marked(&mut self, home_ref: HomeRef, number: u32, result: Result<Marked, PortError>) {
+        let Some(home) = self.homes.get(home_ref) else { return };
+        let Some(index) = home.joins.iter().position(|join| join.number == number) else { return };
+        match (result, &mut home.joins[index].marks) {
+            (Ok(marked), Some(marks)) => marks.take(marked),
+            (Ok(_), None) => {}
+            (Err(error), _) => {
+                tracing::warn!(%error, "cannot read the markers for a subscription");
+                self.join_failed(home_ref, index, error.code().into());
+            }
+        }
+        self.advance_joins(home_ref);
+        self.retire(home_ref);
+    }
+
+    /// The store has had its time.
+    pub(crate) fn join_is_old(&mut self, home_ref: HomeRef, number: u32) {
+        let Some(home) = self.homes.get(home_ref) else { return };
+        if let Some(index) = home.joins.iter().position(|join| join.number == number) {
+            let problem = Problem::new(Code::Unavailable, "the channel's store does not answer");
+            self.join_failed(home_ref, index, problem);
+            self.retire(home_ref);
+        }
     }
 
     /// Starts what joins wait for and answers those that have everything.
@@ -221,6 +260,7 @@ impl Shard {
             recovered,
             missed,
             roster,
+            marks: join.marks,
         };
         self.answer_join(&join.request, Ok(joined));
     }
@@ -246,13 +286,14 @@ impl Home {
     fn ready_join(&mut self) -> Option<usize> {
         self.joins.iter().position(|join| {
             let listed = matches!(join.roster, Listing::NotNeeded | Listing::Done(_));
+            let marked = join.marks.as_ref().is_none_or(|marks| marks.is_whole());
             let read = match join.page {
                 // Another join may be finding out where the channel stands.
                 Reading::NotNeeded => !self.keeps_history() || self.order.at().is_some(),
                 Reading::Missed | Reading::Newest => false,
                 Reading::Done { .. } => !self.is_behind(join),
             };
-            read && listed
+            read && listed && marked
         })
     }
 

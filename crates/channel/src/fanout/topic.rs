@@ -20,6 +20,7 @@ pub(crate) struct Subscriber {
     pub(crate) slot: u32,
     pub(crate) format: Format,
     pub(crate) wants_presence: bool,
+    pub(crate) wants_receipts: bool,
 }
 
 /// A channel as this shard sees it.
@@ -180,12 +181,17 @@ impl Burst {
 
 impl Delivery {
     fn is_for_everybody(&self) -> bool {
-        self.exclude.is_none() && !matches!(self.happening, Happening::Presence(..))
+        self.exclude.is_none() && !matches!(self.happening, Happening::Presence(..) | Happening::Marker(_))
     }
 
     fn is_for(&self, subscriber: &Subscriber, sessions: &Sessions) -> bool {
         let excluded = self.exclude.is_some_and(|handle| sessions.handle(subscriber.slot) == Some(handle));
-        !excluded && (subscriber.wants_presence || !matches!(self.happening, Happening::Presence(..)))
+        let wanted = match self.happening {
+            Happening::Presence(..) => subscriber.wants_presence,
+            Happening::Marker(_) => subscriber.wants_receipts,
+            _ => true,
+        };
+        wanted && !excluded
     }
 }
 

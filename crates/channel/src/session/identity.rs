@@ -127,6 +127,11 @@ impl Identity {
         &self.grant.sender
     }
 
+    /// The user, if it has a marker wherever it goes. A guest gets one when it says that it has read something: else each visitor would leave one.
+    pub(crate) fn marks(&self) -> Option<User> {
+        (!self.grant.guest).then(|| self.sender().user.clone())
+    }
+
     pub(crate) fn member(&self) -> Member {
         Member { user: self.sender().user.clone(), name: self.sender().name.clone() }
     }

@@ -22,6 +22,8 @@ use crate::transport::{By, Open};
 
 /// How long a connection that was told to go may take, in ms.
 const FAREWELL_MS: u64 = 5_000;
+/// How long a connection that was told to go waits for answers that it is owed, in ms: a little longer than a publisher waits for the log.
+const LAST_ANSWERS_MS: u64 = 2_500;
 /// How long a client may take to close its side after all was sent, in ms.
 const LINGER_MS: u64 = 1_000;
 
@@ -108,6 +110,7 @@ impl Shard {
             token_expiring: false,
             awaits_pong: false,
             in_progress: 0,
+            last_words: None,
             outbox: Outbox::default(),
             transport,
             decoder: ws::Decoder::new(),
@@ -347,11 +350,24 @@ impl Shard {
             return;
         }
         session.closing = true;
-        session.in_progress = 0;
         session.probe = None;
+        session.last_words = Some(frames.into());
+        if session.in_progress > 0 {
+            // What was published is being stored: its answers go before the last words.
+            self.arm(LAST_ANSWERS_MS, Timer::LastWords(handle));
+        } else {
+            self.say_last_words(handle);
+        }
+        self.arm(FAREWELL_MS, Timer::Farewell(handle));
+    }
+
+    /// Everything was answered, or has had its time.
+    pub(crate) fn say_last_words(&mut self, handle: Handle) {
+        let Some(session) = self.sessions.get(handle) else { return };
+        let Some(frames) = session.last_words.take() else { return };
+        session.in_progress = 0;
         self.sessions.send(handle.slot, frames.into());
         self.sessions.touch(handle.slot);
-        self.arm(FAREWELL_MS, Timer::Farewell(handle));
     }
 
     /// Ends what a client has in one namespace.

@@ -48,6 +48,8 @@ pub(crate) struct Session {
     pub(crate) awaits_pong: bool,
     /// Commands whose answers are still to come.
     pub(crate) in_progress: u16,
+    /// Frames that are sent when nothing is in progress any more, before it is closed.
+    pub(crate) last_words: Option<Box<[u8]>>,
     pub(crate) outbox: Outbox,
     pub(crate) transport: Transport,
     pub(crate) decoder: ws::Decoder,
@@ -93,6 +95,7 @@ pub(crate) struct Subscription {
     pub(crate) ticket: u32,
     pub(crate) namespace: Namespace,
     pub(crate) wants_presence: bool,
+    pub(crate) wants_receipts: bool,
     /// It is counted by presence.
     pub(crate) entered: bool,
     /// What ACCESS has allowed here; `None` where it need not be asked, or must be again.

@@ -188,7 +188,7 @@ impl Shard {
             self.unread.push(handle);
         }
         if session.closing && session.in_progress == 0 {
-            self.sessions.touch(handle.slot);
+            self.say_last_words(handle);
         }
     }
 
