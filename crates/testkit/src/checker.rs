@@ -41,6 +41,8 @@ struct Try {
     slot: Slot,
     sent: u64,
     refused: u64,
+    /// The server has answered an attempt, and not by a place: what was sent behind it may have gone ahead.
+    failed: bool,
     acked: Option<Place>,
 }
 
@@ -90,20 +92,26 @@ impl Evidence {
                 Ok(())
             }
             Event::Refused { id, .. } => {
-                self.attempt(id)?.refused += 1;
+                let attempt = self.attempt(id)?;
+                attempt.refused += 1;
+                attempt.failed = true;
+                Ok(())
+            }
+            Event::Unknown { id, told, .. } => {
+                self.attempt(id)?.failed |= told;
                 Ok(())
             }
             Event::Delivered { kept, epoch, .. } => {
                 let place = Place { epoch: epoch.clone(), seq: kept.seq };
                 self.lies_at(&kept.id, &place, history)?;
                 self.as_it_was_sent(kept)?;
-                if kept.revision.is_some() {
+                if kept.revision.is_some() || kept.is_withdrawn_edit() {
                     self.shown.push(Shown { line: index, kept: kept.clone(), epoch: epoch.clone() });
                 }
                 Ok(())
             }
             Event::Subscribed { place, .. } | Event::Gap { place, .. } => one_epoch(place, history),
-            Event::Unknown { .. } | Event::Disconnected | Event::Killed | Event::Finished => Ok(()),
+            Event::Disconnected | Event::Killed | Event::Finished => Ok(()),
         }
     }
 
@@ -112,7 +120,7 @@ impl Evidence {
             Entry::Vacant(entry) => {
                 entry.insert(self.tries.len());
                 let (id, by) = (id.clone(), client.clone());
-                self.tries.push(Try { id, by, slot, sent: 1, refused: 0, acked: None });
+                self.tries.push(Try { id, by, slot, sent: 1, refused: 0, failed: false, acked: None });
                 Ok(())
             }
             Entry::Occupied(entry) => {
@@ -156,6 +164,8 @@ impl Evidence {
         let sent = self.attempt(&kept.id)?.slot;
         let whole = if kept.revision.is_some() {
             sent.target().is_none() && kept.slot.target().is_none()
+        } else if kept.is_withdrawn_edit() {
+            matches!(sent, Slot::Edit { .. }) && sent.target() == kept.slot.target()
         } else {
             sent == kept.slot
         };
@@ -201,16 +211,16 @@ impl Evidence {
         Ok(())
     }
 
-    /// What a client sent first comes first, as long as nothing was refused in between.
+    /// What a client sent first comes first, as long as the server has refused it nothing.
     fn publishers_order(&self, history: &History) -> Result<(), Accusation> {
         let mut last = HashMap::<&str, (u64, &Arc<str>)>::new();
-        let refused = |by: &str| self.tries.iter().any(|attempt| *attempt.by == *by && attempt.refused > 0);
+        let failed = |by: &str| self.tries.iter().any(|attempt| *attempt.by == *by && attempt.failed);
         let mut exempt = HashMap::<&str, bool>::new();
         for attempt in &self.tries {
             let Some(place) = attempt.acked.as_ref().filter(|place| place.epoch == history.epoch) else {
                 continue;
             };
-            if *exempt.entry(&attempt.by).or_insert_with(|| refused(&attempt.by)) {
+            if *exempt.entry(&attempt.by).or_insert_with(|| failed(&attempt.by)) {
                 continue;
             }
             if let Some((seq, before)) = last.insert(&attempt.by, (place.seq, &attempt.id))
@@ -248,12 +258,40 @@ impl Evidence {
                     format!("seq {} shows revision {:?}, and is due {expected:?}", kept.seq, kept.revision);
                 return Err(broken(Promise::EditsFold, what).near(kept.seq));
             }
-            shows_its_revision(kept, history)?;
+            self.shows_its_revision(kept, history)?;
+        }
+        for kept in history.slots.iter().filter(|kept| kept.is_withdrawn_edit()) {
+            withdrawn_with_its_target(kept, &newest, history)?;
         }
         for shown in self.shown.iter().filter(|shown| shown.epoch == history.epoch) {
-            shows_its_revision(&shown.kept, history).map_err(|accusation| accusation.at(shown.line))?;
+            let judged = match shown.kept.revision {
+                Some(_) => self.shows_its_revision(&shown.kept, history),
+                None => withdrawn_with_its_target(&shown.kept, &newest, history),
+            };
+            judged.map_err(|accusation| accusation.at(shown.line))?;
         }
         Ok(())
+    }
+}
+
+impl Evidence {
+    /// The data of a revised message are those that were sent with the change that it names.
+    fn shows_its_revision(&self, kept: &Kept, history: &History) -> Result<(), Accusation> {
+        let Some(revision) = kept.revision.filter(|revision| revision.by >= history.first) else {
+            return Ok(());
+        };
+        let edit = history.slot(revision.by);
+        let sent = edit.and_then(|edit| self.tries_by_id.get(&edit.id)).map(|index| self.tries[*index].slot);
+        let right = sent.is_some_and(|sent| {
+            sent.target() == Some(kept.seq)
+                && sent.data() == kept.slot.data()
+                && matches!(sent, Slot::Delete { .. }) == revision.deleted
+        });
+        if right {
+            return Ok(());
+        }
+        let what = format!("seq {} shows a revision by seq {}, which is {sent:?}", kept.seq, revision.by);
+        Err(broken(Promise::EditsFold, what).near(kept.seq).near(revision.by))
     }
 }
 
@@ -262,6 +300,13 @@ impl History {
     fn slot(&self, seq: u64) -> Option<&Kept> {
         let index = usize::try_from(seq.checked_sub(self.first)?).ok()?;
         self.slots.get(index)
+    }
+}
+
+impl Kept {
+    /// An edit that tells no data: the message that it changed must have been deleted since.
+    fn is_withdrawn_edit(&self) -> bool {
+        matches!(self.slot, Slot::Edit { .. }) && self.slot.data() == digest(b"null")
     }
 }
 
@@ -300,20 +345,16 @@ fn without_holes(history: &History) -> Result<(), Accusation> {
     Err(broken(Promise::NoHoles, what).near(wrong.map_or(history.head, |(expected, _)| expected)))
 }
 
-/// The data of a revised message are those of the slot that it names, which changes this message.
-fn shows_its_revision(kept: &Kept, history: &History) -> Result<(), Accusation> {
-    let Some(revision) = kept.revision else { return Ok(()) };
-    let Some(edit) = history.slot(revision.by) else {
-        let forgotten = revision.by < history.first;
-        let what = format!("seq {} shows a revision by seq {}, which is not there", kept.seq, revision.by);
-        return if forgotten { Ok(()) } else { Err(broken(Promise::EditsFold, what).near(kept.seq)) };
-    };
-    let right = edit.slot.target() == Some(kept.seq)
-        && edit.slot.data() == kept.slot.data()
-        && Revision::by(edit) == revision;
-    if right {
+/// What was said of a deleted message is gone, too; of any other it stays.
+fn withdrawn_with_its_target(
+    kept: &Kept,
+    newest: &HashMap<u64, &Kept>,
+    history: &History,
+) -> Result<(), Accusation> {
+    let last = kept.slot.target().and_then(|target| newest.get(&target));
+    if last.is_some_and(|last| matches!(last.slot, Slot::Delete { .. })) || kept.seq < history.first {
         return Ok(());
     }
-    let what = format!("seq {} shows a revision by seq {}, which is {:?}", kept.seq, revision.by, edit.slot);
-    Err(broken(Promise::EditsFold, what).near(kept.seq).near(revision.by))
+    let what = format!("seq {} has lost its data, and its message was not deleted", kept.seq);
+    Err(broken(Promise::EditsFold, what).near(kept.seq))
 }

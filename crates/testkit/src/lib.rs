@@ -9,6 +9,7 @@
 pub mod access;
 pub mod checker;
 pub mod environment;
+pub mod fleet;
 pub mod hostile;
 pub mod ledger;
 pub mod sample;

@@ -55,12 +55,14 @@ pub enum Event {
         /// The error's code.
         code: Arc<str>,
     },
-    /// Nobody has told what became of it.
+    /// Nobody knows what became of it.
     Unknown {
         /// Where.
         channel: Arc<str>,
         /// Which.
         id: Arc<str>,
+        /// The server said so itself; else the connection ended before it said anything.
+        told: bool,
     },
     /// A subscription begins, or begins anew.
     Subscribed {

@@ -122,7 +122,13 @@ impl World {
         let (by, first) = (history.head, history.first);
         let kept = &mut history.slots[usize::try_from(slot.target().unwrap() - first).unwrap()];
         kept.slot = Slot::Message { digest: slot.data() };
-        kept.revision = Some(Revision { by, deleted: matches!(slot, Slot::Delete { .. }) });
+        let deleted = matches!(slot, Slot::Delete { .. });
+        kept.revision = Some(Revision { by, deleted });
+        for edit in history.slots.iter_mut().filter(|edit| deleted && edit.slot.target() == slot.target()) {
+            if let Slot::Edit { digest, .. } = &mut edit.slot {
+                *digest = slot.data();
+            }
+        }
     }
 
     /// Sends, loses as often as it is to, and has it acked.
@@ -140,7 +146,7 @@ impl World {
         let sent = Event::Sent { channel: channel.clone(), id: id.clone(), slot };
         for _ in 0..cuts {
             self.note(name, sent.clone());
-            self.note(name, Event::Unknown { channel: channel.clone(), id: id.clone() });
+            self.note(name, Event::Unknown { channel: channel.clone(), id: id.clone(), told: false });
         }
         let history = self.contents.get_mut(&channel).unwrap();
         history.head += 1;
@@ -532,6 +538,17 @@ fn an_edit_that_is_not_folded() {
     let kept = &mut world.contents.get_mut("a").unwrap().slots[at];
     kept.revision.as_mut().unwrap().by = 1;
     assert_eq!(world.verdict(), Err(Promise::EditsFold), "by what is no edit");
+}
+
+#[test]
+fn an_edit_that_lost_its_data() {
+    let mut world = busy();
+    let edit = world.contents.get_mut("a").unwrap().slots.iter_mut().find_map(|kept| match &mut kept.slot {
+        Slot::Edit { digest, .. } => Some(digest),
+        _ => None,
+    });
+    *edit.unwrap() = digest(b"null");
+    assert_eq!(world.verdict(), Err(Promise::EditsFold));
 }
 
 #[test]
