@@ -5,12 +5,14 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod backup;
 mod directory;
 mod log;
 mod store;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+pub use backup::{CopyError, Progress, backup, restore};
 pub use directory::SqliteDirectory;
 pub use log::{LARGEST_MESSAGE, Ledger};
 pub use store::{Fatal, Fault, OpenError, Options, Store, Synchronous, Weight, Writing};

@@ -39,9 +39,7 @@ pub use batch::Writing;
 pub use fault::Fault;
 pub(crate) use fault::is_sync_failure;
 pub use open::OpenError;
-use open::connect;
-#[expect(unused_imports, reason = "of backup and restore")]
-pub(crate) use open::{SCHEMA, check_header, lock_path};
+pub(crate) use open::{check_header, connect, lock_path, take_part};
 
 /// What is called when nothing that the disk says can be trusted any more. It is not expected to return.
 pub type Fatal = Arc<dyn Fn(&str) + Send + Sync>;
@@ -133,7 +131,7 @@ impl Store {
     /// Opens the file, makes it when there is none, and brings an older one up to date.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Arc<Self>, OpenError> {
         let path = path.as_ref().to_owned();
-        let in_use = open::take_part(&path)?;
+        let in_use = take_part(&path)?;
         let writer = open::connect_and_migrate(&path, &options)?;
         let readers = (0..options.readers.max(1)).map(|_| open::connect_reader(&path, &options));
         let readers = readers.collect::<Result<Vec<_>, _>>()?;

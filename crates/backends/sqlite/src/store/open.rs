@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use super::{Options, Synchronous};
 
 /// The steps from an empty file to what this release reads; a file's `user_version` says how many it has behind it. A released step is never changed.
-pub(crate) const SCHEMA: &[&str] =
+const SCHEMA: &[&str] =
     &[include_str!("../migrations/0001_ledger.sql"), include_str!("../migrations/0002_directory.sql")];
 
 /// `XPSH`: says that a SQLite file is one of ours.
@@ -75,7 +75,7 @@ pub(crate) fn lock_path(path: &Path) -> PathBuf {
 }
 
 /// Says that the file is in use, until the returned one is closed.
-pub(super) fn take_part(path: &Path) -> Result<File, OpenError> {
+pub(crate) fn take_part(path: &Path) -> Result<File, OpenError> {
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(lock_path(path))?;
     match file.try_lock_shared() {
         Ok(()) => Ok(file),
