@@ -109,6 +109,40 @@ test('history is there for who comes later', async () => {
   await line(later, 'written before').waitFor();
 });
 
+test('an edit and a deletion reach the other window', async () => {
+  const [ann, bob] = [await visit(), await visit()];
+  await say(ann, 'Helo there');
+  await line(bob, 'Helo there').waitFor();
+  await line(ann, 'Helo there').hover();
+  await line(ann, 'Helo there').getByTestId('chat-edit').click();
+  assert.equal(await shown(ann, 'chat-input').inputValue(), 'Helo there');
+  await say(ann, 'Hello there');
+  for (const page of [ann, bob]) {
+    await line(page, 'Hello there').waitFor();
+    assert.match(await line(page, 'Hello there').innerText(), /edited/);
+  }
+  await line(ann, 'Hello there').getByTestId('chat-delete').click();
+  for (const page of [ann, bob]) {
+    await line(page, 'Message deleted').last().waitFor();
+    await until(async () => (await line(page, 'Hello there').count()) === 0, 'gone');
+  }
+  assert.equal(await bob.getByTestId('chat-edit').count(), 0, 'others\' messages offer no changes');
+});
+
+test('who types is shown to the other window, until the message comes', async () => {
+  const [ann, bob] = [await visit(), await visit()];
+  await online(ann, 2);
+  await shown(ann, 'name-input').fill('Ann');
+  await shown(ann, 'name-input').press('Enter');
+  await online(bob, 2);
+  await until(async () => {
+    await shown(ann, 'chat-input').press('x');
+    return bob.getByText('Ann is typing').isVisible();
+  }, 'typing');
+  await shown(ann, 'chat-send').click();
+  await bob.getByText('Ann is typing').waitFor({ state: 'detached' });
+});
+
 test('the cut network gets back everything that it missed', async () => {
   const page = await visit();
   await shown(page, 'cut-switch').click();

@@ -1,25 +1,25 @@
 import { batch, computed, signal } from "@preact/signals";
-import { newId, XpushError, type Channel, type Message, type Person, type Presence } from "@xpush/client";
+import { Timeline, type Channel, type Person, type Presence, type TimelineEntry } from "@xpush/client";
 import type { Connection } from "./connection.ts";
 
 const CHANNEL = "chat:lobby";
-const PAGE = 50;
-const KEPT = 300;
-
-/** Somebody who typed is shown as typing this long, and told again at most every half of it. */
-const TYPING_MS = 4_000;
+const SHOWN = 300;
 
 /** A line of the chat: what the server has, or what is on its way there. */
 export interface Line {
   readonly key: string;
-  readonly id: string;
   readonly text: string;
   readonly from: Person;
+  readonly own: boolean;
   readonly at: number;
   readonly seq?: number;
-  /** Counts the gaps before this line: positions are compared within one stretch only. */
-  readonly stretch: number;
-  readonly status: "pending" | "sent" | "failed";
+  /** Messages may be missing between the line above and this one. */
+  readonly gap: boolean;
+  readonly edited: boolean;
+  readonly deleted: boolean;
+  readonly status: TimelineEntry["state"];
+  /** Somebody else has read it. */
+  readonly read: boolean;
   readonly error?: string;
 }
 
@@ -27,131 +27,105 @@ export interface Line {
 export class Lobby {
   readonly lines = signal<readonly Line[]>([]);
   readonly presence = signal<Presence | undefined>(undefined);
-  readonly history = signal<"loading" | "loaded" | "failed" | "refused">("loading");
+  readonly history = signal<Timeline["history"] | "refused">("loading");
   /** Users who are typing. */
   readonly typing = signal<readonly Person[]>([]);
+  /** The own line that is being rewritten. */
+  readonly editing = signal<Line | undefined>(undefined);
   readonly waiting = computed(() => this.lines.value.filter(({ status }) => status === "pending").length);
   readonly channel: Channel;
   readonly #connection: Connection;
-  readonly #typingTimers = new Map<string, ReturnType<typeof setTimeout>>();
-  #toldTypingAt = -Infinity;
-  #stretch = 0;
+  readonly #timeline: Timeline;
 
   constructor(connection: Connection) {
     this.#connection = connection;
     this.channel = connection.client.channel(CHANNEL);
-    this.channel.on("message", (message) => this.#received(message));
+    this.#timeline = new Timeline(this.channel);
+    this.#timeline.on("change", () => this.#refresh());
+    this.channel.on("read", () => this.#refresh());
     this.channel.on("presence", (presence) => (this.presence.value = presence));
-    this.channel.on("gap", () => {
-      this.#stretch += 1;
-      void this.loadHistory();
-    });
-    this.channel.on("signal", ({ event, from }) => {
-      if (event === "typing" && from.user !== this.#connection.welcome.value?.user) this.#isTyping(from);
-    });
-    void this.channel.subscribe({ presence: true }).then(
-      () => this.loadHistory(),
-      () => (this.history.value = "refused"),
-    );
+    this.channel.on("typing", (people) => (this.typing.value = people));
+    this.channel.on("gap", () => this.#fillGaps());
+    this.channel.subscribe({ presence: true, receipts: true }).catch(() => (this.history.value = "refused"));
   }
 
-  /** Fetches the newest page again; what is live or on its way stays. */
-  async loadHistory(): Promise<void> {
-    this.history.value = "loading";
-    try {
-      const { messages } = await this.channel.history({ limit: PAGE });
-      batch(() => {
-        this.#merge(messages.map((message) => this.#sentLine(message)));
-        this.history.value = "loaded";
-      });
-    } catch {
-      this.history.value = "failed";
-    }
+  loadHistory(): void {
+    void this.#timeline.load();
   }
 
   /** Shows the line at once; its status follows the ack. */
   send(text: string): void {
-    const { user = "me" } = this.#connection.welcome.value ?? {};
-    const from = { user, name: this.#connection.name.value };
-    const id = newId();
-    const line: Line = { key: id, id, text, from, at: Date.now(), stretch: this.#stretch, status: "pending" };
-    this.#toldTypingAt = -Infinity;
-    this.#merge([line]);
-    this.#publish(line);
+    this.#timeline.send({ text });
   }
 
-  retry(line: Line): void {
-    this.#update(line.id, { status: "pending" });
-    this.#publish(line);
+  retry({ key }: Line): void {
+    this.#timeline.retry(key);
   }
 
-  dismiss(line: Line): void {
-    this.lines.value = this.lines.value.filter(({ key }) => key !== line.key);
+  dismiss({ key }: Line): void {
+    this.#timeline.discard(key);
+  }
+
+  /** Puts other words into an own line; the line shows them once the server has them. */
+  rewrite({ seq }: Line, text: string): void {
+    this.editing.value = undefined;
+    if (seq !== undefined) this.channel.edit(seq, { text }).catch(() => undefined);
+  }
+
+  withdraw({ seq }: Line): void {
+    if (seq !== undefined) this.channel.delete(seq).catch(() => undefined);
+  }
+
+  /** To be called when the newest line has been seen. */
+  seen(): void {
+    if (this.channel.marker && document.visibilityState === "visible") this.#timeline.read().catch(() => undefined);
   }
 
   /** To be called on each key; others are told now and then. */
   tellTyping(): void {
-    const now = performance.now();
-    if (this.#connection.state.value.status !== "online" || now - this.#toldTypingAt < TYPING_MS / 2) return;
-    this.#toldTypingAt = now;
-    this.channel.signal("typing").catch(() => undefined);
+    this.channel.typing();
   }
 
-  #publish({ id, text }: Line): void {
-    this.channel.publish({ text }, { id }).then(
-      ({ seq, at }) => {
-        this.#update(id, { status: "sent", at, stretch: this.#stretch, ...(seq !== undefined && { seq }) });
-      },
-      (error: XpushError) => this.#update(id, { status: "failed", error: error.message }),
-    );
+  /** What a subscription could not bring may still be in the history. */
+  #fillGaps(): void {
+    for (const gap of this.#timeline.gaps) this.#timeline.fill(gap).catch(() => undefined);
   }
 
-  #received(message: Message): void {
+  #refresh(): void {
+    const entries = this.#timeline.entries.slice(-SHOWN);
     batch(() => {
-      this.#notTyping(message.from.user);
-      this.#merge([this.#sentLine(message)]);
+      this.lines.value = entries.map((entry, index) => this.#line(entry, entries[index - 1]));
+      if (this.history.value !== "refused") this.history.value = this.#timeline.history;
     });
   }
 
-  #update(id: string, change: Partial<Line>): void {
-    this.lines.value = ordered(this.lines.value.map((line) => (line.id === id ? { ...line, ...change } : line)));
+  #line({ key, message, state, error }: TimelineEntry, above: TimelineEntry | undefined): Line {
+    const { seq } = message;
+    const me = this.#connection.welcome.value?.user;
+    const own = state !== "sent" || message.from.user === me;
+    const from = own ? { user: me ?? "me", name: message.from.name ?? this.#connection.name.value } : message.from;
+    return {
+      key,
+      text: textOf(message.data),
+      from,
+      own,
+      at: message.at,
+      gap: above !== undefined && this.#isGap(above, message),
+      edited: message.edited !== undefined,
+      deleted: message.deleted !== undefined,
+      status: state,
+      read: own && seq !== undefined && [...this.channel.receipts.values()].some(({ read }) => read >= seq),
+      ...(seq !== undefined && { seq }),
+      ...(error && { error: error.message }),
+    };
   }
 
-  /** An own message may come back before its ack, and both before or after the history page: the id tells. */
-  #merge(lines: readonly Line[]): void {
-    const byId = new Map(this.lines.value.map((line) => [line.id, line]));
-    for (const line of lines) {
-      const known = byId.get(line.id);
-      byId.set(line.id, known?.seq !== undefined ? known : { ...line, key: known?.key ?? line.key });
-    }
-    this.lines.value = ordered([...byId.values()]).slice(-KEPT);
+  #isGap({ message: above }: TimelineEntry, { epoch, seq }: TimelineEntry["message"]): boolean {
+    if (seq === undefined || above.seq === undefined) return false;
+    if (epoch !== above.epoch) return true;
+    const after = above.seq;
+    return this.#timeline.gaps.some(({ from }) => from > after && from < seq);
   }
-
-  #sentLine({ id, from, data, at, seq }: Message): Line {
-    const line = { key: `${from.user}/${id}`, id, text: textOf(data), from, at, stretch: this.#stretch };
-    return { ...line, status: "sent", ...(seq !== undefined && { seq }) };
-  }
-
-  #isTyping(person: Person): void {
-    clearTimeout(this.#typingTimers.get(person.user));
-    this.#typingTimers.set(person.user, setTimeout(() => this.#notTyping(person.user), TYPING_MS));
-    this.typing.value = [...this.typing.value.filter(({ user }) => user !== person.user), person];
-  }
-
-  #notTyping(user: string): void {
-    clearTimeout(this.#typingTimers.get(user));
-    this.#typingTimers.delete(user);
-    if (this.typing.value.some((person) => person.user === user)) {
-      this.typing.value = this.typing.value.filter((person) => person.user !== user);
-    }
-  }
-}
-
-/** By place in the channel; what has none yet stands at the end, in the order it was sent. */
-function ordered(lines: readonly Line[]): Line[] {
-  const placed = lines.filter(({ seq }) => seq !== undefined);
-  placed.sort((a, b) => a.stretch - b.stretch || (a.seq ?? 0) - (b.seq ?? 0));
-  return [...placed, ...lines.filter(({ seq }) => seq === undefined)];
 }
 
 /** Any client may publish anything: `{text}`, a plain string, or else its JSON. */

@@ -36,13 +36,13 @@ export function LobbyCard({ connection, lobby }: { connection: Connection; lobby
         </div>
         {presence && <Avatars people={people} count={presence.count} />}
       </header>
-      <Timeline connection={connection} lobby={lobby} />
+      <Timeline lobby={lobby} />
       <Composer connection={connection} lobby={lobby} />
     </section>
   );
 }
 
-function Timeline({ connection, lobby }: { connection: Connection; lobby: Lobby }) {
+function Timeline({ lobby }: { lobby: Lobby }) {
   const lines = lobby.lines.value;
   const history = lobby.history.value;
   const view = useRef<HTMLDivElement>(null);
@@ -53,6 +53,7 @@ function Timeline({ connection, lobby }: { connection: Connection; lobby: Lobby 
   useLayoutEffect(() => {
     const grown = Math.max(0, lines.length - seen.current);
     seen.current = lines.length;
+    if (following.current) lobby.seen();
     if (following.current || (grown > 0 && lines.at(-1)?.status === "pending")) toEnd();
     else setUnread((count) => count + grown);
   }, [lines]);
@@ -68,7 +69,9 @@ function Timeline({ connection, lobby }: { connection: Connection; lobby: Lobby 
     const element = view.current;
     if (!element) return;
     following.current = element.scrollHeight - element.scrollTop - element.clientHeight < NEAR_END_PX;
-    if (following.current) setUnread(0);
+    if (!following.current) return;
+    setUnread(0);
+    lobby.seen();
   }
 
   return (
@@ -90,10 +93,8 @@ function Timeline({ connection, lobby }: { connection: Connection; lobby: Lobby 
           <ol class="lines">
             {lines.map((line, index) => (
               <Fragment key={line.key}>
-                {line.stretch > (lines[index - 1]?.stretch ?? line.stretch) && (
-                  <li class="gap">Messages may be missing here</li>
-                )}
-                <Row line={line} above={lines[index - 1]} below={lines[index + 1]} {...{ connection, lobby }} />
+                {line.gap && <li class="gap">Messages may be missing here</li>}
+                <Row line={line} above={lines[index - 1]} below={lines[index + 1]} lobby={lobby} />
               </Fragment>
             ))}
           </ol>
@@ -116,12 +117,11 @@ interface RowProps {
   line: Line;
   above: Line | undefined;
   below: Line | undefined;
-  connection: Connection;
   lobby: Lobby;
 }
 
-function Row({ line, above, below, connection, lobby }: RowProps) {
-  const own = line.from.user === connection.welcome.value?.user || line.from.user === "me";
+function Row({ line, above, below, lobby }: RowProps) {
+  const { own } = line;
   const opens = !together(above, line);
   const closes = !together(line, below);
   const name = line.from.name ?? line.from.user;
@@ -131,13 +131,21 @@ function Row({ line, above, below, connection, lobby }: RowProps) {
       data-testid="chat-message"
       data-status={line.status}
       data-own={own}
+      data-read={line.read}
     >
       {!own && (closes ? <Avatar user={line.from.user} name={line.from.name} /> : <span class="avatar-space" />)}
       <div class="line-body">
         <p class={opens && !own ? "line-name" : "unseen"}>{own ? "You" : name}</p>
-        <p class="line-text" dir="auto">
-          {line.text}
-        </p>
+        <div class="line-bubble">
+          {own && line.status === "sent" && !line.deleted && line.seq !== undefined && <Changes line={line} lobby={lobby} />}
+          {line.deleted ? (
+            <p class="line-text gone">Message deleted</p>
+          ) : (
+            <p class="line-text" dir="auto">
+              {line.text}
+            </p>
+          )}
+        </div>
         {line.status === "failed" && (
           <p class="line-error" role="alert">
             <Icon name="alert" /> Not sent: {line.error}
@@ -149,39 +157,82 @@ function Row({ line, above, below, connection, lobby }: RowProps) {
             </button>
           </p>
         )}
-        {(closes || line.status === "pending") && line.status !== "failed" && (
-          <p class="line-meta figures">
-            <time dateTime={new Date(line.at).toISOString()}>{clock.format(line.at)}</time>
-            {own && <Icon name={line.status === "pending" ? "clock" : "check"} />}
-            {own && <span class="unseen">{line.status === "pending" ? "on its way" : "sent"}</span>}
-          </p>
-        )}
+        {(closes || line.edited || line.status === "pending") && line.status !== "failed" && <Meta line={line} />}
       </div>
     </li>
   );
 }
 
+function Meta({ line }: { line: Line }) {
+  const [icon, words] =
+    line.status === "pending" ? (["clock", "on its way"] as const) : line.read ? (["checks", "read"] as const) : (["check", "sent"] as const);
+  return (
+    <p class="line-meta figures">
+      {line.edited && !line.deleted && <span>edited</span>}
+      <time dateTime={new Date(line.at).toISOString()}>{clock.format(line.at)}</time>
+      {line.own && <Icon name={icon} />}
+      {line.own && <span class="unseen">{words}</span>}
+    </p>
+  );
+}
+
+function Changes({ line, lobby }: { line: Line; lobby: Lobby }) {
+  return (
+    <div class="line-changes">
+      <button type="button" class="button quiet small" aria-label="Edit message" data-testid="chat-edit" onClick={() => (lobby.editing.value = line)}>
+        <Icon name="edit" />
+      </button>
+      <button type="button" class="button quiet small" aria-label="Delete message" data-testid="chat-delete" onClick={() => lobby.withdraw(line)}>
+        <Icon name="trash" />
+      </button>
+    </div>
+  );
+}
+
 function together(a: Line | undefined, b: Line | undefined): boolean {
-  if (!a || !b || a.from.user !== b.from.user || a.stretch !== b.stretch) return false;
+  if (!a || !b || a.from.user !== b.from.user || b.gap) return false;
   return b.at - a.at < GROUP_MS && a.status === b.status;
 }
 
 function Composer({ connection, lobby }: { connection: Connection; lobby: Lobby }) {
   const [text, setText] = useState("");
   const input = useRef<HTMLInputElement>(null);
+  const editing = lobby.editing.value;
+
+  useEffect(() => {
+    if (!editing) return;
+    setText(editing.text);
+    input.current?.focus();
+  }, [editing]);
 
   function submit(event: Event): void {
     event.preventDefault();
     const trimmed = text.trim();
     if (!trimmed) return;
-    lobby.send(trimmed);
+    if (editing) lobby.rewrite(editing, trimmed);
+    else lobby.send(trimmed);
+    setText("");
+    input.current?.focus();
+  }
+
+  function stopEditing(): void {
+    lobby.editing.value = undefined;
     setText("");
     input.current?.focus();
   }
 
   return (
     <footer class="composer">
-      <Typing lobby={lobby} />
+      {editing ? (
+        <p class="editing">
+          <Icon name="edit" /> Editing your message
+          <button type="button" class="button quiet small" onClick={stopEditing}>
+            Cancel
+          </button>
+        </p>
+      ) : (
+        <Typing lobby={lobby} />
+      )}
       <form class="composer-row" onSubmit={submit}>
         <input
           ref={input}
@@ -195,12 +246,15 @@ function Composer({ connection, lobby }: { connection: Connection; lobby: Lobby 
           data-testid="chat-input"
           onInput={(event) => {
             setText(event.currentTarget.value);
-            lobby.tellTyping();
+            if (!editing) lobby.tellTyping();
+          }}
+          onKeyDown={(event) => {
+            if (event.key === "Escape" && editing) stopEditing();
           }}
         />
         <button type="submit" class="button primary" disabled={!text.trim()} data-testid="chat-send">
           <Icon name="send" />
-          Send
+          {editing ? "Save" : "Send"}
         </button>
       </form>
       <NameField connection={connection} />
@@ -275,7 +329,7 @@ function HistoryFailed({ lobby }: { lobby: Lobby }) {
     <Blank
       title="Earlier messages did not load"
       actions={
-        <button type="button" class="button outline small" onClick={() => void lobby.loadHistory()}>
+        <button type="button" class="button outline small" onClick={() => lobby.loadHistory()}>
           Try again
         </button>
       }

@@ -48,6 +48,7 @@ export class Timeline extends Emitter<TimelineEvents> {
   readonly #listening: readonly (() => void)[];
   #arrivals = 0;
   #reachedStart = false;
+  #history: "none" | "loading" | "loaded" | "failed" = "none";
   /** The server's last count, and up to where it counted. */
   #told: { readonly unread: number; readonly head: number } | undefined;
 
@@ -90,6 +91,11 @@ export class Timeline extends Emitter<TimelineEvents> {
     return this.#reachedStart;
   }
 
+  /** Whether the newest page is here; after `failed`, {@link load} tries again. */
+  get history(): "none" | "loading" | "loaded" | "failed" {
+    return this.#history;
+  }
+
   /** Messages of others behind what we have read: counted here as far as all of them are here, else as the server last told. */
   get unread(): number {
     const stretch = this.#current;
@@ -128,6 +134,18 @@ export class Timeline extends Emitter<TimelineEvents> {
     if (seq === undefined || seq <= (this.channel.marker?.read ?? 0)) return;
     const { unread } = await this.channel.read(seq);
     if (this.#current?.epoch === epoch) this.#told = { unread, head: seq };
+    this.#tell();
+  }
+
+  /** Fetches the newest page, which a subscription does by itself. Never rejects: {@link history} tells. */
+  async load(): Promise<void> {
+    this.#history = "loading";
+    this.#tell();
+    const loaded = await this.#load({}).then(
+      () => true,
+      () => false,
+    );
+    this.#history = loaded ? "loaded" : "failed";
     this.#tell();
   }
 
@@ -207,7 +225,7 @@ export class Timeline extends Emitter<TimelineEvents> {
 
   #begin(epoch: string): void {
     this.#stretch(epoch);
-    this.#load({}).catch(() => undefined);
+    void this.load();
   }
 
   async #load(range: Range): Promise<void> {

@@ -181,6 +181,21 @@ test("a channel that keeps nothing is a timeline of what comes", async () => {
   assert.deepEqual(link.commands(), []);
 });
 
+test("a page that does not come is told, and may be asked for again", async () => {
+  void channel.subscribe();
+  const link = server.accept();
+  link.take("subscribe").ok({ ...place, history: true, seq: 3 });
+  assert.equal(timeline.history, "loading");
+  link.take("history").error("unavailable", "later");
+  await settle();
+  assert.equal(timeline.history, "failed");
+  const loading = timeline.load();
+  link.take("history").ok({ ...place, first: 1, head: 3, messages: [message(1), message(2), message(3)] });
+  await loading;
+  assert.equal(timeline.history, "loaded");
+  assert.equal(view().length, 3);
+});
+
 test("it tells of each change, and of none once closed", async () => {
   const link = await open();
   const changes = collect(timeline, "change");
