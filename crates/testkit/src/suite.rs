@@ -3,6 +3,7 @@
 pub mod bus;
 pub mod cluster;
 pub mod directory;
+pub mod markers;
 pub mod message_log;
 pub mod online;
 pub mod presence;
@@ -71,6 +72,7 @@ mod tests {
             ("cluster", include_str!("suite/cluster.rs")),
             ("directory", include_str!("suite/directory.rs")),
             ("edits", include_str!("suite/message_log/edits.rs")),
+            ("markers", include_str!("suite/markers.rs")),
             ("message_log", include_str!("suite/message_log.rs")),
             ("online", include_str!("suite/online.rs")),
             ("presence", include_str!("suite/presence.rs")),

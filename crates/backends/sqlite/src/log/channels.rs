@@ -168,7 +168,9 @@ impl Channels {
         const SQL: &str = "INSERT INTO markers (channel, user, app, delivered, read, moved, made)
             VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6) ON CONFLICT (channel, user)
             DO UPDATE SET delivered = excluded.delivered, read = excluded.read, moved = excluded.moved";
-        for ((key, user), seq) in std::mem::take(&mut self.sent) {
+        let mut sent: Vec<_> = std::mem::take(&mut self.sent).into_iter().collect();
+        sent.sort_unstable_by_key(|(_, seq)| *seq);
+        for ((key, user), seq) in sent {
             let channel = self.change(writing, &key)?;
             channel.moves += 1;
             writing.prepare_cached(SQL)?.execute(params![
