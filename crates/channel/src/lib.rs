@@ -30,3 +30,4 @@ mod transport;
 
 pub use front::tls::{Tls, Unusable};
 pub use node::{MakeBus, Node, Parts};
+pub use session::online::GRACE_MS;

@@ -11,6 +11,7 @@ use xpush_core::ports::bus::{Bus, BusSink, Envelope, Event, Inbound, Topic};
 use xpush_core::ports::cluster::{self, Cluster, ClusterSink, View};
 use xpush_core::ports::markers::Ledger;
 use xpush_core::ports::message_log::MessageLog;
+use xpush_core::ports::online::Online;
 use xpush_core::ports::presence::Presence;
 use xpush_core::{ChannelKey, Clock, Entropy, History, NodeId};
 
@@ -35,6 +36,8 @@ pub struct Parts {
     pub bus: MakeBus,
     /// Who is where.
     pub presence: Arc<dyn Presence>,
+    /// Who is online, on whatever channel.
+    pub online: Arc<dyn Online>,
     /// Who may connect, and do what.
     pub access: Arc<dyn Access>,
     /// Which nodes there are.
@@ -66,6 +69,7 @@ pub(crate) struct Shared {
     ledger: Arc<dyn Ledger>,
     bus: OnceLock<Arc<dyn Bus>>,
     presence: Arc<dyn Presence>,
+    online: Arc<dyn Online>,
     access: Arc<dyn Access>,
     clock: Arc<dyn Clock>,
     cluster: Arc<dyn Cluster>,
@@ -184,6 +188,7 @@ impl Shared {
             ledger: parts.ledger,
             bus: OnceLock::new(),
             presence: parts.presence,
+            online: parts.online,
             access: parts.access,
             clock: parts.clock,
             cluster: parts.cluster,
@@ -250,6 +255,10 @@ impl Shared {
 
     pub(crate) fn presence(&self) -> &dyn Presence {
         &*self.presence
+    }
+
+    pub(crate) fn online(&self) -> &dyn Online {
+        &*self.online
     }
 
     pub(crate) fn access(&self) -> &dyn Access {

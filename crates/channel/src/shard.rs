@@ -21,6 +21,7 @@ use crate::metrics::ShardCounters;
 use crate::node::Shared;
 use crate::session::Sessions;
 use crate::session::change::Revocations;
+use crate::session::online::Telling;
 use crate::session::users::Users;
 
 /// Messages taken from the inbox in one turn, so that sockets get their turn too.
@@ -50,6 +51,8 @@ pub(crate) struct Shard {
     own: VecDeque<Inbox>,
     /// Sockets that had more to read than their share of a turn, or whose commands were finished.
     pub(crate) unread: Vec<Handle>,
+    /// In one shard of the node: what it tells of who is online.
+    pub(crate) telling: Telling,
     pub(crate) draining: bool,
     stopped: bool,
     number: u32,
@@ -89,6 +92,10 @@ pub(crate) enum Timer {
     /// A join of this number may have waited long enough for the store.
     Join(HomeRef, u32),
     Heads,
+    /// A user's grace time may be over.
+    Expire,
+    /// Who is online is to be written once more.
+    Chronicles,
 }
 
 impl Shard {
@@ -120,6 +127,7 @@ impl Shard {
             inbox,
             own: VecDeque::new(),
             unread: Vec::new(),
+            telling: Telling::default(),
             draining: false,
             stopped: false,
             number: 0,
@@ -193,6 +201,8 @@ impl Shard {
                 Timer::Receipts(home) => self.receipts_timer(home),
                 Timer::Notices(home) => self.notices_timer(home),
                 Timer::Join(home, number) => self.join_is_old(home, number),
+                Timer::Expire => self.expire_timer(),
+                Timer::Chronicles => self.chronicles_timer(),
                 Timer::Heads => {
                     if self.node.has_peers() {
                         self.compare_heads();
@@ -250,6 +260,9 @@ impl Shard {
             Inbox::Notify(notification) => self.notify(*notification),
             Inbox::Counted(counted) => self.notify_counted(*counted),
             Inbox::Newest(message) => self.ask_members(message),
+            Inbox::Moves(movement) => self.tell_movement(*movement),
+            Inbox::Transitions(result) => self.transitions(result),
+            Inbox::Chronicled(app, result) => self.chronicled(app, result),
             Inbox::Enrolled(enrolled) => members::enrolled(self, *enrolled),
             Inbox::OwnMarker { moved, except } => self.own_marker(&moved, except),
             Inbox::Heads(keys, result) => self.home_heads(keys, result),

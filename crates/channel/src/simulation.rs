@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use xpush_core::ports::bus::BusSink;
 use xpush_core::ports::cluster::{self, Cluster, ClusterSink};
 use xpush_core::{Clock, Entropy, History, NodeId, Permissions, Retention, Rule, Who};
-use xpush_embedded::{LocalPresence, MemoryLog, SoloCluster};
+use xpush_embedded::{LocalOnline, LocalPresence, MemoryLastSeen, MemoryLog, SoloCluster};
 use xpush_testkit::{
     HostileHub, HostileLedger, Hostility, ManualClock, MemoryLedger, OpenAccess, SeededEntropy, Trouble,
 };
@@ -27,6 +27,7 @@ use crate::dialect::Wire;
 use crate::fanout::inbox::Inbox;
 use crate::front::address::Addresses;
 use crate::node::{Parts, Shared};
+use crate::session::online::GRACE_MS;
 use crate::session::sid::Sid;
 use crate::shard::Shard;
 use crate::transport::polling::{Answer, Poll, Post};
@@ -117,6 +118,8 @@ impl World {
         let keeper = Arc::new(MemoryLedger::new(seed, shared_clock.clone()));
         let ledger = Arc::new(HostileLedger::new(seed, Trouble::NONE, keeper, shared_clock.clone()));
         let presence = Arc::new(LocalPresence::new());
+        let last_seen = Arc::new(MemoryLastSeen::default());
+        let online = Arc::new(LocalOnline::new(GRACE_MS, shared_clock.clone(), last_seen));
         let cluster = Arc::new(SoloCluster::new());
         let access = Arc::new(access());
         let node = |name: &str| {
@@ -126,6 +129,7 @@ impl World {
                 ledger: ledger.clone(),
                 bus: Box::new(move |sink: Arc<dyn BusSink>| hub.attach(id, sink)),
                 presence: presence.clone(),
+                online: online.clone(),
                 access: access.clone(),
                 cluster: cluster.clone(),
                 clock: shared_clock.clone(),

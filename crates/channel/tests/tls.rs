@@ -17,9 +17,11 @@ use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use xpush_channel::config::{Config, Heartbeat, Limits, Origins};
-use xpush_channel::{Node, Parts, Tls};
+use xpush_channel::{GRACE_MS, Node, Parts, Tls};
 use xpush_core::{Clock, History, NodeId, Permissions, Rule, Who};
-use xpush_embedded::{LocalHub, LocalPresence, MemoryLog, OsEntropy, SoloCluster, SystemClock};
+use xpush_embedded::{
+    LocalHub, LocalOnline, LocalPresence, MemoryLastSeen, MemoryLog, OsEntropy, SoloCluster, SystemClock,
+};
 use xpush_testkit::{MemoryLedger, OpenAccess};
 
 /// Longer than anything here takes.
@@ -239,6 +241,7 @@ fn parts() -> Parts {
         ledger: Arc::new(MemoryLedger::new(1, clock.clone())),
         bus: Box::new(|sink| Arc::new(LocalHub::new().attach(NodeId::new("node").unwrap(), sink))),
         presence: Arc::new(LocalPresence::new()),
+        online: Arc::new(LocalOnline::new(GRACE_MS, clock.clone(), Arc::new(MemoryLastSeen::default()))),
         access: Arc::new(access()),
         cluster: Arc::new(SoloCluster::new()),
         clock,

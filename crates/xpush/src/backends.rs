@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use xpush_channel::Parts;
+use xpush_channel::{GRACE_MS, Parts};
 use xpush_core::{Clock, Entropy, NodeId};
 use xpush_embedded::{
-    DEFAULT_BOUND, LocalHub, LocalPresence, MemoryLog, OsEntropy, SoloCluster, SystemClock,
+    DEFAULT_BOUND, LocalHub, LocalOnline, LocalPresence, MemoryLastSeen, MemoryLog, OsEntropy, SoloCluster,
+    SystemClock,
 };
 
 use crate::config::Settings;
@@ -29,6 +30,7 @@ pub(crate) fn embedded(node: NodeId, settings: &Settings) -> Parts {
         ledger: Arc::new(ledger::None),
         bus: Box::new(move |sink| Arc::new(LocalHub::new().attach(node, sink))),
         presence: Arc::new(LocalPresence::new()),
+        online: Arc::new(LocalOnline::new(GRACE_MS, clock.clone(), Arc::new(MemoryLastSeen::default()))),
         access: Arc::new(access::Open::new(settings.apps())),
         cluster: Arc::new(SoloCluster::new()),
         clock,

@@ -14,6 +14,7 @@ pub(crate) mod publish;
 pub(crate) mod read;
 pub(crate) mod refresh;
 pub(crate) mod signal;
+pub(crate) mod status;
 pub(crate) mod subscribe;
 pub(crate) mod unsubscribe;
 
@@ -46,6 +47,7 @@ pub(crate) enum Command {
     Delivered,
     Channels,
     Members,
+    Status,
     Signal,
     History,
     Presence,
@@ -110,6 +112,7 @@ impl Command {
             Self::Delivered => "delivered",
             Self::Channels => "channels",
             Self::Members => "members",
+            Self::Status => "status",
             Self::Signal => "signal",
             Self::History => "history",
             Self::Presence => "presence",
@@ -120,7 +123,7 @@ impl Command {
     }
 
     fn parse(namespace: Namespace, name: &str) -> Self {
-        const NATIVE: [Command; 14] = [
+        const NATIVE: [Command; 15] = [
             Command::Refresh,
             Command::Subscribe,
             Command::Unsubscribe,
@@ -131,6 +134,7 @@ impl Command {
             Command::Delivered,
             Command::Channels,
             Command::Members,
+            Command::Status,
             Command::Signal,
             Command::History,
             Command::Presence,
@@ -217,6 +221,7 @@ pub(crate) fn execute(shard: &mut Shard, handle: Handle, call: Call<'_, '_>, per
         (Command::Delivered, Ok(fields)) => read::run(shard, &request(fields), Mark::Delivered),
         (Command::Channels, Ok(fields)) => channels::run(shard, &request(fields)),
         (Command::Members, Ok(fields)) => members::run(shard, &request(fields)),
+        (Command::Status, Ok(fields)) => status::run(shard, &request(fields)),
         (Command::Signal, Ok(fields)) => signal::run(shard, request(fields)),
         (Command::History, Ok(fields)) => history::run(shard, request(fields)),
         (Command::Presence, Ok(fields)) => presence::run(shard, request(fields)),

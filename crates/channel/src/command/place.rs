@@ -121,6 +121,7 @@ fn target(command: Command, fields: &Fields<'_>) -> Result<Option<Channel>, Prob
         Command::Connect
         | Command::Refresh
         | Command::Channels
+        | Command::Status
         | Command::Ping
         | Command::Send
         | Command::Unknown => Ok(None),

@@ -10,8 +10,9 @@ use xpush_core::ports::PortError;
 use xpush_core::ports::access::Changed;
 use xpush_core::ports::bus::{Inbound, Moved, Signal};
 use xpush_core::ports::message_log::{Appended, Draft, Page};
+use xpush_core::ports::online::{Movement, Transition};
 use xpush_core::ports::presence::{Delta, Member, Outcome, Roster};
-use xpush_core::{ChannelKey, ClientId, Grant, Monotonic, Position, Problem, Rule, UnixMillis, User};
+use xpush_core::{App, ChannelKey, ClientId, Grant, Monotonic, Position, Problem, Rule, UnixMillis, User};
 
 use super::marking::{self, Marks};
 use super::notices::{Counted, Notification};
@@ -78,6 +79,10 @@ pub(crate) enum Inbox {
     Readmitted(Handle, Result<(), Problem>),
     Changed(Box<Changed>),
     Enrolled(Box<Enrolled>),
+    // To the shard that tells who is online, and what came of it.
+    Moves(Box<Movement>),
+    Transitions(Result<Vec<Transition>, PortError>),
+    Chronicled(App, Result<Appended, PortError>),
     // From the node.
     Drain { within_ms: u64 },
     Stop,

@@ -113,6 +113,7 @@ impl Shard {
         self.users.enter(&identity, handle.slot);
         session.native = Some(identity);
         session.token_expiring = false;
+        self.comes_online(handle);
     }
 
     /// The push that follows every admission but `/ws`'s `connect`.
@@ -185,8 +186,10 @@ impl Shard {
             return Err(Code::Revoked.into());
         }
         let expires_at = grant.expires_at.unwrap_or_default();
-        session.native = Some(Arc::new(Identity { app: identity.app.clone(), grant: Arc::new(grant) }));
+        let (old, new, shown) = (old.clone(), Arc::new(grant), session.shown);
+        session.native = Some(Arc::new(Identity { app: identity.app.clone(), grant: new.clone() }));
         session.token_expiring = false;
+        self.changes_device(&old, &new, shown);
         self.watch_token(handle);
         self.review(handle);
         Ok(format!(r#"{{"expires_at":{expires_at}}}"#))

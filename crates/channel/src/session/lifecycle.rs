@@ -1,6 +1,7 @@
 //! A session's beginning, its heartbeats and its end.
 
 use smallvec::SmallVec;
+use xpush_core::ports::online::State;
 use xpush_core::{Code, Monotonic, Problem};
 use xpush_wire::engine::{self, Kind, Version};
 use xpush_wire::{json, sse, ws};
@@ -118,6 +119,7 @@ impl Shard {
             heard: now,
             rate,
             native: None,
+            shown: State::Online,
             legacy: None,
             gate: opening.map(Gate::opened),
             subscriptions: SmallVec::new(),
@@ -382,7 +384,9 @@ impl Shard {
             match namespace {
                 Namespace::Native => {
                     if let Some(identity) = session.native.take() {
+                        let shown = session.shown;
                         self.users.leave(&identity, handle.slot);
+                        self.goes_offline(&identity, shown);
                     }
                     self.drop_held(handle);
                 }

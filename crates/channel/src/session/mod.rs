@@ -5,6 +5,7 @@ pub(crate) mod change;
 pub(crate) mod gate;
 pub(crate) mod identity;
 pub(crate) mod lifecycle;
+pub(crate) mod online;
 pub(crate) mod outbox;
 mod plain;
 pub(crate) mod rate;
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use slab::Slab;
 use smallvec::SmallVec;
 use xpush_core::access::Actions;
+use xpush_core::ports::online::State;
 use xpush_core::{ChannelKey, Code, Monotonic, Position};
 use xpush_wire::ws;
 
@@ -60,6 +62,8 @@ pub(crate) struct Session {
     pub(crate) rate: Rate,
     /// Who this is on `/` (on other wires: at all).
     pub(crate) native: Option<Arc<Identity>>,
+    /// How this connection's user is, as the client says.
+    pub(crate) shown: State,
     /// Who this is on `/channel`.
     pub(crate) legacy: Option<Box<LegacySocket>>,
     /// What it waits for, what is held meanwhile, and what was found out of its permissions.

@@ -1,0 +1,73 @@
+//! `status`: what one is doing, and how others are seen.
+
+use xpush_core::Problem;
+use xpush_core::ports::PortError;
+use xpush_core::ports::online::{State, Status};
+use xpush_wire::json;
+
+use super::fields::bad;
+use super::{Outcome, Request, members};
+use crate::dialect::object;
+use crate::fanout::inbox::{Inbox, Reply};
+use crate::shard::Shard;
+
+pub(crate) fn run(shard: &mut Shard, request: &Request<'_>) -> Result<Outcome, Problem> {
+    let users = members::users(&request.fields, "users")?;
+    let state = match request.fields.text("state")?.as_deref() {
+        None => None,
+        Some("online") => Some(State::Online),
+        Some("away") => Some(State::Away),
+        Some(_) => return Err(bad("state", "online or away")),
+    };
+    let grant = request.identity.grant.clone();
+    if let Some(state) = state {
+        shard.shows(request.handle, &grant, state);
+    }
+    if users.is_empty() {
+        return Ok(Outcome::Now(answer(&[])));
+    }
+    let (to, asked, mailbox) = (request.handle, request.asked, shard.mailbox());
+    let done = Box::new(move |result: Result<Vec<Status>, PortError>| {
+        let reply = match result {
+            Ok(statuses) => Reply::Body(answer(&statuses)),
+            Err(error) => Reply::Failed(error.code().into()),
+        };
+        mailbox.post(Inbox::Reply { to, asked, reply });
+    });
+    shard.node.online().status(&grant.app, users, done);
+    Ok(Outcome::Later)
+}
+
+/// The word on the wire.
+pub(crate) const fn name(state: State) -> &'static str {
+    match state {
+        State::Offline => "offline",
+        State::Away => "away",
+        State::Online => "online",
+    }
+}
+
+fn answer(statuses: &[Status]) -> String {
+    let mut out = br#"{"users":["#.to_vec();
+    for (index, status) in statuses.iter().enumerate() {
+        out.extend_from_slice(if index == 0 { br#"{"user":"# } else { br#",{"user":"# });
+        json::write_string(status.user.as_str(), &mut out);
+        out.extend_from_slice(format!(r#","state":"{}""#, name(status.state)).as_bytes());
+        if let Some(at) = status.last_seen {
+            out.extend_from_slice(format!(r#","last_seen":{at}"#).as_bytes());
+        }
+        if !status.devices.is_empty() {
+            out.extend_from_slice(br#","devices":["#);
+            for (index, device) in status.devices.iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                json::write_string(device.as_str(), &mut out);
+            }
+            out.push(b']');
+        }
+        out.push(b'}');
+    }
+    out.extend_from_slice(b"]}");
+    object::text(out)
+}
