@@ -16,6 +16,8 @@
 pub mod config;
 
 mod command;
+#[cfg(test)]
+mod conversation;
 mod dialect;
 mod driver;
 mod fanout;

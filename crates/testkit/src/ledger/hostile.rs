@@ -33,6 +33,7 @@ struct State {
     trouble: Trouble,
     waiting: BTreeMap<(Monotonic, u64), Box<dyn FnOnce() + Send>>,
     numbered: u64,
+    held: bool,
 }
 
 impl Trouble {
@@ -44,7 +45,7 @@ impl HostileLedger {
     /// Before `inner`. Delays are counted on `clock`.
     pub fn new(seed: u64, trouble: Trouble, inner: Arc<dyn Ledger>, clock: Arc<dyn Clock>) -> Self {
         let entropy = SeededEntropy::new(seed);
-        let state = State { entropy, trouble, waiting: BTreeMap::new(), numbered: 0 };
+        let state = State { entropy, trouble, waiting: BTreeMap::new(), numbered: 0, held: false };
         Self { inner, clock, state: Mutex::new(state) }
     }
 
@@ -53,10 +54,23 @@ impl HostileLedger {
         self.state().trouble = trouble;
     }
 
+    /// From now on nothing is done, before [`HostileLedger::let_go`].
+    pub fn hold(&self) {
+        self.state().held = true;
+    }
+
+    /// What was held is due.
+    pub fn let_go(&self) {
+        self.state().held = false;
+    }
+
     /// Does all that is due at `now`, and what is asked meanwhile and due as well.
     pub fn run_due(&self, now: Monotonic) {
         loop {
             let mut state = self.state();
+            if state.held {
+                return;
+            }
             let Some(entry) = state.waiting.first_entry().filter(|entry| entry.key().0 <= now) else {
                 return;
             };
