@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub const NAME: &str = "volatile";
 
 static FAILING: AtomicBool = AtomicBool::new(false);
+static FULL: AtomicBool = AtomicBool::new(false);
 
 /// Makes the file system known to SQLite, once for the process, over its default one. Its name; the error is SQLite's.
 pub fn register() -> Result<&'static str, i32> {
@@ -30,6 +31,15 @@ pub fn register() -> Result<&'static str, i32> {
 /// Whether every sync fails from now on, as a broken disk's would.
 pub fn fail_syncs(fail: bool) {
     FAILING.store(fail, Ordering::SeqCst);
+}
+
+/// Whether there is no room from now on: what is written is refused.
+pub fn fill_disk(full: bool) {
+    FULL.store(full, Ordering::SeqCst);
+}
+
+fn is_full() -> bool {
+    FULL.load(Ordering::SeqCst)
 }
 
 fn syncs_fail() -> bool {

@@ -220,6 +220,9 @@ unsafe extern "C" fn write(
     len: c_int,
     offset: sqlite3_int64,
 ) -> c_int {
+    if crate::is_full() {
+        return ffi::SQLITE_FULL;
+    }
     // SAFETY: an open file.
     let (contents, mut real) = unsafe { parts(file) };
     // SAFETY: SQLite gives `len` bytes.

@@ -11,6 +11,8 @@ mod markers;
 mod page;
 mod retention;
 mod slot;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex};
 
