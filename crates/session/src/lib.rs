@@ -4,6 +4,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod access;
 pub mod accounts;
 mod address;
 pub mod api;
@@ -12,6 +13,7 @@ mod fetch;
 mod me;
 mod node;
 mod oidc;
+mod port;
 pub mod setup;
 mod store;
 

@@ -12,7 +12,7 @@ use xpush_core::{Channel, ChannelKey, Code, Grant, Problem, User};
 
 use crate::accounts::{find_user, user_record};
 use crate::api::{Answer, Api, Bearer, Fields, Refusal, Segment, ok};
-use crate::store::done;
+use crate::port::ask;
 
 /// Users that one user may have blocked.
 const MOST_BLOCKS: usize = 1_000;
@@ -73,7 +73,7 @@ async fn end(State(api): State<Arc<Api>>, Bearer(grant): Bearer) -> Answer {
         api.store.clear(&listing).await?;
     }
     if let Some(markers) = &api.parts.markers {
-        done(|done| markers.end(app, None, user, done)).await?;
+        ask(|done| markers.end(app, None, user, done)).await?;
     }
     api.store.remove(user_key(&grant)).await?;
     tracing::info!(%app, %user, "removed the account");

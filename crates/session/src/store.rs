@@ -2,23 +2,16 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
 use xpush_core::ports::directory::{Change, Directory, Entry, Expected, Key, Listing, Record};
-use xpush_core::ports::{Done, Failure, PortError};
+use xpush_core::ports::{Failure, PortError};
+
+use crate::port::ask;
 
 /// Entries of one page: enough for most users' everything.
 const PAGE: usize = 100;
 
 /// How often a change is tried anew when others change the same entry meanwhile.
 const TRIES: usize = 16;
-
-/// Waits for a port.
-pub(crate) async fn done<T: Send + 'static>(call: impl FnOnce(Done<T>)) -> Result<T, PortError> {
-    let (answer, answered) = oneshot::channel();
-    call(Box::new(move |result| drop(answer.send(result))));
-    let lost = || PortError::new(Failure::Unknown, "the backend has dropped the question");
-    answered.await.unwrap_or_else(|_| Err(lost()))
-}
 
 /// A [`Directory`] whose answers are waited for.
 #[derive(Clone)]
@@ -30,7 +23,7 @@ impl Store {
     }
 
     pub(crate) async fn get(&self, key: &Key) -> Result<Option<Entry>, PortError> {
-        done(|done| self.0.get(key, done)).await
+        ask(|done| self.0.get(key, done)).await
     }
 
     pub(crate) async fn page(
@@ -39,7 +32,7 @@ impl Store {
         after: Option<Key>,
         limit: usize,
     ) -> Result<Vec<Entry>, PortError> {
-        done(|done| self.0.page(listing, after, limit, done)).await
+        ask(|done| self.0.page(listing, after, limit, done)).await
     }
 
     /// Makes the change, if what it expects holds: whether it did.
@@ -49,7 +42,7 @@ impl Store {
         expected: Expected,
         to: Option<Record>,
     ) -> Result<bool, PortError> {
-        match done(|done| self.0.apply(Change { key, expected, to }, done)).await {
+        match ask(|done| self.0.apply(Change { key, expected, to }, done)).await {
             Ok(_) => Ok(true),
             Err(error) if error.kind == Failure::Conflict => Ok(false),
             Err(error) => Err(error),

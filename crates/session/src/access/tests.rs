@@ -1,0 +1,541 @@
+//! The port over a real store with two handles on it, as two nodes would have; what goes wrong is played by a directory in between.
+
+mod key_sets;
+mod members;
+mod tokens;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use jsonwebtoken::{Algorithm, EncodingKey};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use xpush_core::ports::directory::{
+    Accounts, AppRecord, Change, Changes, DeviceRecord, Entry, Expected, Key, Listing, LoginRecord, Record,
+    UserRecord,
+};
+use xpush_core::ports::{Done, Failure};
+use xpush_core::rules::History;
+use xpush_core::{App, Channel, Code, Device, Login, Permissions, Role, Rule, Rules, User, Who};
+use xpush_sqlite::{Options, SqliteDirectory, Store};
+use xpush_testkit::{ManualClock, SeededEntropy};
+
+use super::*;
+
+/// 2026-01-01, where [`ManualClock`] begins, in seconds.
+const NOW: u64 = 1_767_225_600;
+/// The port promises 2 s; the rest is for a machine that is busy with other tests.
+const SOON: Duration = Duration::from_secs(6);
+const SECRET: &str = "a secret of at least thirty-two bytes";
+
+/// Everything that a test needs.
+struct World {
+    access: DirectoryAccess,
+    /// Another node's handle on the same store.
+    elsewhere: Arc<dyn Directory>,
+    clock: Arc<ManualClock>,
+    lost: Arc<AtomicBool>,
+    ear: Arc<Ear>,
+    folder: tempfile::TempDir,
+}
+
+/// Fails when the test wants it to.
+struct Faulty {
+    inner: Arc<dyn Directory>,
+    lost: Arc<AtomicBool>,
+}
+
+#[derive(Default)]
+struct Ear {
+    heard: Mutex<Vec<Changed>>,
+    news: Notify,
+}
+
+impl Faulty {
+    fn pass<T>(&self, done: Done<T>, start: impl FnOnce(Done<T>)) {
+        if self.lost.load(Ordering::SeqCst) {
+            done(Err(PortError::new(Failure::NotApplied, "lost")));
+        } else {
+            start(done);
+        }
+    }
+}
+
+impl Directory for Faulty {
+    fn get(&self, key: &Key, done: Done<Option<Entry>>) {
+        self.pass(done, |done| self.inner.get(key, done));
+    }
+
+    fn page(&self, listing: &Listing, after: Option<Key>, limit: usize, done: Done<Vec<Entry>>) {
+        self.pass(done, |done| self.inner.page(listing, after, limit, done));
+    }
+
+    fn apply(&self, change: Change, done: Done<u64>) {
+        self.pass(done, |done| self.inner.apply(change, done));
+    }
+
+    fn changes(&self, since: u64, limit: usize, done: Done<Changes>) {
+        self.pass(done, |done| self.inner.changes(since, limit, done));
+    }
+}
+
+impl AccessSink for Ear {
+    fn changed(&self, changed: Changed) {
+        self.heard.lock().unwrap().push(changed);
+        self.news.notify_waiters();
+    }
+}
+
+impl Ear {
+    /// Waits until this has been told, since the last call.
+    async fn hears(&self, expected: &Changed) {
+        let heard = async {
+            loop {
+                let news = self.news.notified();
+                {
+                    let mut heard = self.heard.lock().unwrap();
+                    if let Some(at) = heard.iter().position(|one| one == expected) {
+                        heard.drain(..=at);
+                        return;
+                    }
+                }
+                news.await;
+            }
+        };
+        let in_time = timeout(SOON, heard).await;
+        assert!(in_time.is_ok(), "{expected:?} is not told, but {:?}", self.heard.lock().unwrap());
+    }
+}
+
+impl World {
+    async fn new(app: AppRecord) -> Self {
+        Self::with(app, Fetch::new()).await
+    }
+
+    async fn with(app: AppRecord, fetch: Fetch) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let lost = Arc::new(AtomicBool::new(false));
+        let inner = open(&folder);
+        let directory = Arc::new(Faulty { inner, lost: lost.clone() });
+        let clock = Arc::new(ManualClock::new());
+        let configured = Configured { apps: vec![(demo(), app)], default_app: None };
+        let parts = parts(directory, clock.clone(), configured);
+        let access = DirectoryAccess::start_with(parts, fetch).await.unwrap();
+        let ear = Arc::new(Ear::default());
+        access.watch(ear.clone());
+        let elsewhere = open(&folder);
+        Self { access, elsewhere, clock, lost, ear, folder }
+    }
+
+    async fn admit(&self, token: &str) -> Result<Grant, Problem> {
+        let credentials =
+            Credentials { app: Some("demo".into()), token: Some(token.into()), ..Credentials::default() };
+        decided(|done| self.access.admit(credentials, done)).await
+    }
+
+    async fn permit(
+        &self,
+        channel: &ChannelKey,
+        who: &Arc<Grant>,
+        token: Option<&str>,
+    ) -> Result<Permission, Problem> {
+        decided(|done| self.access.permit(channel, who, token, done)).await
+    }
+
+    /// Changes an entry on another node.
+    async fn put(&self, key: Key, record: impl Into<Option<Record>>) {
+        let change = Change { key, expected: Expected::Any, to: record.into() };
+        ask(|done| self.elsewhere.apply(change, done)).await.unwrap();
+    }
+}
+
+fn open(folder: &tempfile::TempDir) -> Arc<dyn Directory> {
+    let store = Store::open(folder.path().join("xpush.db"), Options::default()).unwrap();
+    Arc::new(SqliteDirectory::new(store))
+}
+
+fn parts(directory: Arc<dyn Directory>, clock: Arc<ManualClock>, configured: Configured) -> Parts {
+    Parts {
+        directory,
+        markers: None,
+        clock,
+        entropy: Box::new(SeededEntropy::new(1)),
+        runtime: Handle::current(),
+        configured,
+    }
+}
+
+async fn decided<T: Send + 'static>(start: impl FnOnce(Decided<T>)) -> Result<T, Problem> {
+    let (sender, receiver) = oneshot::channel();
+    start(Box::new(move |result| drop(sender.send(result))));
+    timeout(Duration::from_secs(20), receiver).await.expect("in time").expect("`done` is called")
+}
+
+fn demo() -> App {
+    App::new("demo").unwrap()
+}
+
+fn user(name: &str) -> User {
+    User::new(name).unwrap()
+}
+
+fn channel(name: &str) -> ChannelKey {
+    ChannelKey::new(demo(), Channel::new(name).unwrap())
+}
+
+fn role(name: &str) -> Role {
+    Role::new(name).unwrap()
+}
+
+fn rule(pattern: &str, permissions: Permissions) -> Rule {
+    Rule { pattern: pattern.into(), history: History::None, presence: false, notify: false, permissions }
+}
+
+/// An app with one HS256 key.
+fn app(rules: impl IntoIterator<Item = Rule>) -> AppRecord {
+    AppRecord {
+        guests: true,
+        origins: Vec::new(),
+        rules: Rules::new(rules),
+        keys: vec![key("k1", "HS256", SECRET)],
+        jwks_url: None,
+        accounts: Accounts::Off,
+        oidc: Vec::new(),
+        recovery: false,
+    }
+}
+
+fn key(id: &str, algorithm: &str, material: &str) -> xpush_core::ports::directory::KeyRecord {
+    xpush_core::ports::directory::KeyRecord {
+        id: id.into(),
+        algorithm: algorithm.into(),
+        material: material.into(),
+        created_at: 0,
+    }
+}
+
+/// Somebody who signs.
+struct Signer {
+    algorithm: Algorithm,
+    secret: EncodingKey,
+    /// As an app has it.
+    material: String,
+    jwk: Value,
+}
+
+impl Signer {
+    fn hs256(secret: &[u8]) -> Self {
+        let material = String::from_utf8_lossy(secret).into_owned();
+        Self {
+            algorithm: Algorithm::HS256,
+            secret: EncodingKey::from_secret(secret),
+            material,
+            jwk: json!(null),
+        }
+    }
+
+    fn rs256() -> Self {
+        let pair = aws_lc_rs::rsa::KeyPair::generate(aws_lc_rs::rsa::KeySize::Rsa2048).unwrap();
+        let der: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
+        let private: aws_lc_rs::encoding::Pkcs8V1Der<'_> = pair.as_der().unwrap();
+        let pem = pem("PRIVATE", private.as_ref());
+        let (n, e) = (pair.public_key().modulus(), pair.public_key().exponent());
+        let unsigned = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        Self {
+            algorithm: Algorithm::RS256,
+            secret: EncodingKey::from_rsa_pem(pem.as_bytes()).unwrap(),
+            material: self::pem("PUBLIC", der.as_ref()),
+            jwk: json!({"kty": "RSA", "n": unsigned(n.big_endian_without_leading_zero()),
+                "e": unsigned(e.big_endian_without_leading_zero())}),
+        }
+    }
+
+    fn es256() -> Self {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+        let der: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
+        let private = pair.to_pkcs8v1().unwrap();
+        let point = pair.public_key().as_ref();
+        Self {
+            algorithm: Algorithm::ES256,
+            secret: EncodingKey::from_ec_der(private.as_ref()),
+            material: pem("PUBLIC", der.as_ref()),
+            jwk: json!({"kty": "EC", "crv": "P-256", "x": URL_SAFE_NO_PAD.encode(&point[1..33]),
+                "y": URL_SAFE_NO_PAD.encode(&point[33..])}),
+        }
+    }
+
+    fn ed25519() -> Self {
+        let pair = Ed25519KeyPair::generate().unwrap();
+        let der: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
+        let private = pair.to_pkcs8v1().unwrap();
+        Self {
+            algorithm: Algorithm::EdDSA,
+            secret: EncodingKey::from_ed_der(private.as_ref()),
+            material: pem("PUBLIC", der.as_ref()),
+            jwk: json!({"kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode(pair.public_key().as_ref())}),
+        }
+    }
+
+    /// A token of these very texts.
+    fn sign_raw(&self, header: &str, claims: &str) -> String {
+        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+        let signature = jsonwebtoken::crypto::sign(signed.as_bytes(), &self.secret, self.algorithm).unwrap();
+        format!("{signed}.{signature}")
+    }
+
+    fn sign(&self, kid: Option<&str>, claims: &Value) -> String {
+        let mut header = json!({"alg": format!("{:?}", self.algorithm), "typ": "JWT"});
+        if let Some(kid) = kid {
+            header["kid"] = json!(kid);
+        }
+        self.sign_raw(&header.to_string(), &claims.to_string())
+    }
+}
+
+fn pem(kind: &str, der: &[u8]) -> String {
+    format!("-----BEGIN {kind} KEY-----\n{}\n-----END {kind} KEY-----\n", STANDARD.encode(der))
+}
+
+/// A token of the app's secret.
+fn token(claims: Value) -> String {
+    Signer::hs256(SECRET.as_bytes()).sign(Some("k1"), &claims)
+}
+
+fn claims(sub: &str) -> Value {
+    json!({"sub": sub, "exp": NOW + 600, "iat": NOW})
+}
+
+fn revoked(user: &User, issued_before: u64) -> Changed {
+    Changed::Revoked { app: demo(), user: user.clone(), device: None, login: None, issued_before }
+}
+
+#[tokio::test]
+async fn a_revocation_on_another_node_is_told_soon() {
+    let world = World::new(app([])).await;
+    let (ann, phone) = (user("ann"), Device::new("phone").unwrap());
+    let mut of_phone = claims("ann");
+    of_phone["device"] = json!("phone");
+    let (plain, of_phone) = (token(claims("ann")), token(of_phone));
+    assert!(world.admit(&plain).await.is_ok() && world.admit(&of_phone).await.is_ok());
+
+    let device = DeviceRecord { tokens_valid_from: NOW * 1000 + 1, ..DeviceRecord::default() };
+    world.put(Key::Device(demo(), ann.clone(), phone.clone()), Record::Device(Box::new(device))).await;
+    let mut of_device = revoked(&ann, NOW * 1000 + 1);
+    if let Changed::Revoked { device, .. } = &mut of_device {
+        *device = Some(phone);
+    }
+    world.ear.hears(&of_device).await;
+    assert_eq!(world.admit(&of_phone).await.unwrap_err().code, Code::Revoked);
+    assert!(world.admit(&plain).await.is_ok());
+
+    let everywhere = UserRecord { tokens_valid_from: NOW * 1000 + 1, ..UserRecord::default() };
+    world.put(Key::User(demo(), ann.clone()), Record::User(Box::new(everywhere))).await;
+    world.ear.hears(&revoked(&ann, NOW * 1000 + 1)).await;
+    assert_eq!(world.admit(&plain).await.unwrap_err().code, Code::Revoked);
+    // A token without `iat` counts as issued at 0; a later one is good.
+    let mut undated = claims("ann");
+    undated.as_object_mut().unwrap().remove("iat");
+    assert_eq!(world.admit(&token(undated)).await.unwrap_err().code, Code::Revoked);
+    let mut later = claims("ann");
+    later["iat"] = json!(NOW as f64 + 0.001);
+
+    let granted = world.admit(&token(later)).await.unwrap();
+    assert_eq!(decided(|done| world.access.readmit(&granted, done)).await, Ok(()));
+    let out = UserRecord { disabled: true, ..UserRecord::default() };
+    world.put(Key::User(demo(), ann.clone()), Record::User(Box::new(out))).await;
+    world.ear.hears(&revoked(&ann, u64::MAX)).await;
+    let void = decided(|done| world.access.readmit(&granted, done)).await;
+    assert_eq!(void.unwrap_err().code, Code::Revoked);
+    assert_eq!(world.admit(&token(claims("ann"))).await.unwrap_err().code, Code::Revoked);
+}
+
+#[tokio::test]
+async fn what_is_changed_through_this_handle_holds_at_once() {
+    let world = World::new(app([])).await;
+    let good = token(claims("ann"));
+    assert!(world.admit(&good).await.is_ok());
+    let directory = world.access.directory();
+    let record = Record::User(Box::new(UserRecord { disabled: true, ..UserRecord::default() }));
+    let change = Change { key: Key::User(demo(), user("ann")), expected: Expected::Absent, to: Some(record) };
+    ask(|done| directory.apply(change, done)).await.unwrap();
+    assert_eq!(world.admit(&good).await.unwrap_err().code, Code::Revoked);
+    world.ear.hears(&revoked(&user("ann"), u64::MAX)).await;
+}
+
+#[tokio::test]
+async fn a_lost_store_holds_what_was_decided_for_a_minute_and_decides_nothing_new() {
+    let members = rule("room:*", Permissions::all(Who::Members));
+    let world = World::new(app([members])).await;
+    let (known, unknown) = (token(claims("ann")), token(claims("bob")));
+    let room = channel("room:1");
+    world.put(Key::Member(room.clone(), user("ann")), Record::Member(Default::default())).await;
+    // What is heard of later would have to be asked for once more.
+    world.ear.hears(&Changed::Permission(room.clone(), user("ann"))).await;
+    let ann = Arc::new(world.admit(&known).await.unwrap());
+    let allowed = world.permit(&room, &ann, None).await.unwrap();
+    assert!(allowed.actions.contains(xpush_core::Action::Publish));
+
+    world.lost.store(true, Ordering::SeqCst);
+    assert_eq!(world.admit(&known).await.as_ref(), Ok(&*ann));
+    assert_eq!(world.permit(&room, &ann, None).await, Ok(allowed));
+    assert_eq!(world.admit(&unknown).await.unwrap_err().code, Code::Unavailable);
+    let other = world.permit(&channel("room:2"), &ann, None).await;
+    assert_eq!(other.unwrap_err().code, Code::Unavailable);
+
+    // The last news may have been heard just now, and a second later than the clock has it: it does not go by itself.
+    world.clock.advance(60_000);
+    assert!(world.admit(&known).await.is_ok());
+    world.clock.advance(1);
+    assert_eq!(world.admit(&known).await.unwrap_err().code, Code::Unavailable);
+    assert_eq!(world.permit(&room, &ann, None).await.unwrap_err().code, Code::Unavailable);
+    world.ear.hears(&Changed::Everything).await;
+
+    world.lost.store(false, Ordering::SeqCst);
+    world.ear.hears(&Changed::Everything).await;
+    assert!(world.admit(&known).await.is_ok() && world.admit(&unknown).await.is_ok());
+}
+
+#[tokio::test]
+async fn live_apps_lie_over_configured_ones() {
+    let world = World::new(app([])).await;
+    let good = token(claims("ann"));
+    assert!(world.admit(&good).await.is_ok());
+
+    let mut live = app([]);
+    live.guests = false;
+    live.keys = vec![key("k1", "HS256", "another secret of more than 32 bytes")];
+    world.put(Key::App(demo()), Record::App(Box::new(live.clone()))).await;
+    world.ear.hears(&Changed::App(demo())).await;
+    assert!(!world.access.apps().find(Some("demo")).unwrap().guests);
+    // Remembered or not: the key that has signed it is gone.
+    assert_eq!(world.admit(&good).await.unwrap_err().code, Code::Unauthenticated);
+    let guest = Credentials { app: Some("demo".into()), ..Credentials::default() };
+    let refused = decided(|done| world.access.admit(guest.clone(), done)).await;
+    assert_eq!(refused.unwrap_err().code, Code::Unauthenticated);
+
+    world.put(Key::App(App::new("second").unwrap()), Record::App(Box::new(live))).await;
+    world.ear.hears(&Changed::App(App::new("second").unwrap())).await;
+    assert!(world.access.apps().find(Some("second")).is_ok());
+    world.put(Key::App(demo()), None).await;
+    world.ear.hears(&Changed::App(demo())).await;
+    assert!(world.admit(&good).await.is_ok());
+    assert!(decided(|done| world.access.admit(guest, done)).await.unwrap().guest);
+
+    // Whoever starts later reads them first.
+    let configured = Configured { apps: vec![(demo(), app([]))], default_app: Some(demo()) };
+    let parts = parts(open(&world.folder), world.clock.clone(), configured);
+    let apps = DirectoryAccess::start(parts).await.unwrap().apps();
+    assert_eq!(apps.by_name.len(), 2);
+    assert_eq!(apps.find(None).unwrap().app, demo());
+}
+
+#[tokio::test]
+async fn a_guest_may_be_banned_by_its_id() {
+    let world = World::new(app([])).await;
+    let guest = Credentials {
+        app: Some("demo".into()),
+        guest: Some("a secret of 16 bytes".into()),
+        ..Credentials::default()
+    };
+    let grant = decided(|done| world.access.admit(guest.clone(), done)).await.unwrap();
+    assert!(grant.guest && grant.expires_at.is_none());
+    let key = Key::User(demo(), grant.sender.user.clone());
+    let banned = UserRecord { disabled: true, ..UserRecord::default() };
+    world.put(key, Record::User(Box::new(banned))).await;
+    world.ear.hears(&revoked(&grant.sender.user, u64::MAX)).await;
+    let refused = decided(|done| world.access.admit(guest, done)).await;
+    assert_eq!(refused.unwrap_err().code, Code::Revoked);
+}
+
+#[tokio::test]
+async fn a_login_that_ends_takes_its_tokens_with_it() {
+    let mut with_accounts = app([]);
+    with_accounts.accounts = Accounts::Open;
+    let world = World::new(with_accounts).await;
+    let secret = [7; 32];
+    let ours = |claims: &Value| Signer::hs256(&secret).sign(Some("xpush"), claims);
+    let claims = json!({"iss": "xpush", "app": "demo", "sub": "ann", "exp": NOW + 600, "iat": NOW as f64 + 0.25, "login": "l1"});
+    let good = ours(&claims);
+    assert_eq!(world.admit(&good).await.unwrap_err().code, Code::Unauthenticated, "no secret yet");
+
+    let login = Key::Login(demo(), user("ann"), Login::new("l1").unwrap());
+    let record = LoginRecord {
+        device: None,
+        refresh: "".into(),
+        previous: None,
+        rotated_at: 0,
+        created_at: 0,
+        expires_at: u64::MAX,
+    };
+    world.put(Key::Secret("accounts".into()), Record::Secret(Box::new(secret))).await;
+    assert_eq!(world.admit(&good).await.unwrap_err().code, Code::Revoked, "no such user");
+    let ann = UserRecord { roles: vec![role("support")], ..UserRecord::default() };
+    world.put(Key::User(demo(), user("ann")), Record::User(Box::new(ann))).await;
+    assert_eq!(world.admit(&good).await.unwrap_err().code, Code::Revoked, "no such login");
+    world.put(login.clone(), Record::Login(Box::new(record))).await;
+    let grant = world.admit(&good).await.unwrap();
+    assert_eq!((grant.login, grant.issued_at), (Login::new("l1").ok(), NOW * 1000 + 250));
+    assert_eq!(grant.roles, [role("support")]);
+
+    // One secret signs for all apps, and only by its own name.
+    for (field, value) in
+        [("app", json!("other")), ("app", json!(null)), ("iss", json!("else")), ("login", json!(null))]
+    {
+        let mut bad = claims.clone();
+        bad[field] = value;
+        let code = world.admit(&ours(&bad)).await.unwrap_err().code;
+        let expected = if field == "login" { Code::Revoked } else { Code::Unauthenticated };
+        assert_eq!(code, expected, "{field}");
+    }
+    let unnamed = Signer::hs256(&secret).sign(None, &claims);
+    assert_eq!(world.admit(&unnamed).await.unwrap_err().code, Code::Unauthenticated);
+
+    world.put(login, None).await;
+    let mut ended = revoked(&user("ann"), u64::MAX);
+    if let Changed::Revoked { login, .. } = &mut ended {
+        *login = Login::new("l1").ok();
+    }
+    world.ear.hears(&ended).await;
+    assert_eq!(world.admit(&good).await.unwrap_err().code, Code::Revoked);
+}
+
+#[tokio::test]
+async fn a_store_that_says_nothing_is_not_waited_for() {
+    /// Keeps every question.
+    struct Silent(Mutex<HashMap<usize, Done<Option<Entry>>>>);
+
+    impl Directory for Silent {
+        fn get(&self, _: &Key, done: Done<Option<Entry>>) {
+            let mut kept = self.0.lock().unwrap();
+            let number = kept.len();
+            kept.insert(number, done);
+        }
+
+        fn page(&self, _: &Listing, _: Option<Key>, _: usize, done: Done<Vec<Entry>>) {
+            done(Ok(Vec::new()));
+        }
+
+        fn apply(&self, _: Change, done: Done<u64>) {
+            done(Ok(1));
+        }
+
+        fn changes(&self, _: u64, _: usize, done: Done<Changes>) {
+            done(Ok(Changes::default()));
+        }
+    }
+
+    let configured = Configured { apps: vec![(demo(), app([]))], default_app: Some(demo()) };
+    let silent = Arc::new(Silent(Mutex::default()));
+    let access =
+        DirectoryAccess::start(parts(silent, Arc::new(ManualClock::new()), configured)).await.unwrap();
+    let credentials = Credentials { token: Some(token(claims("ann"))), ..Credentials::default() };
+    let refused = decided(|done| access.admit(credentials, done)).await;
+    assert_eq!(refused.unwrap_err().code, Code::Unavailable);
+}
