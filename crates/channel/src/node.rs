@@ -1,8 +1,9 @@
 //! A channel server: its shards, its ports, its HTTP front.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use xpush_core::ports::markers::Ledger;
 use xpush_core::ports::message_log::MessageLog;
 use xpush_core::ports::online::Online;
 use xpush_core::ports::presence::Presence;
-use xpush_core::{ChannelKey, Clock, Entropy, History, NodeId};
+use xpush_core::{App, ChannelKey, Clock, Entropy, History, NodeId, User};
 
 use crate::config::Config;
 use crate::driver;
@@ -76,6 +77,8 @@ pub(crate) struct Shared {
     next_shard: AtomicUsize,
     has_peers: AtomicBool,
     view: std::sync::RwLock<Option<Arc<View>>>,
+    /// The users that are connected here, by how many connections: while there are other nodes, each is followed on the bus.
+    users: Mutex<HashMap<(App, User), u32, foldhash::fast::RandomState>>,
 }
 
 impl Node {
@@ -195,6 +198,7 @@ impl Shared {
             next_shard: AtomicUsize::new(0),
             has_peers: AtomicBool::new(false),
             view: std::sync::RwLock::new(None),
+            users: Mutex::default(),
             config,
         });
         let bus = (parts.bus)(shared.clone());
@@ -274,6 +278,33 @@ impl Shared {
         self.has_peers.load(Ordering::Relaxed)
     }
 
+    /// A connection acts as this user from now on.
+    pub(crate) fn user_comes(&self, app: &App, user: &User) {
+        let mut users = self.users();
+        let connections = users.entry((app.clone(), user.clone())).or_default();
+        *connections += 1;
+        if *connections == 1 && self.has_peers() {
+            self.bus().follow(Topic::User(app.clone(), user.clone()));
+        }
+    }
+
+    /// One of its connections has ended.
+    pub(crate) fn user_goes(&self, app: &App, user: &User) {
+        let mut users = self.users();
+        let name = (app.clone(), user.clone());
+        let Some(connections) = users.get_mut(&name) else { return };
+        *connections -= 1;
+        if *connections == 0 {
+            users.remove(&name);
+            self.bus().unfollow(&Topic::User(name.0, name.1));
+        }
+    }
+
+    fn users(&self) -> MutexGuard<'_, HashMap<(App, User), u32, foldhash::fast::RandomState>> {
+        // A panic elsewhere leaves a count that is wrong at worst.
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn post_all(&self, make: impl Fn() -> Inbox) {
         self.mailboxes.iter().for_each(|mailbox| mailbox.post(make()));
     }
@@ -310,7 +341,15 @@ impl AccessSink for Shared {
 
 impl ClusterSink for Shared {
     fn view(&self, view: Arc<View>) {
-        self.has_peers.store(view.nodes.len() > 1, Ordering::Relaxed);
+        let has_peers = view.nodes.len() > 1;
+        let users = self.users();
+        if has_peers && !self.has_peers.swap(has_peers, Ordering::Relaxed) {
+            for (app, user) in users.keys() {
+                self.bus().follow(Topic::User(app.clone(), user.clone()));
+            }
+        }
+        self.has_peers.store(has_peers, Ordering::Relaxed);
+        drop(users);
         if let Ok(mut newest) = self.view.write() {
             *newest = Some(view);
         }

@@ -204,7 +204,7 @@ impl Shard {
                 Timer::Expire => self.expire_timer(),
                 Timer::Chronicles => self.chronicles_timer(),
                 Timer::Heads => {
-                    if self.node.has_peers() {
+                    if std::mem::take(&mut self.homes.unsure) || self.node.has_peers() {
                         self.compare_heads();
                     }
                     self.arm(HEADS_MS, Timer::Heads);

@@ -1,4 +1,4 @@
-//! A ledger that keeps everything, in memory: the contract of its two ports in the fewest words, for tests and as a model to compare with.
+//! A ledger in memory: the contract of its two ports in the fewest words, for tests and as a model to compare with.
 
 mod hostile;
 
@@ -10,12 +10,13 @@ use xpush_core::ports::Done;
 use xpush_core::ports::markers::{Advanced, After, Conversation, Mark, Marker, Markers};
 use xpush_core::ports::message_log::{Appended, Draft, MessageLog, Page, Placed, Range, Refused};
 use xpush_core::{
-    App, Channel, ChannelKey, Clock, Epoch, Kind, Message, Position, Retention, Revision, UnixMillis, User,
+    App, Channel, ChannelKey, Clock, Epoch, Kind, Message, Monotonic, Position, Retention, Revision,
+    UnixMillis, User,
 };
 
 pub use hostile::{HostileLedger, Trouble};
 
-/// Messages and markers. Retention is ignored: nothing is ever blanked.
+/// Messages and markers.
 pub struct MemoryLedger {
     epoch: Epoch,
     clock: Arc<dyn Clock>,
@@ -25,8 +26,12 @@ pub struct MemoryLedger {
 /// A channel.
 #[derive(Default)]
 struct Book {
-    /// Slot n at n − 1, as it reads now.
+    /// Slot n at n − 1, as it reads now, and when it was placed.
     slots: Vec<Arc<Message>>,
+    placed: Vec<Monotonic>,
+    /// Slots before this index are blanked: they are there for those who come again with a message.
+    blanked: usize,
+    retention: Option<Retention>,
     written_at: UnixMillis,
     markers: HashMap<User, Place>,
     moves: u64,
@@ -50,11 +55,23 @@ impl MemoryLedger {
         self.channels.lock().expect("no panic under the ledger's lock")
     }
 
-    fn place(&self, channel: &ChannelKey, drafts: Vec<Draft>) -> Appended {
+    /// What a channel comes to at this moment.
+    fn look<T>(&self, channel: &ChannelKey, look: impl FnOnce(&mut Book) -> T) -> T {
         let mut channels = self.channels();
         let book = channels.entry(channel.clone()).or_default();
-        let now = self.clock.wall();
-        let taken = drafts.into_iter().map(|draft| book.place(channel, self.epoch, draft, now)).collect();
+        book.trim(self.clock.monotonic());
+        look(book)
+    }
+
+    fn place(&self, channel: &ChannelKey, retention: Retention, drafts: Vec<Draft>) -> Appended {
+        let (wall, now) = (self.clock.wall(), self.clock.monotonic());
+        let taken = self.look(channel, |book| {
+            book.retention = Some(retention);
+            let place = |draft| book.place(channel, self.epoch, draft, wall, now);
+            let taken = drafts.into_iter().map(place).collect();
+            book.trim(now);
+            taken
+        });
         Appended { taken, failure: None }
     }
 }
@@ -73,7 +90,8 @@ impl Book {
         channel: &ChannelKey,
         epoch: Epoch,
         draft: Draft,
-        now: UnixMillis,
+        wall: UnixMillis,
+        now: Monotonic,
     ) -> Result<Placed, Refused> {
         let same = |message: &&Arc<Message>| message.from.user == draft.from.user && message.id == draft.id;
         if let Some(first) = self.slots.iter().find(same) {
@@ -90,9 +108,10 @@ impl Book {
         let message =
             Arc::new(Message { kind, channel, position, id, event, payload, from, at, revision: None });
         self.slots.push(message.clone());
-        self.written_at = now;
+        self.placed.push(now);
+        self.written_at = wall;
         if kind.is_message() {
-            self.advance(&user, Mark::Read, seq, now);
+            self.advance(&user, Mark::Read, seq, wall);
         }
         Ok(Placed { message, retry: false })
     }
@@ -100,7 +119,8 @@ impl Book {
     /// Lets `target` read as the slot `seq` makes it.
     fn fold(&mut self, target: u64, seq: u64, draft: &Draft) -> Result<(), Refused> {
         let deleted = matches!(draft.kind, Kind::Delete { .. });
-        let slot = self.slot(target).ok_or(Refused::NoSuchMessage)?;
+        let blanked = self.blanked as u64;
+        let slot = self.slot(target).filter(|slot| slot.seq() > blanked).ok_or(Refused::NoSuchMessage)?;
         if !slot.kind.is_message() || slot.revision.is_some_and(|revision| revision.deleted) {
             return Err(Refused::NoSuchMessage);
         }
@@ -123,6 +143,21 @@ impl Book {
             let payload = &mut Arc::make_mut(slot).payload;
             payload.json = Bytes::from_static(b"null");
             payload.attachments.clear();
+        }
+    }
+
+    /// Blanks what is too much or too old; the newest slot stays.
+    fn trim(&mut self, now: Monotonic) {
+        let Some(Retention { count, bytes, age_ms }) = self.retention else { return };
+        let weight = |slot: &Arc<Message>| slot.event.as_str().len() + slot.payload.size();
+        while self.blanked + 1 < self.slots.len() {
+            let kept = &self.slots[self.blanked..];
+            let too_old = now.since(self.placed[self.blanked]) > age_ms;
+            let too_large = || bytes < usize::MAX && kept.iter().map(weight).sum::<usize>() > bytes;
+            if !too_old && kept.len() <= count && !too_large() {
+                return;
+            }
+            self.blanked += 1;
         }
     }
 
@@ -155,33 +190,32 @@ impl Book {
         let counts = |message: &&Arc<Message>| {
             message.kind.is_countable() && !message.revision.is_some_and(|revision| revision.deleted)
         };
-        let behind = self.slots.iter().filter(|message| message.seq() > read);
+        let behind = self.slots[self.blanked..].iter().filter(|message| message.seq() > read);
         behind.filter(counts).count() as u64
     }
 
     fn page(&self, epoch: Epoch, range: Range, limit: usize) -> Page {
-        let slots: Vec<_> = match range {
-            Range::After(seq) => {
-                self.slots.iter().filter(|slot| slot.seq() > seq).take(limit).cloned().collect()
-            }
+        let kept = &self.slots[self.blanked..];
+        let messages = match range {
+            Range::After(seq) => kept.iter().filter(|slot| slot.seq() > seq).take(limit).cloned().collect(),
             Range::Before(_) | Range::Newest => {
                 let end = if let Range::Before(seq) = range { seq } else { u64::MAX };
-                let before = self.slots.iter().filter(|slot| slot.seq() < end).count();
-                self.slots[before.saturating_sub(limit)..before].to_vec()
+                let before = kept.iter().filter(|slot| slot.seq() < end).count();
+                kept[before.saturating_sub(limit)..before].to_vec()
             }
         };
-        Page { epoch, first: 1, head: self.head(), messages: slots }
+        Page { epoch, first: self.blanked as u64 + 1, head: self.head(), messages }
     }
 }
 
 impl MessageLog for MemoryLedger {
-    fn append(&self, channel: &ChannelKey, _: Retention, drafts: Vec<Draft>, done: Done<Appended>) {
-        let appended = self.place(channel, drafts);
+    fn append(&self, channel: &ChannelKey, retention: Retention, drafts: Vec<Draft>, done: Done<Appended>) {
+        let appended = self.place(channel, retention, drafts);
         done(Ok(appended));
     }
 
     fn read(&self, channel: &ChannelKey, range: Range, limit: usize, done: Done<Page>) {
-        let page = self.channels().entry(channel.clone()).or_default().page(self.epoch, range, limit);
+        let page = self.look(channel, |book| book.page(self.epoch, range, limit));
         done(Ok(page));
     }
 
@@ -196,16 +230,14 @@ impl MessageLog for MemoryLedger {
 
 impl Markers for MemoryLedger {
     fn begin(&self, channel: &ChannelKey, user: &User, done: Done<Marker>) {
-        let mut channels = self.channels();
-        let book = channels.entry(channel.clone()).or_default();
-        let marker = book.begin(user, book.head(), self.clock.wall());
-        drop(channels);
+        let now = self.clock.wall();
+        let marker = self.look(channel, |book| book.begin(user, book.head(), now));
         done(Ok(marker));
     }
 
     fn advance(&self, channel: &ChannelKey, user: &User, mark: Mark, seq: u64, done: Done<Advanced>) {
         let now = self.clock.wall();
-        let advanced = self.channels().entry(channel.clone()).or_default().advance(user, mark, seq, now);
+        let advanced = self.look(channel, |book| book.advance(user, mark, seq, now));
         done(Ok(advanced));
     }
 
@@ -219,25 +251,22 @@ impl Markers for MemoryLedger {
     }
 
     fn of_channel(&self, channel: &ChannelKey, limit: usize, done: Done<Vec<(User, Marker)>>) {
-        let mut channels = self.channels();
-        let markers = &channels.entry(channel.clone()).or_default().markers;
-        let mut places: Vec<_> = markers.iter().collect();
-        places.sort_by_key(|(_, place)| std::cmp::Reverse(place.moved));
-        let markers = places.into_iter().take(limit).map(|(user, place)| (user.clone(), place.marker));
-        let markers = markers.collect();
-        drop(channels);
+        let markers = self.look(channel, |book| {
+            let mut places: Vec<_> = book.markers.iter().collect();
+            places.sort_by_key(|(_, place)| std::cmp::Reverse(place.moved));
+            places.into_iter().take(limit).map(|(user, place)| (user.clone(), place.marker)).collect()
+        });
         done(Ok(markers));
     }
 
     fn unread(&self, channel: &ChannelKey, users: Vec<User>, done: Done<Vec<(User, u64)>>) {
-        let mut channels = self.channels();
-        let book = channels.entry(channel.clone()).or_default();
-        let unread = |user: User| {
-            let read = book.markers.get(&user)?.marker.read;
-            Some((user, book.unread(read)))
-        };
-        let unread = users.into_iter().filter_map(unread).collect();
-        drop(channels);
+        let unread = self.look(channel, |book| {
+            let unread = |user: User| {
+                let read = book.markers.get(&user)?.marker.read;
+                Some((user, book.unread(read)))
+            };
+            users.into_iter().filter_map(unread).collect()
+        });
         done(Ok(unread));
     }
 
@@ -249,7 +278,8 @@ impl Markers for MemoryLedger {
         limit: usize,
         done: Done<Vec<Conversation>>,
     ) {
-        let channels = self.channels();
+        let mut channels = self.channels();
+        channels.values_mut().for_each(|book| book.trim(self.clock.monotonic()));
         let conversation = |(key, book): (&ChannelKey, &Book)| {
             let place = book.markers.get(user).filter(|_| key.app == *app)?;
             Some(Conversation {
@@ -258,7 +288,7 @@ impl Markers for MemoryLedger {
                 head: book.head(),
                 marker: place.marker,
                 unread: book.unread(place.marker.read),
-                last: book.slots.iter().rev().find(|slot| slot.kind.is_message()).cloned(),
+                last: book.slots[book.blanked..].iter().rev().find(|slot| slot.kind.is_message()).cloned(),
                 active_at: if book.slots.is_empty() { place.made_at } else { book.written_at },
             })
         };

@@ -76,12 +76,8 @@ pub(crate) fn follow(
         Some(index) => {
             // Nothing live goes between the second answer and what it announces.
             let before = session.subscriptions[index];
-            let subscription = &mut session.subscriptions[index];
-            subscription.place = None;
-            subscription.ticket = ticket;
-            subscription.wants_presence = wants_presence;
-            subscription.actions = actions;
-            subscription.wants_receipts = wants_receipts;
+            session.subscriptions[index] =
+                Subscription { place: None, ticket, wants_presence, wants_receipts, actions, ..before };
             shard.unplace(before);
             shard.forget_token(handle, before.ticket);
         }

@@ -48,6 +48,18 @@ fn a_retry_brings_subscribers_what_its_first_append_did_not() {
 }
 
 #[test]
+fn what_took_its_place_unknown_to_all_is_found_though_nobody_retries() {
+    let mut stage = Stage::new();
+    let (ann, bob) = (stage.connect("ann"), stage.connect("bob"));
+    stage.ok(bob, "subscribe", json!({"channel": "log:a"}));
+    stage.ledger.set_trouble(Trouble { forgets: 1.0, ..Trouble::NONE });
+    stage.ask(ann, "publish", json!({"channel": "log:a", "data": 1, "id": "one"}));
+    stage.ledger.set_trouble(Trouble::NONE);
+    stage.pass(6_000);
+    assert_eq!(stage.heard(bob, "message").len(), 1);
+}
+
+#[test]
 fn a_subscriber_waits_two_seconds_for_the_store() {
     let mut stage = Stage::new();
     let ann = stage.connect("ann");

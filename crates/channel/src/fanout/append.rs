@@ -141,6 +141,8 @@ impl Shard {
     /// The first of `rest` has failed. What the same connection sent after it fails too, so that nothing of it is stored out of order; the others are tried again.
     fn append_failed(&mut self, home_ref: HomeRef, mut rest: VecDeque<Publication>, error: &PortError) {
         tracing::warn!(%error, "append failed");
+        // What may have taken its place after all is found by comparing heads.
+        self.homes.unsure |= error.kind == Failure::Unknown;
         let Some(home) = self.homes.get(home_ref) else { return };
         rest.append(&mut home.appends.queue);
         // When the log does not answer at all, trying on would only hold everybody up.

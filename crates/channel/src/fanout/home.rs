@@ -51,6 +51,8 @@ pub(crate) struct Homes {
     by_key: HashMap<ChannelKey, u32, foldhash::fast::RandomState>,
     slab: Slab<Home>,
     generation: u32,
+    /// A log did not know what it had done: something may have its place that no subscriber has heard of.
+    pub(crate) unsure: bool,
     /// Publications that wait for their places, in all channels.
     pub(crate) unfinished: u64,
 }
@@ -313,7 +315,10 @@ impl Shard {
     pub(crate) fn home_heads(&mut self, keys: Vec<ChannelKey>, result: Result<Vec<Position>, PortError>) {
         let heads = match result {
             Ok(heads) => heads,
-            Err(error) => return tracing::warn!(%error, "cannot compare heads"),
+            Err(error) => {
+                self.homes.unsure = true;
+                return tracing::warn!(%error, "cannot compare heads");
+            }
         };
         for (key, head) in keys.iter().zip(heads) {
             let Some(home_ref) = self.homes.find(key) else { continue };

@@ -65,11 +65,13 @@ impl Shard {
         let Some(session) = self.sessions.get(handle) else { return };
         session.shown = State::Online;
         let Some(grant) = session.native.as_ref().map(|identity| identity.grant.clone()) else { return };
+        self.node.user_comes(&grant.app, &grant.sender.user);
         self.moves(&grant, None, Some(State::Online));
     }
 
     /// A session that acted as somebody has ended.
     pub(super) fn goes_offline(&mut self, identity: &Identity, shown: State) {
+        self.node.user_goes(&identity.grant.app, &identity.grant.sender.user);
         self.moves(&identity.grant, Some(shown), None);
     }
 
