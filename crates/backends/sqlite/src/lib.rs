@@ -7,6 +7,7 @@
 
 mod backup;
 mod directory;
+mod last_seen;
 mod log;
 mod store;
 
@@ -14,6 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use backup::{CopyError, Progress, backup, restore};
 pub use directory::SqliteDirectory;
+pub use last_seen::SqliteLastSeen;
 pub use log::{LARGEST_MESSAGE, Ledger};
 pub use store::{Fatal, Fault, OpenError, Options, Store, Synchronous, Weight, Writing};
 

@@ -9,8 +9,11 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use super::{Options, Synchronous};
 
 /// The steps from an empty file to what this release reads; a file's `user_version` says how many it has behind it. A released step is never changed.
-const SCHEMA: &[&str] =
-    &[include_str!("../migrations/0001_ledger.sql"), include_str!("../migrations/0002_directory.sql")];
+const SCHEMA: &[&str] = &[
+    include_str!("../migrations/0001_ledger.sql"),
+    include_str!("../migrations/0002_directory.sql"),
+    include_str!("../migrations/0003_last_seen.sql"),
+];
 
 /// `XPSH`: says that a SQLite file is one of ours.
 const APPLICATION: i64 = 0x5850_5348;
