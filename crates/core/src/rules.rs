@@ -130,12 +130,17 @@ impl Retention {
 impl Rule {
     /// Whether it is for channels that have members.
     pub fn has_members(&self) -> bool {
-        let Permissions { subscribe, publish, history, presence, .. } = &self.permissions;
-        [subscribe, publish, history, presence].into_iter().any(|who| who.contains(&Who::Members))
+        self.permissions.name_members()
     }
 }
 
 impl Permissions {
+    /// Whether members may do what others may not.
+    pub fn name_members(&self) -> bool {
+        let Self { subscribe, publish, history, presence, .. } = self;
+        [subscribe, publish, history, presence].into_iter().any(|who| who.contains(&Who::Members))
+    }
+
     /// Who may do `action`.
     pub fn of(&self, action: Action) -> &[Who] {
         match action {

@@ -4,7 +4,9 @@ use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
-use crate::config::{Guests, Settings};
+use xpush_core::ports::directory::Accounts;
+
+use crate::config::Settings;
 
 /// Printed once, when the server is ready.
 pub(crate) fn ready(settings: &Settings, addresses: &[SocketAddr], file: Option<&Path>) -> String {
@@ -29,14 +31,22 @@ pub(crate) fn ready(settings: &Settings, addresses: &[SocketAddr], file: Option<
 pub(crate) fn apps(settings: &Settings) -> String {
     let mut text = String::new();
     for (place, app) in settings.apps.iter().enumerate() {
-        let guests = match (app.guests, app.guests.welcome(settings.on_loopback())) {
-            (_, true) => "guests are welcome",
-            (Guests::OnLoopback, false) => "no guests, as others can reach this server: --demo lets them in",
-            _ => "no guests",
+        let record = &app.record;
+        let guests = match record.guests {
+            true => "guests are welcome",
+            false if app.guests_on_loopback => {
+                "no guests, as others can reach this server: --demo lets them in"
+            }
+            false => "no guests",
         };
-        let patterns: Vec<_> = app.rules.iter().map(|rule| &*rule.pattern).collect();
+        let accounts = match record.accounts {
+            Accounts::Off => "",
+            Accounts::Invited => "; accounts by `xpush user create`",
+            Accounts::Open => "; anybody may register",
+        };
+        let patterns: Vec<_> = record.rules.iter().map(|rule| &*rule.pattern).collect();
         let label = if place == 0 { "Apps" } else { "" };
-        let _ = writeln!(text, "  {label:<12}{}: {} ({guests})", app.name, patterns.join(" "));
+        let _ = writeln!(text, "  {label:<12}{}: {} ({guests}{accounts})", app.name, patterns.join(" "));
     }
     text
 }

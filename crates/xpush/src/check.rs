@@ -26,7 +26,11 @@ fn check(file: &Path) -> u8 {
             return 2;
         }
     };
-    let loaded = match config::load(&Sources { file: Some((&name, &text)), ..Sources::default() }) {
+    let loaded = match config::load(&Sources {
+        file: Some((&name, &text)),
+        public: config::is_public(file),
+        ..Sources::default()
+    }) {
         Ok(loaded) => loaded,
         Err(invalid) => {
             complain(&invalid.to_string());
@@ -36,6 +40,9 @@ fn check(file: &Path) -> u8 {
     if let Some(Err(error)) = loaded.settings.tls.as_ref().map(TlsFiles::load) {
         complain(&format!("{name}: [tls] {error}\n1 error"));
         return 1;
+    }
+    for warning in &loaded.warnings {
+        complain(&format!("warning: {warning}"));
     }
     say(&summary(&name, &loaded.settings));
     0

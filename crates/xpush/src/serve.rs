@@ -9,7 +9,7 @@ use std::time::Duration;
 use xpush_channel::Tls;
 
 use crate::cli::{Options, say};
-use crate::config::{self, Loaded, Settings, Sources, TlsFiles};
+use crate::config::{self, Files, Loaded, Settings, Sources, TlsFiles};
 use crate::health::{self, Readiness};
 use crate::listen::listen;
 use crate::role::channel::Channel;
@@ -76,6 +76,8 @@ fn load(options: &Options, file: Option<(&Path, &str)>) -> Result<Loaded, String
         variables: variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
         flags: options.flags(),
         demo: options.demo,
+        public: file.is_some_and(|(path, _)| config::is_public(path)),
+        files: Files::default(),
     };
     config::load(&sources).map_err(|invalid| invalid.to_string())
 }

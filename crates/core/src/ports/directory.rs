@@ -28,7 +28,8 @@ pub enum Key {
     ///
     /// `accounts` are 32 random bytes: what XPUSH signs its own connection tokens with, by HMAC over these very bytes. Such a token is a JWT of the algorithm
     /// HS256 whose header has `"kid":"xpush"` (a name that no key of an app may have); its claims are those of docs/protocol.md, `app`, `iat` and `exp` among
-    /// them, and `"iss":"xpush"`.
+    /// them, and `"iss":"xpush"`. Those of an account's login have the claim `login`, and end with it. Those without it were made by an operator (`xpush token`):
+    /// they are good in every app, and ask for no account; revocation holds for them as for any other.
     Secret(Box<str>),
 }
 

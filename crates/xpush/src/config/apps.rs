@@ -1,88 +1,91 @@
-//! `[apps.NAME]` and its rules.
+//! `[apps.NAME]`.
 
-use xpush_core::rules::matches;
-use xpush_core::{App, History, Permissions, Retention, Rule, Who};
+use std::net::IpAddr;
 
+use xpush_core::App;
+use xpush_core::ports::directory::{Accounts, AppRecord};
+
+use super::keys::{read_keys, read_providers};
+use super::rules::read_rules;
 use super::section::{Reading, Section};
-use super::tree::{Place, Value};
-use super::values::{boolean, choice, count, duration, shortened, size, text, wanted};
+use super::settings::origin;
+use super::tree::{Place, Table, Value};
+use super::values::{boolean, shortened, text, wanted};
 
-/// An app as it was configured.
+/// The app that the operators of an installation are users of.
+pub(crate) const OPERATORS: &str = "xpush";
+
+/// An app as the configuration has it.
 #[derive(Debug, Clone)]
-pub(crate) struct AppSettings {
+pub(crate) struct ConfiguredApp {
     pub(crate) name: App,
-    pub(crate) guests: Guests,
-    pub(crate) rules: Vec<Rule>,
+    pub(crate) record: AppRecord,
+    /// It has guests only while nobody else can reach the server.
+    pub(crate) guests_on_loopback: bool,
 }
 
-/// Where connections without a token are welcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Guests {
-    Everywhere,
-    /// While only this machine can reach the server.
-    OnLoopback,
-    Nowhere,
-}
-
+/// What may hang by whether others can reach the server.
 #[derive(Clone, Copy)]
-enum Kept {
-    None,
-    Recent,
-    Durable,
+enum OnLoopback<T> {
+    Always(T),
+    /// This on loopback, that elsewhere.
+    Depends(T, T),
 }
 
-const DAY: u64 = 86_400_000;
-
-/// What a channel with recent history keeps, unless its rule says otherwise: a gap of two minutes at 80 messages a second can be filled.
-const KEEP: Retention = Retention { count: 10_000, bytes: 4_000_000, age_ms: 3_600_000 };
-
-impl Guests {
-    /// Whether they are welcome on such a server.
-    pub(crate) fn welcome(self, on_loopback: bool) -> bool {
+impl<T> OnLoopback<T> {
+    fn choose(self, on_loopback: bool) -> T {
         match self {
-            Self::Everywhere => true,
-            Self::OnLoopback => on_loopback,
-            Self::Nowhere => false,
+            Self::Depends(there, _) if on_loopback => there,
+            Self::Always(value) | Self::Depends(_, value) => value,
         }
     }
 }
 
 /// Reads every app.
-pub(crate) fn read(mut section: Section<'_>, reading: &Reading) -> Vec<AppSettings> {
-    section
-        .sections()
-        .into_iter()
-        .filter_map(|(name, place, app)| read_app(name, place, app, reading))
-        .collect()
+pub(super) fn read(mut section: Section<'_>, reading: &Reading, on_loopback: bool) -> Vec<ConfiguredApp> {
+    let apps = section.sections().into_iter();
+    apps.filter_map(|(name, place, app)| read_app(name, place, app, reading, on_loopback)).collect()
 }
 
-fn read_app(name: &str, place: &Place, mut section: Section<'_>, reading: &Reading) -> Option<AppSettings> {
-    let guests = section.read("guests", guests).unwrap_or(Guests::Nowhere);
-    let mut rules: Vec<Rule> = Vec::new();
-    let mut places: Vec<&Place> = Vec::new();
-    let given = section.tables("rules");
-    let none = given.is_empty();
-    for (place, rule) in given {
-        let Some(rule) = read_rule(place, rule, reading) else { continue };
-        if let Some(earlier) = rules.iter().position(|earlier| matches(&earlier.pattern, &rule.pattern)) {
-            let (pattern, earlier, there) = (&rule.pattern, &rules[earlier].pattern, places[earlier]);
-            reading.complain(
-                place,
-                format!("the rule \"{pattern}\" is never reached: \"{earlier}\" ({there}) comes first and matches the same channels"),
-            );
+/// Reads an app that was not written into the configuration, but in its language. It cannot hang by where a server listens.
+pub(super) fn read_live(name: &App, table: &Table, place: &Place, reading: &Reading) -> AppRecord {
+    let path = format!("apps.{name}");
+    let section = reading.within(path, table);
+    for key in ["guests", "accounts"] {
+        if matches!(table.get(key).map(|item| &item.value), Some(Value::Text(word)) if word == "loopback") {
+            section.complain(key, "can be \"loopback\" in a configuration file only");
         }
-        rules.push(rule);
-        places.push(place);
     }
+    let app = read_app(name.as_str(), place, section, reading, false);
+    app.map(|app| app.record).unwrap_or_default()
+}
+
+fn read_app(
+    name: &str,
+    place: &Place,
+    mut section: Section<'_>,
+    reading: &Reading,
+    on_loopback: bool,
+) -> Option<ConfiguredApp> {
+    let guests = section.read("guests", guests).unwrap_or(OnLoopback::Always(false));
+    let accounts = section.read("accounts", accounts).unwrap_or(OnLoopback::Always(Accounts::Off));
+    let record = AppRecord {
+        guests: guests.choose(on_loopback),
+        origins: section.list("origins", origin).unwrap_or_default(),
+        rules: read_rules(section.tables("rules"), place, name, reading),
+        keys: read_keys(section.tables("keys"), reading),
+        jwks_url: section.read("jwks_url", |value| secure_url(&text(value)?)),
+        accounts: accounts.choose(on_loopback),
+        oidc: read_providers(section.tables("oidc"), reading),
+        recovery: section.read("recovery", boolean).unwrap_or(false),
+    };
     section.finish();
-    if none {
-        reading.complain(
-            place,
-            format!("the app `{name}` has no channels: it needs at least one [[apps.{name}.rules]]"),
-        );
+    if name == OPERATORS {
+        reading.complain(place, format!("the app `{name}` is XPUSH's own: its operators are its users"));
     }
+    let guests_on_loopback = matches!(guests, OnLoopback::Depends(..));
     match App::new(name) {
-        Ok(name) => Some(AppSettings { name, guests, rules }),
+        Ok(name) => Some(ConfiguredApp { name, record, guests_on_loopback }),
         Err(_) => {
             let name = shortened(name);
             reading.complain(
@@ -94,64 +97,49 @@ fn read_app(name: &str, place: &Place, mut section: Section<'_>, reading: &Readi
     }
 }
 
-fn read_rule(place: &Place, mut section: Section<'_>, reading: &Reading) -> Option<Rule> {
-    let pattern = section.read("channels", |value| pattern(&text(value)?));
-    if section.place("channels").is_none() {
-        reading.complain(place, "a rule must say which `channels` it is for, such as \"chat:*\"");
-    }
-    let kept = section.read(
-        "history",
-        choice(&[("none", Kept::None), ("recent", Kept::Recent), ("durable", Kept::Durable)]),
-    );
-    if let Some(Kept::Durable) = kept {
-        section.complain(
-            "history",
-            "is \"durable\", which arrives with a later release; \"recent\" is what there is now",
-        );
-    }
-    let presence = section.read("presence", boolean).unwrap_or(false);
-    let publish = section.read("publish", choice(&[("anyone", false), ("server", true)]));
-    let retention = read_keep(section.section("keep"));
-    section.finish();
-    let history = match kept {
-        None | Some(Kept::None) => History::None,
-        Some(Kept::Recent | Kept::Durable) => History::Recent(retention),
-    };
-    let mut permissions = Permissions::all(Who::Anyone);
-    if publish == Some(true) {
-        permissions.publish = vec![Who::Server];
-    }
-    Some(Rule { pattern: pattern?, history, presence, notify: false, permissions })
-}
-
-fn read_keep(mut section: Section<'_>) -> Retention {
-    let count = section.read("count", count(1..=10_000_000)).and_then(|count| usize::try_from(count).ok());
-    let bytes = section.read("bytes", size(1_024..=1 << 40)).and_then(|bytes| usize::try_from(bytes).ok());
-    let age_ms = section.read("age", duration(1_000..=365 * DAY));
-    section.finish();
-    Retention {
-        count: count.unwrap_or(KEEP.count),
-        bytes: bytes.unwrap_or(KEEP.bytes),
-        age_ms: age_ms.unwrap_or(KEEP.age_ms),
-    }
-}
-
-fn guests(value: &Value) -> Result<Guests, String> {
+fn guests(value: &Value) -> Result<OnLoopback<bool>, String> {
     match value {
-        Value::Text(word) | Value::Raw(word) if word == "loopback" => Ok(Guests::OnLoopback),
+        Value::Text(word) | Value::Raw(word) if word == "loopback" => Ok(OnLoopback::Depends(true, false)),
         _ => match boolean(value) {
-            Ok(true) => Ok(Guests::Everywhere),
-            Ok(false) => Ok(Guests::Nowhere),
+            Ok(guests) => Ok(OnLoopback::Always(guests)),
             Err(_) => Err(wanted("true, false or \"loopback\"", value)),
         },
     }
 }
 
-/// A channel's name in which `*` stands for any run of characters.
-fn pattern(text: &str) -> Result<Box<str>, String> {
-    // Each `*` stands for at least one good character, so the rest must be a good name.
-    match xpush_core::Channel::new(&text.replace('*', "x")) {
-        Ok(_) => Ok(text.into()),
-        Err(code) => Err(format!("cannot be \"{}\": {}", shortened(text), code.text().trim_end_matches('.'))),
+fn accounts(value: &Value) -> Result<OnLoopback<Accounts>, String> {
+    let word = match value {
+        Value::Text(word) | Value::Raw(word) => word.as_str(),
+        _ => "",
+    };
+    Ok(match word {
+        "off" => OnLoopback::Always(Accounts::Off),
+        "invited" => OnLoopback::Always(Accounts::Invited),
+        "open" => OnLoopback::Always(Accounts::Open),
+        "loopback" => OnLoopback::Depends(Accounts::Open, Accounts::Invited),
+        _ => return Err(wanted("one of \"off\", \"invited\", \"open\", \"loopback\"", value)),
+    })
+}
+
+/// `https://…`; without encryption only from this machine itself.
+pub(super) fn secure_url(text: &str) -> Result<Box<str>, String> {
+    let wrong =
+        || format!("must be a URL such as \"https://www.example.com/keys\", not \"{}\"", shortened(text));
+    let (scheme, rest) = text.split_once("://").ok_or_else(wrong)?;
+    let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
+    let odd = |c: char| c.is_whitespace() || c.is_control() || c == '#';
+    if !xpush_session::is_authority(authority) || rest.contains(odd) {
+        return Err(wrong());
+    }
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+    match scheme {
+        "https" => Ok(text.into()),
+        "http" if host == "localhost" || address.is_some_and(|ip| ip.is_loopback()) => Ok(text.into()),
+        "http" => Err(format!(
+            "must begin with https://, or anybody on the way could change what \"{}\" says",
+            shortened(text)
+        )),
+        _ => Err(wrong()),
     }
 }

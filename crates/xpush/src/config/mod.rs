@@ -1,7 +1,10 @@
 //! The configuration: one TOML file, `XPUSH_…` variables, flags. Later ones win.
 
 mod apps;
+mod files;
+mod keys;
 mod nearest;
+mod rules;
 mod section;
 mod settings;
 mod tree;
@@ -13,12 +16,13 @@ mod tests;
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use section::{Complaint, Reading};
 use tree::{Item, Place, Table, Value};
 
-pub(crate) use apps::Guests;
+pub(crate) use files::Files;
 pub(crate) use settings::{Log, LogFormat, Settings, TlsFiles};
 pub(crate) use values::Size;
 pub(crate) use variables::CONFIG;
@@ -39,6 +43,10 @@ pub(crate) struct Sources<'a> {
     pub(crate) flags: Vec<Flag>,
     /// The app `demo` exists and welcomes guests on every listener.
     pub(crate) demo: bool,
+    /// Whether everybody on this machine may read the file.
+    pub(crate) public: bool,
+    /// Where files that it names come from.
+    pub(crate) files: Files,
 }
 
 /// A flag that sets something.
@@ -55,7 +63,7 @@ pub(crate) struct Flag {
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) settings: Settings,
-    /// Variables that were ignored, and why.
+    /// Variables that were ignored, and secrets that are none.
     pub(crate) warnings: Vec<String>,
 }
 
@@ -91,7 +99,7 @@ pub(crate) fn load(sources: &Sources<'_>) -> Result<Loaded, Invalid> {
         let path: Vec<_> = flag.path.split('.').map(str::to_owned).collect();
         tree::set(&mut tree, &path, tree::parse_words(&Place::Flag(flag.name.as_str().into()), &flag.words));
     }
-    let reading = Reading::default();
+    let reading = Reading::with(sources.files);
     let settings = Settings::read(&with_demo(tree, sources.demo), &reading);
     let findings = reading.finish();
     let mut complaints = findings.complaints;
@@ -102,8 +110,13 @@ pub(crate) fn load(sources: &Sources<'_>) -> Result<Loaded, Invalid> {
     if !complaints.is_empty() {
         return Err(Invalid(complaints));
     }
-    let warnings =
-        findings.warnings.into_iter().map(|(place, what)| format!("{place} is ignored: {what}")).collect();
+    let ignored = findings.warnings.into_iter().map(|(place, what)| format!("{place} is ignored: {what}"));
+    let told =
+        findings.secrets.into_iter().filter(|place| sources.public && matches!(place, Place::Line(..)));
+    let told = told.map(|place| {
+        format!("{place}: a secret in a file that everybody on this machine may read: chmod o-r, or name a file of its own")
+    });
+    let warnings = ignored.chain(told).collect();
     Ok(Loaded { settings, warnings })
 }
 
@@ -115,6 +128,11 @@ pub(crate) fn read_file(named: Option<PathBuf>) -> io::Result<Option<(PathBuf, S
         Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(io::Error::new(error.kind(), format!("cannot read {}: {error}", path.display()))),
     }
+}
+
+/// Whether everybody on this machine may read it.
+pub(crate) fn is_public(file: &Path) -> bool {
+    std::fs::metadata(file).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
 }
 
 /// The apps of the annotated file: what there is when nobody configured any.

@@ -3,9 +3,10 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
+use super::files::Files;
 use super::nearest::nearest;
 use super::tree::{Item, Place, Table, Value};
-use super::values::{shortened, wanted};
+use super::values::{list, shortened, text, wanted};
 
 /// Something wrong, and where it was said.
 pub(crate) type Complaint = (Place, String);
@@ -13,7 +14,11 @@ pub(crate) type Complaint = (Place, String);
 /// What all sections of one reading share.
 #[derive(Default)]
 pub(crate) struct Reading {
+    /// Where other files that are named come from.
+    files: Files,
     complaints: RefCell<Vec<Complaint>>,
+    /// Where secrets were written down.
+    secrets: RefCell<Vec<Place>>,
     /// Every key that was asked for, with its path.
     known: RefCell<BTreeSet<String>>,
     /// Keys that nobody asked for: where, in which section, which. Judged at the end, when all known ones are known.
@@ -34,17 +39,29 @@ pub(crate) struct Findings {
     pub(crate) complaints: Vec<Complaint>,
     /// Variables that may well be somebody else's.
     pub(crate) warnings: Vec<Complaint>,
+    /// Where secrets were written down.
+    pub(crate) secrets: Vec<Place>,
     #[cfg_attr(not(test), expect(dead_code, reason = "tests compare it with the annotated file"))]
     pub(crate) known: BTreeSet<String>,
 }
 
 impl Reading {
+    /// A reading that takes the files that are named from `files`.
+    pub(crate) fn with(files: Files) -> Self {
+        Self { files, ..Self::default() }
+    }
+
     pub(crate) fn complain(&self, place: &Place, what: impl Into<String>) {
         self.complaints.borrow_mut().push((place.clone(), what.into()));
     }
 
     pub(crate) fn top<'a>(&'a self, table: &'a Table) -> Section<'a> {
-        Section { path: String::new(), table: Some(table), known: Vec::new(), reading: self }
+        self.within(String::new(), table)
+    }
+
+    /// A table that stands at `path`.
+    pub(crate) fn within<'a>(&'a self, path: String, table: &'a Table) -> Section<'a> {
+        Section { path, table: Some(table), known: Vec::new(), reading: self }
     }
 
     pub(crate) fn finish(self) -> Findings {
@@ -60,7 +77,7 @@ impl Reading {
             let text = format!("unknown key `{}`{within}; {hint}", shortened(&key));
             if foreign { warnings.push((place, text)) } else { complaints.push((place, text)) }
         }
-        Findings { complaints, warnings, known }
+        Findings { complaints, warnings, secrets: self.secrets.into_inner(), known }
     }
 }
 
@@ -88,6 +105,37 @@ impl<'a> Section<'a> {
                 None
             }
         }
+    }
+
+    /// A secret, of which no complaint may quote anything.
+    pub(crate) fn secret(&mut self, key: &'static str) -> Option<String> {
+        let place = self.place(key)?.clone();
+        let secret = self.read(key, |value| text(value).map_err(|_| "must be a string".to_owned()))?;
+        self.reading.secrets.borrow_mut().push(place);
+        Some(secret)
+    }
+
+    /// What is in the file that is named, without the line's end behind it.
+    pub(crate) fn file(&mut self, key: &'static str) -> Option<String> {
+        let reading = self.reading;
+        self.read(key, |value| reading.files.read(&text(value)?))
+    }
+
+    /// A list of which each member is read on its own and complained of in its own line.
+    pub(crate) fn list<T>(
+        &mut self,
+        key: &'static str,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        let items: Vec<Item> = self.read_item(key, list)?;
+        let mut values = Vec::with_capacity(items.len());
+        for item in &items {
+            match text(&item.value).and_then(|text| read(&text)) {
+                Ok(value) => values.push(value),
+                Err(why) => self.reading.complain(&item.place, format!("`{}` {why}", self.name(key))),
+            }
+        }
+        (values.len() == items.len()).then_some(values)
     }
 
     /// A value as it stands.

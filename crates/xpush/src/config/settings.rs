@@ -7,14 +7,14 @@ use std::sync::Arc;
 use xpush_channel::config::{Config, Heartbeat, Limits, Network, Origins};
 use xpush_channel::{Tls, Unusable};
 use xpush_core::access::Apps;
-use xpush_core::{App, NodeId, Rules};
+use xpush_core::{App, AppSettings, NodeId};
 
 use crate::backends;
 
-use super::apps::{self, AppSettings};
+use super::apps::{self, ConfiguredApp};
 use super::section::{Reading, Section};
-use super::tree::{Item, Table, Value};
-use super::values::{Size, choice, count, duration, list, shortened, size, text};
+use super::tree::{Table, Value};
+use super::values::{Size, choice, count, duration, shortened, size, text};
 
 /// Everything that can be set.
 #[derive(Debug, Clone)]
@@ -36,7 +36,7 @@ pub(crate) struct Settings {
     /// Bytes that all recent histories together may take.
     pub(crate) history_memory: usize,
     pub(crate) log: Log,
-    pub(crate) apps: Vec<AppSettings>,
+    pub(crate) apps: Vec<ConfiguredApp>,
 }
 
 /// Where the certificate for TLS and its key are kept.
@@ -109,17 +109,15 @@ impl Settings {
     pub(crate) fn read(tree: &Table, reading: &Reading) -> Self {
         let mut settings = Self::default();
         let mut top = reading.top(tree);
-        if let Some(listen) = read_list(&mut top, reading, "listen", listener) {
+        if let Some(listen) = top.list("listen", listener) {
             settings.listen = listen;
         }
         if let Some(folder) = top.read("data_dir", path("a folder")) {
             settings.data_dir = folder;
         }
         settings.advertise_url = top.read("advertise_url", |value| advertised(&text(value)?));
-        settings.allowed_origins =
-            read_list(&mut top, reading, "allowed_origins", origin).unwrap_or_default();
-        settings.trusted_proxies =
-            read_list(&mut top, reading, "trusted_proxies", network).unwrap_or_default();
+        settings.allowed_origins = top.list("allowed_origins", origin).unwrap_or_default();
+        settings.trusted_proxies = top.list("trusted_proxies", network).unwrap_or_default();
         settings.tls = read_tls(top.section("tls"));
         settings.read_limits(top.section("limits"));
         settings.read_heartbeat(top.section("heartbeat"));
@@ -131,7 +129,7 @@ impl Settings {
         settings.history_memory = memory.map_or(settings.history_memory, narrow);
         history.finish();
         settings.read_log(top.section("log"));
-        settings.apps = apps::read(top.section("apps"), reading);
+        settings.apps = apps::read(top.section("apps"), reading, settings.on_loopback());
         settings.default_app = read_default_app(&mut top, &settings.apps);
         if settings.listen.is_empty() {
             top.complain("listen", "must name at least one address");
@@ -161,13 +159,12 @@ impl Settings {
 
     /// The apps of the configuration.
     pub(crate) fn apps(&self) -> Apps {
-        let on_loopback = self.on_loopback();
-        let settings = |app: &AppSettings| xpush_core::AppSettings {
+        let settings = |app: &ConfiguredApp| AppSettings {
             app: app.name.clone(),
-            guests: app.guests.welcome(on_loopback),
-            origins: Vec::new(),
-            rules: Arc::new(Rules::new(app.rules.iter().cloned())),
-            recovery: false,
+            guests: app.record.guests,
+            origins: app.record.origins.clone(),
+            rules: Arc::new(app.record.rules.clone()),
+            recovery: app.record.recovery,
         };
         let by_name = self.apps.iter().map(|app| (app.name.clone(), Arc::new(settings(app)))).collect();
         Apps { by_name, default: self.default_app.clone() }
@@ -246,7 +243,7 @@ fn read_tls(mut section: Section<'_>) -> Option<TlsFiles> {
 }
 
 /// The app named, or the only one there is.
-fn read_default_app(top: &mut Section<'_>, apps: &[AppSettings]) -> Option<App> {
+fn read_default_app(top: &mut Section<'_>, apps: &[ConfiguredApp]) -> Option<App> {
     let named = top.read("default_app", |value| {
         let name = text(value)?;
         match apps.iter().find(|app| app.name.as_str() == name) {
@@ -258,24 +255,6 @@ fn read_default_app(top: &mut Section<'_>, apps: &[AppSettings]) -> Option<App> 
         [only] => named.or_else(|| Some(only.name.clone())),
         _ => named,
     }
-}
-
-/// A list of which each member is read on its own and complained of in its own line.
-fn read_list<T>(
-    section: &mut Section<'_>,
-    reading: &Reading,
-    key: &'static str,
-    read: impl Fn(&str) -> Result<T, String>,
-) -> Option<Vec<T>> {
-    let items: Vec<Item> = section.read_item(key, list)?;
-    let mut values = Vec::with_capacity(items.len());
-    for item in &items {
-        match text(&item.value).and_then(|text| read(&text)) {
-            Ok(value) => values.push(value),
-            Err(why) => reading.complain(&item.place, format!("`{key}` {why}")),
-        }
-    }
-    (values.len() == items.len()).then_some(values)
 }
 
 /// A path, as seen from where xpush starts.
@@ -307,7 +286,7 @@ fn network(text: &str) -> Result<Network, String> {
 }
 
 /// An origin in the form in which browsers send it: `scheme://host[:port]`, in lower case, without the scheme's own port (RFC 6454, section 6.2).
-fn origin(text: &str) -> Result<Box<str>, String> {
+pub(super) fn origin(text: &str) -> Result<Box<str>, String> {
     if text == "*" {
         return Ok("*".into());
     }

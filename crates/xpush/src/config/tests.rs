@@ -1,10 +1,12 @@
+mod apps;
+
 use super::*;
 
 use proptest::prelude::*;
 use xpush_core::{App, Channel, History, NodeId};
 
 fn from_file(text: &str) -> Result<Settings, String> {
-    load(&Sources { file: Some(("x.toml", text)), ..Sources::default() })
+    load(&Sources { file: Some(("x.toml", text)), files: apps::FILES, ..Sources::default() })
         .map(|loaded| loaded.settings)
         .map_err(|invalid| invalid.to_string())
 }
@@ -37,13 +39,14 @@ fn the_annotated_file_has_every_key() {
         .lines()
         .map(|line| match line.strip_prefix("# ") {
             Some(rest) if rest.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')) => rest,
+            Some(rest) if rest.starts_with("[[") => rest,
             _ => line,
         })
         .collect();
     let uncommented = uncommented.join("\n");
     assert!(from_file(&uncommented).is_ok(), "{:?}", from_file(&uncommented));
     let (tree, _) = tree::parse("x.toml", &uncommented);
-    let reading = Reading::default();
+    let reading = Reading::with(apps::FILES);
     Settings::read(&tree, &reading);
     for path in reading.finish().known {
         assert!(said(&tree, &path), "config/xpush.toml does not have {path}");
@@ -76,7 +79,7 @@ fn flags_win_over_variables_over_the_file_over_defaults() {
             file: Some(("x.toml", file)),
             variables: if with_variables { variables.to_vec() } else { Vec::new() },
             flags: if with_flags { flags.to_vec() } else { Vec::new() },
-            demo: false,
+            ..Sources::default()
         };
         let settings = load(&sources).unwrap().settings;
         (settings.listen[0].port(), settings.limits.payload, settings.log.level, settings.limits.attachments)
@@ -105,9 +108,12 @@ fn a_variable_reaches_every_kind_of_key() {
     );
     assert_eq!(settings.trusted_proxies.len(), 1);
     assert_eq!((settings.limits.connections, settings.heartbeat.interval_ms), (7, 7_000));
-    let apps: Vec<_> =
-        settings.apps.iter().map(|app| (app.name.as_str(), app.guests, app.rules.len())).collect();
-    assert_eq!(apps, [("demo", Guests::Everywhere, 2), ("shop", Guests::Nowhere, 1)]);
+    let apps: Vec<_> = settings
+        .apps
+        .iter()
+        .map(|app| (app.name.as_str(), app.record.guests, app.record.rules.iter().count()))
+        .collect();
+    assert_eq!(apps, [("demo", true, 4), ("shop", false, 1)]);
     assert_eq!(settings.default_app, App::new("shop").ok());
 }
 
@@ -157,7 +163,7 @@ timeout = 0
 guest = true
 [[apps.demo.rules]]
 channels = 'a b'
-history = 'durable'
+history = 'durible'
 ";
     let complaints = complaints(text);
     let expected = [
@@ -171,7 +177,7 @@ history = 'durable'
         "x.toml:14: unknown key `guest` in [apps.demo]; did you mean `guests`?",
         "x.toml:16: `apps.demo.rules.channels` cannot be \"a b\": A channel's name has 1 to 128 bytes, without white space, \
          control characters or any of * ? [ ] { } \\ \" '",
-        "x.toml:17: `apps.demo.rules.history` is \"durable\", which arrives with a later release; \"recent\" is what there is now",
+        "x.toml:17: `apps.demo.rules.history` must be one of \"none\", \"recent\", \"durable\", not \"durible\"",
     ];
     for (complaint, expected) in complaints.iter().zip(expected) {
         assert_eq!(complaint, expected);
