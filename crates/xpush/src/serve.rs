@@ -1,7 +1,8 @@
 //! `xpush serve`: from settings to a server that is ready, and from a signal to its orderly end.
 
-use std::fs;
-use std::path::Path;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,10 +44,7 @@ pub(crate) fn run(options: &Options) -> ExitCode {
 }
 
 fn start(options: &Options) -> Result<End, String> {
-    let named = options.config.clone().or_else(|| std::env::var_os(config::CONFIG).map(Into::into));
-    let file = config::read_file(named).map_err(|error| error.to_string())?;
-    let Loaded { settings, warnings } =
-        load(options, file.as_ref().map(|(path, text)| (path.as_path(), text.as_str())))?;
+    let (Loaded { settings, warnings }, file) = load(options)?;
     log::start(&settings.log);
     for warning in warnings {
         tracing::warn!("{warning}");
@@ -58,28 +56,31 @@ fn start(options: &Options) -> Result<End, String> {
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start: {error}"))?;
-    let file = file.as_ref().map(|(path, _)| path.as_path());
-    let ended = runtime.block_on(serve(&settings, tls.as_ref(), file, open_files));
+    let ended = runtime.block_on(serve(&settings, tls.as_ref(), file.as_deref(), open_files));
     // What has not ended by now has had its time.
     runtime.shutdown_background();
     ended
 }
 
-fn load(options: &Options, file: Option<(&Path, &str)>) -> Result<Loaded, String> {
+/// The settings by flags, environment and file, and which file it was.
+pub(crate) fn load(options: &Options) -> Result<(Loaded, Option<PathBuf>), String> {
+    let named = options.config.clone().or_else(|| std::env::var_os(config::CONFIG).map(Into::into));
+    let file = config::read_file(named).map_err(|error| error.to_string())?;
     // A name or a value that is not UTF-8 cannot be one of ours.
     let variables: Vec<_> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    let name = file.map(|(path, _)| path.display().to_string());
+    let name = file.as_ref().map(|(path, _)| path.display().to_string());
     let sources = Sources {
-        file: name.as_deref().zip(file.map(|(_, text)| text)),
+        file: name.as_deref().zip(file.as_ref().map(|(_, text)| text.as_str())),
         variables: variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
         flags: options.flags(),
         demo: options.demo,
-        public: file.is_some_and(|(path, _)| config::is_public(path)),
+        public: file.as_ref().is_some_and(|(path, _)| config::is_public(path)),
         files: Files::default(),
     };
-    config::load(&sources).map_err(|invalid| invalid.to_string())
+    let loaded = config::load(&sources).map_err(|invalid| invalid.to_string())?;
+    Ok((loaded, file.map(|(path, _)| path)))
 }
 
 async fn serve(
@@ -96,7 +97,7 @@ async fn serve(
     let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
 
     let id = backends::node_id();
-    let parts = backends::embedded(id.clone(), settings);
+    let parts = backends::embedded(id.clone(), settings)?;
     let url = settings.advertise_url.as_deref().unwrap_or_default();
     let node = xpush_channel::Node::start(settings.channel(id.clone()), parts, url)
         .map_err(|error| format!("cannot start: {error}"))?;
@@ -126,10 +127,13 @@ async fn serve(
     Ok(End::Drained)
 }
 
-/// Makes the folder, and finds out now rather than at the first write whether it can be written to.
-fn prepare_data_dir(folder: &Path) -> Result<(), String> {
+/// Makes the folder, for nobody else to look into, and finds out now rather than at the first write whether it can be written to.
+pub(crate) fn prepare_data_dir(folder: &Path) -> Result<(), String> {
     let probe = folder.join(format!(".probe-{}", std::process::id()));
-    let written = fs::create_dir_all(folder)
+    let written = DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
         .and_then(|()| fs::write(&probe, b""))
         .and_then(|()| fs::remove_file(&probe));
     written.map_err(|error| {

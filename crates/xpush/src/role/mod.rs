@@ -2,5 +2,4 @@
 
 pub(crate) mod access;
 pub(crate) mod channel;
-pub(crate) mod ledger;
 pub(crate) mod session;
