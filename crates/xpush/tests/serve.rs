@@ -133,7 +133,10 @@ fn it_answers_and_ends_on_sigterm() {
     assert_eq!(server.child.wait().unwrap().code(), Some(0));
     let mut rest = String::new();
     server.stdout.read_to_string(&mut rest).unwrap();
-    assert!(rest.contains("Apps        demo: chat:* room:* @* live:* (guests are welcome; anybody may register)"), "{rest}");
+    assert!(
+        rest.contains("Apps        demo: chat:* room:* @* live:* (guests are welcome; anybody may register)"),
+        "{rest}"
+    );
     assert!(TcpStream::connect(server.address).is_err());
 }
 
