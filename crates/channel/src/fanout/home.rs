@@ -207,7 +207,7 @@ impl Shard {
         let Some(at) = home.order.at() else { return };
         if !home.reading_hole {
             home.reading_hole = true;
-            self.read_page(home_ref, Wanted::Hole, Range::After(at.seq), HOLE_PAGE);
+            self.read_page(home_ref, Wanted::Hole(at.seq), Range::After(at.seq), HOLE_PAGE);
         }
     }
 
@@ -221,12 +221,12 @@ impl Shard {
     pub(crate) fn home_page(&mut self, home_ref: HomeRef, wanted: Wanted, result: Result<Page, PortError>) {
         match wanted {
             Wanted::Join(number) => self.join_page(home_ref, number, result),
-            Wanted::Hole => self.hole_page(home_ref, result),
+            Wanted::Hole(after) => self.hole_page(home_ref, after, result),
         }
         self.retire(home_ref);
     }
 
-    fn hole_page(&mut self, home_ref: HomeRef, result: Result<Page, PortError>) {
+    fn hole_page(&mut self, home_ref: HomeRef, after: u64, result: Result<Page, PortError>) {
         let Some(home) = self.homes.get(home_ref) else { return };
         home.reading_hole = false;
         let page = match result {
@@ -239,7 +239,7 @@ impl Shard {
         let head = page.head;
         let key = home.key.clone();
         let mut released = Vec::new();
-        if let Filled::Lost(position) = home.order.fill(page, &mut released) {
+        if let Filled::Lost(position) = home.order.fill(after, page, &mut released) {
             self.home_happens(Happening::Gap(key, position), None);
         }
         self.release(home_ref, released, None);

@@ -91,8 +91,8 @@ pub(crate) enum Inbox {
 /// What a page was read for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wanted {
-    /// To fill a hole.
-    Hole,
+    /// To fill a hole behind this seq.
+    Hole(u64),
     /// For the join of this ticket.
     Join(u32),
 }

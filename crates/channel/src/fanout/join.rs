@@ -1,10 +1,12 @@
 //! Joining a channel: follow → read → answer → live, so that nothing falls between history and the live stream.
 
+use std::sync::Arc;
+
 use xpush_core::ports::PortError;
 use xpush_core::ports::bus::Topic;
 use xpush_core::ports::message_log::{Page, Range};
 use xpush_core::ports::presence::Roster;
-use xpush_core::{Code, Position, Problem};
+use xpush_core::{Code, Message, Position, Problem};
 
 use super::home::Home;
 use super::inbox::{HomeRef, Inbox, Join, Joined, Leave, Reply, Wanted};
@@ -75,13 +77,12 @@ impl Shard {
         });
         let Some(home) = self.homes.get(home_ref) else { return };
         home.joins.push(Joining { number, request, page, roster, marks });
+        let index = home.joins.len() - 1;
         if durable {
             self.arm(PATIENCE_MS, Timer::Join(home_ref, number));
         }
         if reads {
-            let limit = if since.is_some() { RESUME_PAGE } else { 1 };
-            let range = since.map_or(Range::Newest, |since| Range::After(since.seq));
-            self.read_page(home_ref, Wanted::Join(number), range, limit);
+            self.read_join_page(home_ref, index);
         }
         self.apply_attendance(home_ref);
         self.advance_joins(home_ref);
@@ -107,6 +108,17 @@ impl Shard {
         }
         self.apply_attendance(home_ref);
         self.retire(home_ref);
+    }
+
+    /// Reads what a join has missed, or where its channel stands.
+    fn read_join_page(&mut self, home_ref: HomeRef, index: usize) {
+        let Some(home) = self.homes.get(home_ref) else { return };
+        let join = &mut home.joins[index];
+        join.page = Reading::Missed;
+        let (number, since) = (join.number, join.request.since);
+        let limit = if since.is_some() { RESUME_PAGE } else { 1 };
+        let range = since.map_or(Range::Newest, |since| Range::After(since.seq));
+        self.read_page(home_ref, Wanted::Join(number), range, limit);
     }
 
     pub(super) fn join_page(&mut self, home_ref: HomeRef, number: u32, result: Result<Page, PortError>) {
@@ -237,15 +249,13 @@ impl Shard {
         let position = home.order.at();
         if let Some((at, _)) = position.zip(recovered) {
             let first = since.filter(|_| recovered == Some(true)).map(|since| since.seq + 1);
+            let begins = |whole: &[Arc<Message>]| whole.first().map_or(at.seq + 1, |message| message.seq());
             match order::missed(missed, &home.tail, at) {
-                Ok(whole)
-                    if whole.first().map(|message| message.seq()).zip(first).is_none_or(|(a, b)| a == b) =>
-                {
-                    missed = whole;
-                }
+                Ok(whole) if first.is_none_or(|first| begins(&whole) == first) => missed = whole,
+                // Another join, whose page was read later, has moved the release point beyond this page.
                 _ => {
-                    let problem = Problem::new(Code::Unavailable, "the history moved on while it was read");
-                    return self.join_failed(home_ref, index, problem);
+                    home.joins[index].roster = roster.map_or(Listing::NotNeeded, Listing::Done);
+                    return self.read_join_page(home_ref, index);
                 }
             }
         }

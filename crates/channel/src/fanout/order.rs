@@ -70,17 +70,17 @@ impl Order {
         !self.waiting.is_empty()
     }
 
-    /// A page that was read `After` [`Order::at`].
-    pub(crate) fn fill(&mut self, page: Page, released: &mut Vec<Arc<Message>>) -> Filled {
+    /// A page that was read `After(after)`, which was [`Order::at`] then. More may have been released while it was read.
+    pub(crate) fn fill(&mut self, after: u64, page: Page, released: &mut Vec<Arc<Message>>) -> Filled {
         let Some(at) = self.at else {
             return Filled::Whole;
         };
         let mut filled = Filled::Whole;
         let reaches = page.messages.first().map_or(page.head + 1, |message| message.seq());
-        if page.epoch != at.epoch || page.head < at.seq || reaches > at.seq + 1 {
+        if page.epoch != at.epoch || page.head < after || reaches > at.seq + 1 {
             let lost = Position { epoch: page.epoch, seq: reaches - 1 };
-            if page.epoch == at.epoch && page.head < at.seq {
-                tracing::error!(head = page.head, released = at.seq, "a channel's history has gone back");
+            if page.epoch == at.epoch && page.head < after {
+                tracing::error!(head = page.head, released = after, "a channel's history has gone back");
             }
             self.start(lost, released);
             filled = Filled::Lost(lost);
@@ -179,7 +179,7 @@ mod tests {
             prop_assert_eq!(order.has_hole(), arrivals.iter().any(|seq| *seq > start + contiguous.len() as u64));
             // The log fills every hole.
             let at = order.at().map_or(0, |at| at.seq);
-            prop_assert_eq!(order.fill(page(at + 1..=40, 1, 40), &mut released), Filled::Whole);
+            prop_assert_eq!(order.fill(at, page(at + 1..=40, 1, 40), &mut released), Filled::Whole);
             prop_assert_eq!(seqs(&released), (start + 1..=40).collect::<Vec<_>>());
             prop_assert!(!order.has_hole());
         }
@@ -199,9 +199,18 @@ mod tests {
     fn a_hole_that_the_log_no_longer_fills_is_told() {
         let (mut order, mut released) = (Order::default(), Vec::new());
         order.start(Position { epoch: EPOCH, seq: 2 }, &mut released);
-        let filled = order.fill(page(7..=9, 7, 9), &mut released);
+        let filled = order.fill(2, page(7..=9, 7, 9), &mut released);
         assert_eq!(filled, Filled::Lost(Position { epoch: EPOCH, seq: 6 }));
         assert_eq!(seqs(&released), [7, 8, 9]);
+    }
+
+    #[test]
+    fn a_page_that_was_overtaken_while_it_was_read_tells_of_no_loss() {
+        let (mut order, mut released) = (Order::default(), Vec::new());
+        order.start(Position { epoch: EPOCH, seq: 2 }, &mut released);
+        order.offer(message(3), &mut released);
+        assert_eq!(order.fill(2, page([], 1, 2), &mut released), Filled::Whole);
+        assert_eq!((seqs(&released), order.at().map(|at| at.seq)), (vec![3], Some(3)));
     }
 
     #[test]
@@ -210,7 +219,7 @@ mod tests {
         order.start(Position { epoch: Epoch(9), seq: 200 }, &mut released);
         order.offer(message(3), &mut released);
         assert!(released.is_empty() && order.has_hole());
-        let filled = order.fill(page([3], 1, 3), &mut released);
+        let filled = order.fill(200, page([3], 1, 3), &mut released);
         assert_eq!(filled, Filled::Lost(Position { epoch: EPOCH, seq: 2 }));
         assert_eq!(seqs(&released), [3]);
     }
