@@ -7,13 +7,14 @@ mod connection;
 mod journal;
 mod process;
 mod publisher;
+mod store;
 mod subscriber;
 
 pub use connection::{Connection, history};
 pub use journal::{Harbour, Journal};
 pub use process::Process;
+pub use store::contents;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -103,16 +104,23 @@ impl Plan {
         for publisher in publishers {
             joined(publisher)?;
         }
+        self.wait_for_all(&journal, &self.contents(&server, durable)?);
+        // When all is quiet, one more message in each channel: nothing comes behind it that would show that it is missing.
+        Publisher::with_last_words(self.clone(), journal.clone(), harbour.clone()).run()?;
         let contents = self.contents(&server, durable)?;
-        let heads: BTreeMap<_, _> =
-            contents.iter().map(|(name, history)| (name.clone(), history.head)).collect();
-        let settled = journal.wait_until_all_have(&heads, self.subscribers, QUIET);
+        let settled = self.wait_for_all(&journal, &contents);
         let lines = journal.close();
         harbour.close();
         for subscriber in subscribers {
             joined(subscriber)?;
         }
         Ok(Voyage { lines, contents, settled, server })
+    }
+
+    /// Whether every subscriber gets all of it in time.
+    fn wait_for_all(&self, journal: &Journal, contents: &Contents) -> bool {
+        let heads = contents.iter().map(|(name, history)| (name.clone(), history.head)).collect();
+        journal.wait_until_all_have(&heads, self.subscribers, QUIET)
     }
 
     fn embark(&self, journal: &Arc<Journal>, harbour: &Arc<Harbour>) -> (Vec<Crew>, Vec<Crew>) {

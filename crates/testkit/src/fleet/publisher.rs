@@ -51,6 +51,17 @@ impl Publisher {
         Self { name, number, plan, journal, harbour, entropy, pending, own, count: 0 }
     }
 
+    /// One more, who says one thing in each channel; for when the others have stopped.
+    pub(super) fn with_last_words(plan: Plan, journal: Arc<Journal>, harbour: Arc<Harbour>) -> Self {
+        let mut last = Self::new(plan.publishers, plan, journal, harbour);
+        for channel in last.plan.channels.clone() {
+            let (id, data) = last.words();
+            let slot = Slot::Message { digest: digest_of(&data) };
+            last.pending.push_back(Pending { channel, id, slot, data, asked: None, attempts: 0 });
+        }
+        last
+    }
+
     pub(super) fn run(mut self) -> io::Result<()> {
         let (mut known, mut attempts) = (0, self.number);
         while let Some((addresses, server)) = self.harbour.server(known)? {
@@ -166,9 +177,7 @@ impl Publisher {
 
     /// Something new to say.
     fn next(&mut self) -> Pending {
-        self.count += 1;
-        let id: Arc<str> = format!("{}-{}", self.name, self.count).into();
-        let data = Value::from(format!("{id}{}", ".".repeat(DATA.saturating_sub(id.len()))));
+        let (id, data) = self.words();
         let digest = digest_of(&data);
         let revision = (self.plan.revises && !self.own.is_empty()).then(|| self.entropy.below(20));
         let (one, any) = (self.any(self.own.len()), self.any(self.plan.channels.len()));
@@ -185,6 +194,13 @@ impl Publisher {
             _ => (self.plan.channels[any].clone(), Slot::Message { digest }),
         };
         Pending { channel, id, slot, data, asked: None, attempts: 0 }
+    }
+
+    fn words(&mut self) -> (Arc<str>, Value) {
+        self.count += 1;
+        let id: Arc<str> = format!("{}-{}", self.name, self.count).into();
+        let data = format!("{id}{}", ".".repeat(DATA.saturating_sub(id.len())));
+        (id, data.into())
     }
 
     fn any(&mut self, of: usize) -> usize {

@@ -51,12 +51,8 @@ impl Subscriber {
     fn follow(&mut self, connection: &mut Connection) -> io::Result<()> {
         let mut asked = HashMap::new();
         for channel in self.plan.channels.clone() {
-            let since = self.places.get(&channel).cloned();
-            let mut fields = json!({"channel": *channel});
-            if let Some(Place { epoch, seq }) = &since {
-                fields["since"] = json!({"epoch": **epoch, "seq": seq});
-            }
-            asked.insert(connection.send("subscribe", fields)?, (channel, since));
+            let (id, since) = self.ask(connection, &channel)?;
+            asked.insert(id, (channel, since));
         }
         loop {
             match connection.hear()? {
@@ -65,13 +61,31 @@ impl Subscriber {
                         self.subscribed(channel, since, &answer)?;
                     }
                 }
-                Said::Error(_, error) => return Err(io::Error::other(format!("{}: {error}", self.name))),
+                Said::Error(id, error) => {
+                    // "Later": the history moved on while it was read.
+                    let Some((channel, _)) = asked.remove(&id) else { continue };
+                    if error["retry"] == "no" {
+                        return Err(io::Error::other(format!("{}: {error}", self.name)));
+                    }
+                    let (asked_again, since) = self.ask(connection, &channel)?;
+                    asked.insert(asked_again, (channel, since));
+                }
                 Said::Push(push) => self.pushed(&push)?,
             }
             if asked.is_empty() && self.entropy.chance(self.plan.drops) {
                 return Ok(());
             }
         }
+    }
+
+    /// Subscribes from where it is. The command's number, and the place.
+    fn ask(&self, connection: &mut Connection, channel: &Arc<str>) -> io::Result<(u64, Option<Place>)> {
+        let since = self.places.get(channel).cloned();
+        let mut fields = json!({"channel": **channel});
+        if let Some(Place { epoch, seq }) = &since {
+            fields["since"] = json!({"epoch": **epoch, "seq": seq});
+        }
+        Ok((connection.send("subscribe", fields)?, since))
     }
 
     fn subscribed(&mut self, channel: Arc<str>, since: Option<Place>, answer: &Value) -> io::Result<()> {
