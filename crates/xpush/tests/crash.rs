@@ -8,9 +8,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
+use xpush_sqlite::{Ledger, Options, Store};
+use xpush_testkit::ManualClock;
 use xpush_testkit::checker::{self, Promise};
-use xpush_testkit::fleet::{Plan, Process, Voyage};
+use xpush_testkit::fleet::{self, Plan, Process, Voyage};
 
 /// No limits that a few clients who say much would meet.
 const CONFIG: &str = r#"
@@ -27,8 +30,10 @@ guests = true
 channels = "kept:*"
 history = "HISTORY"
 publish = "anyone"
-keep = { count = 1000000, bytes = "1GB", age = "1d" }
 "#;
+
+/// How often the server is killed in a run of the tests; more in `cargo xtask soak`.
+const KILLS: usize = 12;
 
 /// A folder of its own, which stays when the test fails.
 struct Site {
@@ -48,7 +53,10 @@ impl Site {
         let binary = std::env::var_os("XPUSH_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_xpush").into());
         let stderr = fs::OpenOptions::new().create(true).append(true).open(self.folder.join("log"))?;
         let mut command = Command::new(binary);
-        command.current_dir(&self.folder).args(["--config", "xpush.toml"]).stderr(stderr);
+        command
+            .current_dir(&self.folder)
+            .args(["--config", "xpush.toml", "--data-dir", "data"])
+            .stderr(stderr);
         Process::start(&mut command)
     }
 
@@ -79,6 +87,21 @@ fn nothing_is_wrong_while_nobody_is_killed() {
     let site = Site::new("calm", "recent");
     let plan = Plan { acks: 2_000..2_001, ..Plan::new(1, &["kept:a", "kept:b", "kept:c"]) };
     let voyage = plan.run(false, || site.launch()).unwrap();
+    site.judge(&voyage);
+}
+
+#[test]
+fn nothing_acked_is_lost_however_often_it_is_killed() {
+    let site = Site::new("killed", "durable");
+    let kills = std::env::var("XPUSH_CRASHES").map_or(KILLS, |kills| kills.parse().unwrap());
+    let plan = Plan { kills, ..Plan::new(3, &["kept:a", "kept:b", "kept:c", "kept:d"]) };
+    let mut voyage = plan.run(true, || site.launch()).unwrap();
+    voyage.server.kill().unwrap();
+    // And by what the file holds.
+    let store = Store::open(site.folder.join("data/xpush.db"), Options::default()).unwrap();
+    let ledger = Ledger::new(store, Arc::new(ManualClock::new())).unwrap();
+    let kept = fleet::contents(&ledger, "demo", &plan.channels);
+    assert_eq!(kept, voyage.contents, "the file holds what clients read");
     site.judge(&voyage);
 }
 

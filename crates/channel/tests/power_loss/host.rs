@@ -35,6 +35,7 @@ pub(crate) fn open(folder: &Path, synchronous: Synchronous) -> Arc<xpush_sqlite:
 }
 
 /// Serves until it is killed.
+#[expect(clippy::print_stdout, reason = "tells the test where it listens")]
 pub(crate) fn run(folder: &Path, bug: Bug, forgets: u64) {
     let synchronous = if bug == Bug::Unsynced { Synchronous::Off } else { Synchronous::Full };
     let ledger = SeededLedger::new(open(folder, synchronous), bug, forgets);
