@@ -52,12 +52,13 @@ pub(super) async fn route(
 ) -> Verdict {
     let path = request.uri().path();
     let engine = path == "/socket.io/" || path == "/socket.io";
-    if !engine && path != "/ws" && path != "/sse" {
-        return Verdict::Respond(others(request, rest).await);
-    }
+    let ours = engine || path == "/ws" || path == "/sse";
     let client = address::client(peer, request.headers(), &shared.config.trusted_proxies);
     if client.untrusted_proxy {
         advise_proxy(shared, peer);
+    }
+    if !ours {
+        return Verdict::Respond(others(request, client.address, rest).await);
     }
     let page = origin::judge(&shared.config.origins, &shared.access().apps(), request.headers());
     let Page { origin, by_app } = match page {
@@ -125,8 +126,9 @@ pub(super) fn take_over(
     })
 }
 
-/// The pages and the REST API.
-async fn others(request: Request<Incoming>, rest: Router) -> Response<Body> {
+/// The pages and the REST API, which find the client's address among the request's extensions.
+async fn others(mut request: Request<Incoming>, client: IpAddr, rest: Router) -> Response<Body> {
+    request.extensions_mut().insert(client);
     match rest.oneshot(request.map(Body::new)).await {
         Ok(response) => response,
         Err(never) => match never {},

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use xpush_core::access::Apps;
 use xpush_core::ports::PortError;
 use xpush_core::ports::directory::{Accounts, AppRecord, Directory, Entry, Key, Listing, Record};
-use xpush_core::{App, AppSettings};
+use xpush_core::{App, AppSettings, Rules};
 
 use super::keys::VerifyingKey;
 use crate::port::ask;
@@ -23,9 +23,14 @@ pub struct Configured {
     pub default_app: Option<App>,
 }
 
+/// The app of those who run this installation. It is always there, and has accounts, made by the set-up link or the command line, and no channels.
+pub const OPERATORS: &str = "xpush";
+
 /// All apps at one moment.
 pub(super) struct Registry {
     pub(super) apps: Arc<Apps>,
+    /// As they were set up.
+    records: HashMap<App, Arc<AppRecord>>,
     keys: HashMap<App, Arc<AppKeys>>,
 }
 
@@ -41,7 +46,8 @@ pub(super) struct AppKeys {
 impl Registry {
     /// Reads the live apps and lays them over the configured ones.
     pub(super) async fn load(configured: &Configured, directory: &dyn Directory) -> Result<Self, PortError> {
-        let mut records: HashMap<App, AppRecord> = configured.apps.iter().cloned().collect();
+        let mut records: HashMap<App, AppRecord> = operators().into_iter().collect();
+        records.extend(configured.apps.iter().cloned());
         let mut after = None;
         loop {
             let page = ask(|done| directory.page(&Listing::Apps, after, PAGE, done)).await?;
@@ -60,18 +66,24 @@ impl Registry {
     fn new(records: HashMap<App, AppRecord>, default: Option<App>) -> Self {
         let mut keys = HashMap::new();
         let mut by_name = HashMap::new();
-        for (app, record) in records {
-            keys.insert(app.clone(), Arc::new(AppKeys::of(&app, &record)));
+        for (app, record) in &records {
+            keys.insert(app.clone(), Arc::new(AppKeys::of(app, record)));
             let settings = AppSettings {
                 app: app.clone(),
                 guests: record.guests,
-                origins: record.origins,
-                rules: Arc::new(record.rules),
+                origins: record.origins.clone(),
+                rules: Arc::new(record.rules.clone()),
                 recovery: record.recovery,
             };
-            by_name.insert(app, Arc::new(settings));
+            by_name.insert(app.clone(), Arc::new(settings));
         }
-        Self { apps: Arc::new(Apps { by_name, default }), keys }
+        let records = records.into_iter().map(|(app, record)| (app, Arc::new(record))).collect();
+        Self { apps: Arc::new(Apps { by_name, default }), records, keys }
+    }
+
+    /// Everything that was set up for `app`.
+    pub(super) fn record(&self, app: &App) -> Option<Arc<AppRecord>> {
+        self.records.get(app).cloned()
     }
 
     /// What the tokens of `app` are checked with.
@@ -103,4 +115,18 @@ impl AppKeys {
     pub(super) fn is_empty(&self) -> bool {
         self.own.is_empty() && self.key_set.is_none() && !self.accounts
     }
+}
+
+fn operators() -> Option<(App, AppRecord)> {
+    let record = AppRecord {
+        guests: false,
+        origins: Vec::new(),
+        rules: Rules::default(),
+        keys: Vec::new(),
+        jwks_url: None,
+        accounts: Accounts::Invited,
+        oidc: Vec::new(),
+        recovery: false,
+    };
+    Some((App::new(OPERATORS).ok()?, record))
 }

@@ -27,9 +27,9 @@ use tokio::sync::{Notify, Semaphore};
 use xpush_core::access::Apps;
 use xpush_core::ports::PortError;
 use xpush_core::ports::access::{Access, AccessSink, Changed, Credentials, Decided, Enrolment, MemberOf};
-use xpush_core::ports::directory::Directory;
+use xpush_core::ports::directory::{AppRecord, Directory};
 use xpush_core::ports::markers::Markers;
-use xpush_core::{ChannelKey, Clock, Entropy, Grant, Permission, Problem};
+use xpush_core::{App, ChannelKey, Clock, Entropy, Grant, Permission, Problem};
 
 use self::admission::Verified;
 use self::apps::Registry;
@@ -39,7 +39,7 @@ use self::records::Records;
 use crate::fetch::Fetch;
 use crate::port::{ask, unreadable};
 
-pub use self::apps::Configured;
+pub use self::apps::{Configured, OPERATORS};
 pub use self::keys::{Unusable, usable};
 
 /// Bytes of tokens whose signatures are remembered, in one generation.
@@ -120,6 +120,11 @@ impl DirectoryAccess {
         });
         runtime.spawn(feed::listen(Arc::downgrade(&core), from));
         Ok(Self(core))
+    }
+
+    /// Everything that was set up for an app, live or in the configuration.
+    pub fn app(&self, app: &App) -> Option<Arc<AppRecord>> {
+        self.0.registry().record(app)
     }
 
     /// The same directory: what is changed through it is heard of here at once, not only when it is asked for changes next.

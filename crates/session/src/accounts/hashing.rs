@@ -24,8 +24,15 @@ pub(crate) struct Hashing {
 
 impl Hashing {
     pub(crate) fn start() -> std::io::Result<Self> {
+        Self::start_with(|work| work())
+    }
+
+    /// `each` does the work.
+    pub(crate) fn start_with(
+        each: impl Fn(Box<dyn FnOnce() + Send>) + Send + 'static,
+    ) -> std::io::Result<Self> {
         let (queue, work) = sync_channel(QUEUE);
-        thread::Builder::new().name("passwords".to_owned()).spawn(move || run(&work))?;
+        thread::Builder::new().name("passwords".to_owned()).spawn(move || run(&work, each))?;
         Ok(Self { queue })
     }
 
@@ -41,6 +48,18 @@ impl Hashing {
         digest: Option<Box<str>>,
     ) -> Result<bool, Refusal> {
         self.work(move || password.matches(digest.as_deref())).await
+    }
+
+    /// Keeps the thread until the other end of `until` is dropped; it has begun to when this returns.
+    #[cfg(test)]
+    pub(crate) fn hold(&self, until: Receiver<()>) {
+        let (begin, begun) = std::sync::mpsc::channel();
+        let hold = move || {
+            let _ = begin.send(());
+            let _ = until.recv();
+        };
+        self.queue.send(Box::new(hold)).unwrap();
+        begun.recv().unwrap();
     }
 
     async fn work<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
@@ -59,12 +78,12 @@ impl Hashing {
     }
 }
 
-fn run(work: &Receiver<Work>) {
+fn run(work: &Receiver<Work>, each: impl Fn(Work)) {
     // On Linux this is about the calling thread alone.
     if let Err(error) = rustix::process::setpriority_process(None, 19) {
         tracing::debug!(%error, "cannot lower the priority of the passwords' thread");
     }
     while let Ok(work) = work.recv() {
-        work();
+        each(work);
     }
 }

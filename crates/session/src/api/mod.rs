@@ -13,35 +13,26 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use xpush_core::ports::access::Access;
-use xpush_core::ports::directory::{Accounts, AppRecord, Directory};
+use xpush_core::ports::directory::AppRecord;
 use xpush_core::ports::markers::Markers;
-use xpush_core::{App, Clock, Code, Problem, Rules};
+use xpush_core::{App, Clock, Code, Problem};
 
 pub use pages::Pages;
 pub(crate) use refusal::Refusal;
 pub(crate) use request::{Bearer, Caller, Fields, Segment};
 
+use crate::access::DirectoryAccess;
 use crate::accounts::{Failures, Hashing};
 use crate::fetch::Fetch;
 use crate::store::Store;
 use crate::{accounts, devices, me, oidc, setup};
 
-/// The app of those who run this installation. It has accounts, made by the set-up link or the command line, and no channels.
-pub const OPERATORS: &str = "xpush";
-
-/// Everything that is known of an app, whether it was set up live or in the configuration file.
-pub type FindApp = Arc<dyn Fn(&App) -> Option<Arc<AppRecord>> + Send + Sync>;
-
 /// What the API stands on.
 pub struct Parts {
-    /// Who and what there is.
-    pub directory: Arc<dyn Directory>,
+    /// Decides who somebody is, and knows the apps and the directory.
+    pub access: DirectoryAccess,
     /// How far users have read, where anything keeps it: what an account leaves behind there goes with it.
     pub markers: Option<Arc<dyn Markers>>,
-    /// Decides who somebody is.
-    pub access: Arc<dyn Access>,
-    /// Apps as they are set up now.
-    pub find_app: FindApp,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Which pages may ask, beside those of each app.
@@ -64,15 +55,15 @@ pub(crate) struct Api {
 pub(crate) type Answer = Result<Response, Refusal>;
 
 impl Api {
-    pub(crate) fn new(parts: Parts) -> std::io::Result<Self> {
-        Ok(Self {
-            store: Store::new(parts.directory.clone()),
-            hashing: Hashing::start()?,
+    fn new(parts: Parts, hashing: Hashing) -> Self {
+        Self {
+            store: Store::new(parts.access.directory()),
+            hashing,
             failures: Failures::new(parts.clock.clone()),
             providers: oidc::Providers::new(Fetch::new(), parts.clock.clone()),
             codes: oidc::Codes::new(parts.clock.clone()),
             parts,
-        })
+        }
     }
 
     /// The app of this name, the default one without, when pages like the caller's may use it.
@@ -81,7 +72,7 @@ impl Api {
             Some(name) => App::new(name)?,
             None => self.parts.access.apps().find(None)?.app.clone(),
         };
-        let record = (self.parts.find_app)(&app).or_else(|| operators(&app)).ok_or(Code::UnknownApp)?;
+        let record = self.parts.access.app(&app).ok_or(Code::UnknownApp)?;
         caller.may_use(&record.origins)?;
         Ok((app, record))
     }
@@ -89,7 +80,10 @@ impl Api {
 
 /// The routes of `/api/v1`, and the page for the set-up.
 pub fn router(parts: Parts) -> std::io::Result<Router> {
-    let api = Arc::new(Api::new(parts)?);
+    Ok(routes(Arc::new(Api::new(parts, Hashing::start()?))))
+}
+
+fn routes(api: Arc<Api>) -> Router {
     let routes = Router::new()
         .merge(accounts::routes())
         .merge(devices::routes())
@@ -103,27 +97,12 @@ pub fn router(parts: Parts) -> std::io::Result<Router> {
         .layer(middleware::from_fn_with_state(api.clone(), pages::admit))
         .layer(middleware::from_fn(never_stored))
         .with_state(api);
-    Ok(Router::new().nest("/api/v1", routes).merge(setup::page()))
+    Router::new().nest("/api/v1", routes).merge(setup::page())
 }
 
 /// A JSON object as an answer.
 pub(crate) fn ok(object: Value) -> Answer {
     Ok(axum::Json(object).into_response())
-}
-
-/// The operators' app, which need not be set up.
-fn operators(app: &App) -> Option<Arc<AppRecord>> {
-    let record = || AppRecord {
-        guests: false,
-        origins: Vec::new(),
-        rules: Rules::default(),
-        keys: Vec::new(),
-        jwks_url: None,
-        accounts: Accounts::Invited,
-        oidc: Vec::new(),
-        recovery: false,
-    };
-    (app.as_str() == OPERATORS).then(|| Arc::new(record()))
 }
 
 async fn never_stored(request: Request, next: Next) -> Response {
@@ -133,3 +112,6 @@ async fn never_stored(request: Request, next: Next) -> Response {
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
+
+#[cfg(test)]
+mod tests;

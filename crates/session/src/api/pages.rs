@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use xpush_core::Code;
+use xpush_core::ports::access::Access;
 
 use super::{Api, Refusal};
 

@@ -8,7 +8,7 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::header;
 use axum::http::request::Parts;
 use serde_json::{Map, Value};
-use xpush_core::ports::access::Credentials;
+use xpush_core::ports::access::{Access, Credentials};
 use xpush_core::{Code, Device, Grant, Problem, User};
 
 use super::pages::{self, Origin};
@@ -72,7 +72,7 @@ impl FromRequestParts<Arc<Api>> for Bearer {
         let (decided, decision) = tokio::sync::oneshot::channel();
         api.parts.access.admit(credentials, Box::new(move |grant| drop(decided.send(grant))));
         let grant = decision.await.map_err(|_| Code::Unavailable)??;
-        if let Some(app) = (api.parts.find_app)(&grant.app) {
+        if let Some(app) = api.parts.access.app(&grant.app) {
             caller.may_use(&app.origins)?;
         }
         Ok(Self(Arc::new(grant)))

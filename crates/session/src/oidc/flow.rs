@@ -127,7 +127,7 @@ pub(super) async fn come_back(
 
 /// From the provider's word to a one-time code.
 async fn finish(api: &Api, begun: &Begun, returning: &Returning, secret: &[u8]) -> Result<Box<str>, Refusal> {
-    let settings = (api.parts.find_app)(&begun.app).ok_or(Code::UnknownApp)?;
+    let settings = api.parts.access.app(&begun.app).ok_or(Code::UnknownApp)?;
     let provider = find(&settings, &begun.provider)?;
     if returning.iss.as_deref().is_some_and(|issuer| *issuer != *provider.issuer) {
         return Err(Code::Unauthenticated.into());

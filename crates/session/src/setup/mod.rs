@@ -14,8 +14,9 @@ use xpush_core::ports::directory::{Directory, Entry, Expected, Key, Listing, Rec
 use xpush_core::ports::{Failure, PortError};
 use xpush_core::{App, Code, Problem, Role};
 
+use crate::access::OPERATORS;
 use crate::accounts::{self, begin, password::Password};
-use crate::api::{Answer, Api, Caller, Fields, OPERATORS, ok};
+use crate::api::{Answer, Api, Caller, Fields, ok};
 use crate::store::Store;
 
 /// The role of an operator.

@@ -1,0 +1,230 @@
+//! The whole API over a real store and the real ACCESS: requests in, answers out.
+
+mod accounts;
+mod devices;
+mod oidc;
+mod pages;
+mod profile;
+mod secrets;
+mod setup;
+mod theft;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Method, StatusCode};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tower::ServiceExt;
+use xpush_core::ports::directory::{
+    Accounts, Change, Directory, Entry, Expected, Key, KeyRecord, Listing, Record, UserRecord,
+};
+use xpush_core::{Device, Permissions, Rule, Rules, User, Who};
+use xpush_sqlite::{Options, SqliteDirectory, Store as SqliteStore};
+use xpush_testkit::{ManualClock, SeededEntropy};
+
+use super::*;
+use crate::access::{Configured, Parts as AccessParts};
+use crate::port::ask;
+
+pub(super) const PASSWORD: &str = "correct horse battery";
+pub(super) const APP_SECRET: &str = "an app's own secret of 32 bytes and more";
+
+/// A server, without its sockets.
+pub(super) struct World {
+    pub(super) api: Arc<Api>,
+    pub(super) directory: Arc<dyn Directory>,
+    pub(super) clock: Arc<ManualClock>,
+    router: Router,
+    /// Digests and comparisons of passwords.
+    pub(super) hashed: Arc<AtomicUsize>,
+    _folder: TempDir,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(super) struct Got {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Value,
+}
+
+impl Got {
+    pub(super) fn text(&self, field: &str) -> String {
+        self.body[field].as_str().unwrap_or_else(|| panic!("no {field}: {self:?}")).to_owned()
+    }
+
+    /// The error's code, with a look at its form.
+    pub(super) fn code(&self) -> &str {
+        let error = &self.body["error"];
+        let code = Code::ALL.iter().find(|code| error["code"] == code.as_str());
+        let code = code.unwrap_or_else(|| panic!("no error: {self:?}"));
+        assert_eq!((self.status.as_u16(), &error["retry"]), (code.status(), &json!(code.retry().as_str())));
+        assert!(error["message"].is_string());
+        code.as_str()
+    }
+
+    pub(super) fn ok(self) -> Self {
+        assert_eq!(self.status, 200, "{self:?}");
+        self
+    }
+}
+
+pub(super) fn app(accounts: Accounts) -> AppRecord {
+    let rule = Rule {
+        pattern: "*".into(),
+        history: xpush_core::History::None,
+        presence: false,
+        notify: false,
+        permissions: Permissions::all(Who::Members),
+    };
+    let key =
+        KeyRecord { id: "own".into(), algorithm: "HS256".into(), material: APP_SECRET.into(), created_at: 0 };
+    AppRecord {
+        guests: false,
+        origins: vec!["https://demo.example".into()],
+        rules: Rules::new([rule]),
+        keys: vec![key],
+        jwks_url: None,
+        accounts,
+        oidc: Vec::new(),
+        recovery: false,
+    }
+}
+
+impl World {
+    /// With the apps `demo` (open accounts; the default one), `invited` and `off`.
+    pub(super) async fn new() -> Self {
+        Self::with(app(Accounts::Open)).await
+    }
+
+    pub(super) async fn with(demo: AppRecord) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(folder.path().join("test.db"), Options::default()).unwrap();
+        let directory: Arc<dyn Directory> = Arc::new(SqliteDirectory::new(store));
+        let clock = Arc::new(ManualClock::new());
+        let other = AppRecord { origins: vec!["https://other.example".into()], ..app(Accounts::Invited) };
+        let name = |name: &str| App::new(name).unwrap();
+        let apps = vec![(name("demo"), demo), (name("invited"), other), (name("off"), app(Accounts::Off))];
+        let access = DirectoryAccess::start(AccessParts {
+            directory,
+            markers: None,
+            clock: clock.clone(),
+            entropy: Box::new(SeededEntropy::new(1)),
+            runtime: tokio::runtime::Handle::current(),
+            configured: Configured { apps, default_app: Some(name("demo")) },
+        })
+        .await
+        .unwrap();
+        let directory = access.directory();
+        let hashed = Arc::new(AtomicUsize::new(0));
+        let count = hashed.clone();
+        let each = move |work: Box<dyn FnOnce() + Send>| {
+            count.fetch_add(1, Ordering::SeqCst);
+            work();
+        };
+        let parts = Parts {
+            access,
+            markers: None,
+            clock: clock.clone(),
+            pages: Pages { allowed: vec!["https://console.example".into()], loopback: true },
+            url: None,
+        };
+        let api = Arc::new(Api::new(parts, Hashing::start_with(each).unwrap()));
+        Self { router: routes(api.clone()), api, directory, clock, hashed, _folder: folder }
+    }
+
+    pub(super) async fn send(&self, request: Request) -> Got {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, 1 << 20).await.unwrap();
+        let body = serde_json::from_slice(&body)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&body).into_owned()));
+        Got { status: parts.status, headers: parts.headers, body }
+    }
+
+    pub(super) async fn ask(&self, method: &str, path: &str, token: &str, body: Value) -> Got {
+        self.send(request(method, path, token, &body.to_string())).await
+    }
+
+    pub(super) async fn post(&self, path: &str, body: Value) -> Got {
+        self.ask("POST", path, "", body).await
+    }
+
+    pub(super) async fn get(&self, path: &str, token: &str) -> Got {
+        self.send(request("GET", path, token, "")).await
+    }
+
+    pub(super) async fn register(&self, user: &str) -> Got {
+        self.post("/auth/register", json!({"user": user, "password": PASSWORD})).await.ok()
+    }
+
+    pub(super) async fn log_in(&self, user: &str, device: &str) -> Got {
+        let body = json!({"user": user, "password": PASSWORD, "device": {"id": device}});
+        self.post("/auth/login", body).await.ok()
+    }
+
+    /// Whether an access token is good.
+    pub(super) async fn admits(&self, token: &str) -> bool {
+        let got = self.get("/me", token).await;
+        if got.status != 200 {
+            assert_eq!(got.code(), "revoked", "{got:?}");
+        }
+        got.status == 200
+    }
+
+    pub(super) async fn entry(&self, key: Key) -> Option<Entry> {
+        ask(|done| self.directory.get(&key, done)).await.unwrap()
+    }
+
+    pub(super) async fn put(&self, key: Key, record: Record) {
+        let change = Change { key, expected: Expected::Any, to: Some(record) };
+        ask(|done| self.directory.apply(change, done)).await.unwrap();
+    }
+
+    pub(super) async fn page(&self, listing: Listing) -> Vec<Entry> {
+        ask(|done| self.directory.page(&listing, None, 1_000, done)).await.unwrap()
+    }
+
+    pub(super) fn hashed(&self) -> usize {
+        self.hashed.load(Ordering::SeqCst)
+    }
+}
+
+pub(super) fn request(method: &str, path: &str, token: &str, body: &str) -> Request {
+    let path = if path.starts_with("/setup/") || path == "/setup-page" {
+        path.replace("-page", "")
+    } else {
+        format!("/api/v1{path}")
+    };
+    let mut request = Request::builder().method(method).uri(path).header("host", "xpush.example");
+    if !token.is_empty() {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    request.body(Body::from(body.to_owned())).unwrap()
+}
+
+pub(super) fn demo() -> App {
+    App::new("demo").unwrap()
+}
+
+pub(super) fn user(name: &str) -> User {
+    User::new(name).unwrap()
+}
+
+/// A token that the app's own back end has signed.
+pub(super) fn app_token(claims: Value) -> String {
+    let mut header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
+    header.kid = Some("own".to_owned());
+    let key = jsonwebtoken::EncodingKey::from_secret(APP_SECRET.as_bytes());
+    jsonwebtoken::encode(&header, &claims, &key).unwrap()
+}
+
+/// What a token says, whoever has signed it.
+pub(super) fn claims(token: &str) -> Value {
+    let claims = token.split('.').nth(1).unwrap();
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap()
+}
