@@ -5,8 +5,10 @@
 //! entered in an account ([`ledger`]) that tells lost, doubled and misordered messages apart. The server's CPU time and
 //! memory come from the kernel ([`meter`]).
 
+mod caller;
 mod client;
 mod dialect;
+mod disk;
 mod ledger;
 mod limit;
 mod meter;
@@ -63,6 +65,14 @@ enum Task {
     Storm(scenario::storm::Storm),
     /// Some subscribers stop reading: they are cut off, the others do not notice
     Slow(scenario::slow::Slow),
+    /// Publishes that are acked when they are on disk
+    Durable(scenario::durable::Durable),
+    /// A client comes back and has missed much
+    Resume(scenario::resume::Resume),
+    /// The newest page of a long history
+    Page(scenario::resume::Page),
+    /// Everybody logs in by password at once, while others talk
+    Login(scenario::login::Login),
     /// Run the limit server, the yardstick (Ctrl-C ends it)
     Limit(limit::Limit),
 }
@@ -98,6 +108,13 @@ impl Target {
         Duration::from_secs_f64(self.patience)
     }
 
+    /// `HOST:PORT` of the URL.
+    fn host(&self) -> io::Result<&str> {
+        let rest = self.url.strip_prefix("ws://");
+        let rest = rest.ok_or_else(|| io::Error::other("the URL must start with ws://"))?;
+        Ok(rest.split('/').next().unwrap_or(rest))
+    }
+
     fn server(&self) -> Option<meter::Meter> {
         self.server_pid.map(meter::Meter::of)
     }
@@ -123,6 +140,10 @@ fn perform(args: Args) -> io::Result<bool> {
         Task::Ack(scenario) => (scenario.run()?, scenario.target.json),
         Task::Storm(scenario) => (scenario.run()?, scenario.target.json),
         Task::Slow(scenario) => (scenario.run()?, scenario.target.json),
+        Task::Durable(scenario) => (scenario.run()?, scenario.target.json),
+        Task::Resume(scenario) => (scenario.run()?, scenario.target.json),
+        Task::Page(scenario) => (scenario.run()?, scenario.target.json),
+        Task::Login(scenario) => (scenario.run()?, scenario.target.json),
         Task::Limit(limit) => return limit.serve().map(|()| true),
     };
     let mut stdout = io::stdout().lock();

@@ -40,7 +40,7 @@ pub(crate) struct Report {
 /// Latencies in microseconds.
 #[derive(Clone, Copy, Serialize)]
 pub(crate) struct Percentiles {
-    p50: f64,
+    pub(crate) p50: f64,
     p90: f64,
     pub(crate) p99: f64,
     p999: f64,

@@ -1,8 +1,11 @@
 //! The loads, one a file: connect, warm up, measure, wait until nothing is under way, judge.
 
 pub(crate) mod ack;
+pub(crate) mod durable;
 pub(crate) mod fanout;
 pub(crate) mod idle;
+pub(crate) mod login;
+pub(crate) mod resume;
 pub(crate) mod rooms;
 pub(crate) mod slow;
 pub(crate) mod storm;

@@ -28,6 +28,10 @@ fn run_as(dialect: &str, port: u16, words: &str) -> Report {
         Task::Ack(scenario) => scenario.run(),
         Task::Storm(scenario) => scenario.run(),
         Task::Slow(scenario) => scenario.run(),
+        Task::Durable(scenario) => scenario.run(),
+        Task::Resume(scenario) => scenario.run(),
+        Task::Page(scenario) => scenario.run(),
+        Task::Login(scenario) => scenario.run(),
         Task::Limit(_) => unreachable!("not a scenario"),
     };
     report.expect("the scenario runs")
@@ -51,6 +55,8 @@ fn nothing_is_wrong_with_the_limit_server() {
             ("rooms --rooms 3 --members 4 --rate 500 --seconds 0.1", None),
             ("ack --seconds 0.1", None),
             ("storm --clients 50", Some(50)),
+            ("durable --clients 5 --window 4 --seconds 0.1 --disk-seconds 0.01", None),
+            ("durable --clients 5 --rate 1000 --seconds 0.1 --disk-seconds 0.01", None),
         ] {
             let report = run_as(dialect, port, words);
             assert!(report.is_good(), "{dialect}: {words}:\n{report}");
