@@ -1,0 +1,192 @@
+//! What the machine, SQLite alone, and the ledger on it can do in a folder, as JSON: `raw FOLDER [SECONDS [MESSAGES]]`.
+//!
+//! `fdatasync_per_s` of 4 kB appends; `raw` rows a second into the ledger's own schema with nothing but prepared inserts; `ledger` the same
+//! through `MessageLog::append`, one call a batch, and `apart` one call a message, in 100 channels; `newest_page_us` and `resume_ms`: reading 50 and 10,000 messages of `MESSAGES`.
+
+#![allow(clippy::print_stdout, clippy::unwrap_used)]
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, params};
+use xpush_core::ports::Done;
+use xpush_core::ports::message_log::{Appended, Draft, MessageLog, Page, Range};
+use xpush_core::{
+    App, Channel, ChannelKey, ClientId, Clock, EventName, Kind, Monotonic, Payload, Retention, Sender,
+    UnixMillis, User,
+};
+use xpush_sqlite::{Ledger, Options, Store};
+
+/// Bytes of a message's data.
+const DATA: usize = 200;
+
+struct SystemClock(Instant);
+
+impl Clock for SystemClock {
+    fn monotonic(&self) -> Monotonic {
+        Monotonic(u64::try_from(self.0.elapsed().as_millis()).unwrap())
+    }
+
+    fn wall(&self) -> UnixMillis {
+        1_767_225_600_000 + self.monotonic().0
+    }
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let folder = arguments.next().expect("a folder");
+    let mut number = |default: u64| arguments.next().map_or(default, |text| text.parse().expect("a number"));
+    let patience = Duration::from_secs(number(3));
+    let messages = number(100_000);
+    let folder = Path::new(&folder).join(format!("raw-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let rates = [1000, 4000].map(|batch| {
+        let file = |name: &str| folder.join(format!("{name}-{batch}.db"));
+        let raw = raw(&file("raw"), batch, patience);
+        let ledger = through_the_ledger(&file("ledger"), batch, patience);
+        let apart = apart(&file("apart"), batch, patience);
+        format!(r#"{{"batch":{batch},"raw":{raw:.0},"ledger":{ledger:.0},"apart":{apart:.0}}}"#)
+    });
+    let (page, resume) = reading(&folder.join("reading.db"), messages);
+    println!(
+        r#"{{"fdatasync_per_s":{:.0},"inserts_per_s":[{}],"messages":{messages},"newest_page_us":{:.0},"resume_ms":{:.1}}}"#,
+        syncs(&folder.join("sync"), patience),
+        rates.join(","),
+        page.as_secs_f64() * 1e6,
+        resume.as_secs_f64() * 1e3,
+    );
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// What `step` comes to in a second, when it is done again and again.
+fn rate(patience: Duration, mut step: impl FnMut() -> usize) -> f64 {
+    let (start, mut done) = (Instant::now(), 0);
+    while start.elapsed() < patience {
+        done += step();
+    }
+    done as f64 / start.elapsed().as_secs_f64()
+}
+
+fn syncs(path: &Path, patience: Duration) -> f64 {
+    let mut file = std::fs::File::create(path).unwrap();
+    rate(patience, || {
+        file.write_all(&[7; 4096]).unwrap();
+        file.sync_data().unwrap();
+        1
+    })
+}
+
+fn raw(path: &Path, batch: usize, patience: Duration) -> f64 {
+    let connection = Connection::open(path).unwrap();
+    connection.pragma_update(None, "journal_mode", "WAL").unwrap();
+    connection.pragma_update(None, "synchronous", "FULL").unwrap();
+    connection.execute_batch(include_str!("../src/migrations/0001_ledger.sql")).unwrap();
+    let (data, mut seq) = (data(), 0_i64);
+    rate(patience, || {
+        connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let mut insert = connection
+            .prepare_cached(
+                "INSERT INTO slots (slot, placed, counted, bytes, kind, fence, user, id, at, event, json)
+                 VALUES (?1, 1767225600000, ?2, ?3, 0, ?4, ?5, ?6, 1767225600000, 'message', ?7)",
+            )
+            .unwrap();
+        for _ in 0..batch {
+            seq += 1;
+            // As spread out as a digest.
+            let fence = (seq as u128).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c834).to_be_bytes();
+            let (user, id) = (format!("user-{}", seq % 100), format!("message-{seq:012}"));
+            insert
+                .execute(params![(1_i64 << 36) | seq, seq - 1, (seq - 1) * 207, fence, user, id, &data[..]])
+                .unwrap();
+        }
+        connection.execute_batch("COMMIT").unwrap();
+        batch
+    })
+}
+
+fn ledger(path: &Path) -> Ledger {
+    let store = Store::open(path, Options::default()).unwrap();
+    Ledger::new(store, Arc::new(SystemClock(Instant::now()))).unwrap()
+}
+
+fn through_the_ledger(path: &Path, batch: usize, patience: Duration) -> f64 {
+    let (ledger, mut next) = (ledger(path), 0);
+    rate(patience, || {
+        let drafts = drafts(next, batch);
+        next += batch;
+        let appended: Appended = wait(|done| ledger.append(&channel(), Retention::ENDLESS, drafts, done));
+        appended.taken.len()
+    })
+}
+
+fn apart(path: &Path, batch: usize, patience: Duration) -> f64 {
+    let (ledger, mut next) = (ledger(path), 0);
+    let channels: Vec<ChannelKey> = (0..100).map(|number| channel_of(&format!("chat:{number}"))).collect();
+    rate(patience, || {
+        let (sender, receiver) = mpsc::channel();
+        for (draft, channel) in drafts(next, batch).into_iter().zip(channels.iter().cycle()) {
+            let sender = sender.clone();
+            let done = move |result: Result<Appended, _>| sender.send(result.unwrap()).unwrap();
+            ledger.append(channel, Retention::ENDLESS, vec![draft], Box::new(done));
+        }
+        drop(sender);
+        next += batch;
+        receiver.iter().map(|appended| appended.taken.len()).sum()
+    })
+}
+
+fn reading(path: &Path, messages: u64) -> (Duration, Duration) {
+    let ledger = ledger(path);
+    let messages = usize::try_from(messages).unwrap();
+    for start in (0..messages).step_by(4000) {
+        let drafts = drafts(start, 4000);
+        wait(|done: Done<Appended>| ledger.append(&channel(), Retention::ENDLESS, drafts, done));
+    }
+    let read = |range, limit| {
+        let mut times: Vec<Duration> = (0..21)
+            .map(|_| {
+                let start = Instant::now();
+                let page: Page = wait(|done| ledger.read(&channel(), range, limit, done));
+                assert_eq!(page.messages.len(), limit);
+                start.elapsed()
+            })
+            .collect();
+        times.sort_unstable();
+        times[10]
+    };
+    (read(Range::Newest, 50), read(Range::After(messages as u64 - 10_000), 10_000))
+}
+
+fn drafts(start: usize, count: usize) -> Vec<Draft> {
+    let data = bytes::Bytes::from(data());
+    let draft = |number: usize| Draft {
+        kind: Kind::Message,
+        moderates: false,
+        id: ClientId::new(&format!("message-{number:012}")).unwrap(),
+        event: EventName::new("message").unwrap(),
+        payload: Payload { json: data.clone(), attachments: Vec::new() },
+        from: Sender { user: User::new(&format!("user-{}", number % 100)).unwrap(), name: None },
+        at: 1_767_225_600_000,
+    };
+    (start..start + count).map(draft).collect()
+}
+
+fn data() -> Vec<u8> {
+    format!("\"{}\"", "x".repeat(DATA - 2)).into_bytes()
+}
+
+fn channel() -> ChannelKey {
+    channel_of("chat:a")
+}
+
+fn channel_of(name: &str) -> ChannelKey {
+    ChannelKey::new(App::new("demo").unwrap(), Channel::new(name).unwrap())
+}
+
+fn wait<T: Send + 'static>(start: impl FnOnce(Done<T>)) -> T {
+    let (sender, receiver) = mpsc::channel();
+    start(Box::new(move |result| sender.send(result).unwrap()));
+    receiver.recv().unwrap().unwrap()
+}
