@@ -1,5 +1,8 @@
 //! Opening the file: locks, versions, settings.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};

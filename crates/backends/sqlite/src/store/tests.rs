@@ -118,6 +118,44 @@ fn beyond_the_bound_it_is_overloaded() {
     assert_eq!(counted(&made(&folder, Options::default())), 10);
 }
 
+#[test]
+fn while_another_process_holds_the_file_writes_are_refused_in_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = made(&folder, Options { patience: Duration::from_millis(50), ..Options::default() });
+    let other = Connection::open(store.path()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(answer(|done| store.write(insert(1), done)).unwrap_err().kind, Failure::NotApplied);
+    assert_eq!(counted(&store), 0, "reads go on");
+    other.execute_batch("COMMIT").unwrap();
+    answer(|done| store.write(insert(1), done)).unwrap();
+    assert_eq!(counted(&store), 1);
+}
+
+#[test]
+fn the_log_is_bounded_while_it_is_written_and_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = made(&folder, Options::default());
+    answer(|done| store.write(|writing| Ok(writing.execute_batch("CREATE TABLE b (n BLOB)")?), done))
+        .unwrap();
+    let wal = folder.path().join("xpush.db-wal");
+    let mut largest = 0;
+    // 400 MB through a log that may have 64, or twice that while the disk is behind.
+    for round in 0..400 {
+        let write = |writing: &Writing<'_>| {
+            let mut replace =
+                writing.prepare_cached("INSERT OR REPLACE INTO b (rowid, n) VALUES (?1, zeroblob(4000))")?;
+            (0..256).try_for_each(|row| replace.execute([row]).map(|_| ()))?;
+            Ok(())
+        };
+        answer(|done| store.write(write, done)).unwrap();
+        largest = largest.max(wal.metadata().unwrap().len());
+        if round % 7 == 0 {
+            counted(&store);
+        }
+    }
+    assert!(largest < 150 << 20, "{largest}");
+}
+
 /// Waits until the other end says go, or is gone.
 fn released(held: &mpsc::Receiver<()>) -> Result<(), Fault> {
     let _ = held.recv();
