@@ -11,12 +11,12 @@ use xpush_embedded::{
     DEFAULT_BOUND, LocalHub, LocalOnline, LocalPresence, MemoryLastSeen, MemoryLog, OsEntropy, SoloCluster,
     SystemClock,
 };
-use xpush_sqlite::{Ledger, Options, SqliteDirectory, Store};
+use xpush_sqlite::{Ledger, Options, SqliteDirectory};
 
 use crate::config::Settings;
 use crate::role::access;
 
-pub(crate) use xpush_sqlite::{CopyError, Progress, backup, restore};
+pub(crate) use xpush_sqlite::{CopyError, Progress, Store, backup, restore};
 
 /// Bytes that recent histories may take together, when nobody says otherwise.
 pub(crate) const HISTORY_MEMORY: usize = DEFAULT_BOUND;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::command::{admin, app, copy, member, token, user};
 use crate::config::{Flag, LogFormat};
 
 const EXAMPLES: &str = "\
@@ -16,6 +17,8 @@ Examples:
   xpush check-config xpush.toml                is it right? (exit code 0, or 1 with every error and its line)
   xpush --config xpush.toml --set limits.payload=2MB
   XPUSH_LIMITS__PAYLOAD=2MB xpush              the same, from the environment (flags > environment > file)
+  xpush app create shop                        beside a running server: apps, users, members, tokens, backups
+  xpush token --user ann                       each of these commands has examples in its --help
 
 Endpoints of a running server:
   /             the start page: a live chat, and snippets to copy
@@ -45,6 +48,13 @@ pub(crate) enum Command {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    App(app::Apps),
+    User(user::Users),
+    Member(member::Members),
+    Token(token::Token),
+    Admin(admin::Admins),
+    Backup(copy::Backup),
+    Restore(copy::Restore),
     Bench(xpush_bench::Args),
 }
 
@@ -73,6 +83,27 @@ pub(crate) struct Options {
     /// Any other key of the configuration: --set limits.payload=2MB. May be given several times.
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]
     set: Vec<(String, String)>,
+}
+
+/// Which installation a command is for.
+#[derive(Debug, Args)]
+#[command(
+    next_help_heading = "Which installation (as for the server: flags > environment > file > defaults)"
+)]
+pub(crate) struct Site {
+    /// The server's configuration file [environment: XPUSH_CONFIG] [default: ./xpush.toml, if there is one].
+    #[arg(long, short, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The server's data folder [environment: XPUSH_DATA_DIR] [default: ./xpush-data].
+    #[arg(long, short, global = true, value_name = "FOLDER")]
+    data_dir: Option<String>,
+}
+
+impl Site {
+    /// As if the server was started there.
+    pub(crate) fn options(&self) -> Options {
+        Options { config: self.config.clone(), data_dir: self.data_dir.clone(), ..Options::default() }
+    }
 }
 
 impl Cli {
@@ -106,7 +137,7 @@ pub(crate) fn say(text: &str) -> ExitCode {
     }
 }
 
-fn key_and_value(text: &str) -> Result<(String, String), String> {
+pub(crate) fn key_and_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
         _ => Err("write KEY=VALUE, as in limits.payload=2MB".to_owned()),

@@ -6,6 +6,7 @@ mod backends;
 mod banner;
 mod check;
 mod cli;
+mod command;
 mod config;
 mod health;
 mod listen;
@@ -27,6 +28,13 @@ fn main() -> ExitCode {
         Command::Serve(options) => serve::run(&options),
         Command::DefaultConfig => cli::say(config::ANNOTATED),
         Command::CheckConfig { files } => check::run(&files),
+        Command::App(apps) => command::run(|| command::app::run(&apps)),
+        Command::User(users) => command::run(|| command::user::run(&users)),
+        Command::Member(members) => command::run(|| command::member::run(&members)),
+        Command::Token(token) => command::run(|| command::token::run(&token)),
+        Command::Admin(admins) => command::run(|| command::admin::run(&admins)),
+        Command::Backup(backup) => command::run(|| command::copy::backup(&backup)),
+        Command::Restore(restore) => command::run(|| command::copy::restore(&restore)),
         Command::Bench(args) => xpush_bench::run(args),
     }
 }

@@ -22,6 +22,8 @@ pub(crate) struct ConfiguredApp {
     pub(crate) record: AppRecord,
     /// It has guests only while nobody else can reach the server.
     pub(crate) guests_on_loopback: bool,
+    /// Its accounts where others can.
+    accounts_elsewhere: Accounts,
 }
 
 /// What may hang by whether others can reach the server.
@@ -38,6 +40,14 @@ impl<T> OnLoopback<T> {
             Self::Depends(there, _) if on_loopback => there,
             Self::Always(value) | Self::Depends(_, value) => value,
         }
+    }
+}
+
+impl ConfiguredApp {
+    /// The app as it may be wherever the server listens.
+    pub(crate) fn wherever_it_listens(&self) -> AppRecord {
+        let guests = self.record.guests && !self.guests_on_loopback;
+        AppRecord { guests, accounts: self.accounts_elsewhere, ..self.record.clone() }
     }
 }
 
@@ -84,8 +94,9 @@ fn read_app(
         reading.complain(place, format!("the app `{name}` is XPUSH's own: its operators are its users"));
     }
     let guests_on_loopback = matches!(guests, OnLoopback::Depends(..));
+    let accounts_elsewhere = accounts.choose(false);
     match App::new(name) {
-        Ok(name) => Some(ConfiguredApp { name, record, guests_on_loopback }),
+        Ok(name) => Some(ConfiguredApp { name, record, guests_on_loopback, accounts_elsewhere }),
         Err(_) => {
             let name = shortened(name);
             reading.complain(

@@ -3,6 +3,7 @@
 mod apps;
 mod files;
 mod keys;
+mod live;
 mod nearest;
 mod rules;
 mod section;
@@ -16,13 +17,20 @@ mod tests;
 
 use std::fmt;
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+
+use xpush_core::Rules;
 
 use section::{Complaint, Reading};
 use tree::{Item, Place, Table, Value};
 
+pub(crate) use apps::OPERATORS;
 pub(crate) use files::Files;
+pub(crate) use keys::{ALGORITHMS, key_id, usable};
+pub(crate) use live::{LiveApp, written};
+pub(crate) use nearest::nearest;
 pub(crate) use settings::{Log, LogFormat, Settings, TlsFiles};
 pub(crate) use values::Size;
 pub(crate) use variables::CONFIG;
@@ -128,6 +136,17 @@ pub(crate) fn read_file(named: Option<PathBuf>) -> io::Result<Option<(PathBuf, S
         Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(io::Error::new(error.kind(), format!("cannot read {}: {error}", path.display()))),
     }
+}
+
+/// The rules of the app that there is when nobody configured any.
+pub(crate) fn usual_rules() -> Rules {
+    let usual = load(&Sources::default()).ok().and_then(|loaded| loaded.settings.apps.into_iter().next());
+    usual.map(|app| app.record.rules).unwrap_or_default()
+}
+
+/// A duration as people write it, in ms.
+pub(crate) fn duration(text: &str, range: RangeInclusive<u64>) -> Result<u64, String> {
+    values::duration(range)(&Value::Text(text.to_owned()))
 }
 
 /// Whether everybody on this machine may read it.

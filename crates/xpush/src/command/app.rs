@@ -1,0 +1,356 @@
+//! `xpush app`: tenants, set up live.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use xpush_core::App;
+use xpush_core::ports::directory::{Accounts, AppRecord, Entry, Key, KeyRecord, Listing, Record};
+
+use super::{Installation, Told, app_name, columns, json as shown, note, now, token, user};
+use crate::cli::{Site, key_and_value};
+use crate::config::{self, ALGORITHMS, Files, LiveApp, OPERATORS};
+
+const EXAMPLES: &str = "\
+Examples:
+  xpush app create shop                        with the demo's rules, and a key, which is shown once
+  xpush app create shop --file shop.toml       with the keys of [apps.shop] in a configuration file (TOML or JSON)
+  xpush app create game --set guests=true --set 'rules=[{channels=\"*\", history=\"recent\"}]'
+  xpush app set shop --set accounts=open       one key; the others stay
+  xpush app show shop > shop.json              edit it, then: xpush app set shop --file shop.json
+  xpush app add-key shop                       another HS256 secret, to replace one without a break …
+  xpush app remove-key shop main               … when no token of the old one is left
+  xpush app add-key shop --id login --algorithm ES256 --public-key-file login.pem
+
+An app that is set up live wins over the configuration file's app of the same name. A running server follows within
+2 seconds. Keys and their meaning: `xpush default-config`.";
+
+/// Apps, set up live.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Apps {
+    #[command(subcommand)]
+    what: What,
+    #[command(flatten)]
+    site: Site,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// The apps, live ones and those of the configuration file.
+    List {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// An app as JSON, in the configuration's language; no secrets.
+    Show { app: String },
+    /// Set up an app, and print a fresh key.
+    Create {
+        app: String,
+        #[command(flatten)]
+        said: Said,
+        /// Without a key of its own: its tokens come from `jwks_url`, from accounts, or from keys that follow.
+        #[arg(long)]
+        no_key: bool,
+    },
+    /// Change an app: single keys, or all of it by a file. Keys of its tokens that are only named stay as they are.
+    Set {
+        app: String,
+        #[command(flatten)]
+        said: Said,
+    },
+    /// Remove an app that was set up live, with its users, and everything that belongs to them.
+    Delete {
+        app: String,
+        /// Really.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Add a key that tokens may be signed with: a fresh HS256 secret, which is printed, or what is in a file.
+    AddKey {
+        app: String,
+        /// What tokens name it by (`kid`) [default: key-1, key-2, …].
+        #[arg(long)]
+        id: Option<String>,
+        /// HS256, RS256, ES256 or EdDSA.
+        #[arg(long, default_value = "HS256")]
+        algorithm: String,
+        /// A file with an HS256 secret of 32 bytes or more.
+        #[arg(long, value_name = "FILE", conflicts_with = "public_key_file")]
+        secret_file: Option<PathBuf>,
+        /// A file with a public key as PEM, for the other algorithms.
+        #[arg(long, value_name = "FILE")]
+        public_key_file: Option<PathBuf>,
+    },
+    /// Remove a key: its tokens are good no more.
+    RemoveKey { app: String, id: String },
+}
+
+/// What is said of an app.
+#[derive(Debug, Args)]
+struct Said {
+    /// The keys of `[apps.NAME]`, as TOML or JSON; `-` is stdin.
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// One key: --set guests=true. May be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]
+    set: Vec<(String, String)>,
+}
+
+/// Runs the command.
+pub(crate) fn run(apps: &Apps) -> Told {
+    let site = &apps.site;
+    match &apps.what {
+        What::List { json } => list(&Installation::open(site)?, *json),
+        What::Show { app } => {
+            let installation = Installation::open(site)?;
+            let record = installation.record(&known(&installation, app)?)?.unwrap_or_default();
+            Ok(shown(&config::written(&record)))
+        }
+        What::Create { app, said, no_key } => {
+            create(&Installation::open_or_make(site)?, &own_name(app)?, said, !no_key)
+        }
+        What::Set { app, said } => {
+            let installation = Installation::open_or_make(site)?;
+            let app = known(&installation, app)?;
+            change(&installation, &app, |before| said.over(&app, before))?;
+            Ok(format!("{app} is changed\n"))
+        }
+        What::Delete { app, yes } => delete(&Installation::open(site)?, &own_name(app)?, *yes),
+        What::AddKey { app, id, algorithm, secret_file, public_key_file } => {
+            let installation = Installation::open_or_make(site)?;
+            let app = known(&installation, app)?;
+            let file = secret_file.as_deref().or(public_key_file.as_deref());
+            if file.is_some() && (public_key_file.is_some() == (algorithm == "HS256")) {
+                return Err("HS256 has a --secret-file, every other algorithm a --public-key-file".to_owned());
+            }
+            add_key(&installation, &app, id.as_deref(), algorithm, file)
+        }
+        What::RemoveKey { app, id } => {
+            let installation = Installation::open_or_make(site)?;
+            let app = known(&installation, app)?;
+            change(&installation, &app, |mut record| {
+                let before = record.keys.len();
+                record.keys.retain(|key| *key.id != **id);
+                match record.keys.len() == before {
+                    true => Err(format!("{app} has no key `{id}`")),
+                    false => Ok(record),
+                }
+            })?;
+            Ok(format!("tokens of the key {id} are good no more\n"))
+        }
+    }
+}
+
+impl Said {
+    fn over(&self, name: &App, before: AppRecord) -> Result<AppRecord, String> {
+        let text = self.file.as_deref().map(read).transpose()?;
+        let file = self.file.as_deref().map(|path| path.display().to_string());
+        let file = file.as_deref().zip(text.as_deref());
+        let app = LiveApp { name, before: &before, file, set: &self.set };
+        app.read().map_err(|invalid| format!("{app} stays as it is:\n{invalid}", app = name))
+    }
+}
+
+fn create(installation: &Installation, app: &App, said: &Said, with_key: bool) -> Told {
+    if installation.record(app)?.is_some() {
+        return Err(format!("there is an app `{app}` already: `xpush app set {app}` changes it"));
+    }
+    let usual = AppRecord { rules: config::usual_rules(), ..AppRecord::default() };
+    let mut record = said.over(app, usual)?;
+    for key in &mut record.keys {
+        key.created_at = now();
+    }
+    let secret = match with_key && record.keys.is_empty() {
+        true => Some(token::fresh_secret()?),
+        false => None,
+    };
+    record.keys.extend(secret.as_deref().map(|secret| key_record("main", "HS256", secret)));
+    if !installation.make(Key::App(app.clone()), Record::App(Box::new(record)))? {
+        return Err(format!("somebody else has just made an app `{app}`"));
+    }
+    let told = format!("{app} is there; a running server knows it within 2 seconds\n");
+    Ok(told + &secret.map(|secret| snippet(app, "main", &secret)).unwrap_or_default())
+}
+
+fn list(installation: &Installation, json: bool) -> Told {
+    let live =
+        installation.all(&Listing::Apps)?.into_iter().filter_map(|entry| match (entry.key, entry.record) {
+            (Key::App(app), Record::App(record)) => Some((app, *record, "live")),
+            _ => None,
+        });
+    let mut apps: Vec<_> = live.collect();
+    for configured in &installation.settings.apps {
+        if apps.iter().all(|(app, ..)| *app != configured.name) {
+            apps.push((configured.name.clone(), configured.record.clone(), "file"));
+        }
+    }
+    if json {
+        let value = |(app, record, from): &(App, AppRecord, &str)| {
+            let mut value = config::written(record);
+            value["app"] = json!(app);
+            value["from"] = json!(from);
+            value
+        };
+        return Ok(shown(&apps.iter().map(value).collect::<Value>()));
+    }
+    let row = |(app, record, from): &(App, AppRecord, &str)| {
+        let guests = if record.guests { "guests" } else { "no guests" };
+        let accounts = match record.accounts {
+            Accounts::Off => "no accounts",
+            Accounts::Invited => "invited accounts",
+            Accounts::Open => "open accounts",
+        };
+        let patterns: Vec<_> = record.rules.iter().map(|rule| &*rule.pattern).collect();
+        let keys = match record.keys.len() {
+            1 => "1 key".to_owned(),
+            keys => format!("{keys} keys"),
+        };
+        [app.as_str(), from, guests, accounts, &keys, &patterns.join(" ")].map(str::to_owned).to_vec()
+    };
+    Ok(columns(&apps.iter().map(row).collect::<Vec<_>>()))
+}
+
+fn delete(installation: &Installation, app: &App, yes: bool) -> Told {
+    let key = Key::App(app.clone());
+    if installation.get(&key)?.is_none() {
+        let configured = installation.record(app)?.is_some();
+        let why = if configured { "stands in the configuration file only" } else { "does not exist" };
+        return Err(format!("`{app}` {why}: there is nothing to delete"));
+    }
+    let users = installation.all(&Listing::Users(app.clone()))?;
+    if !yes {
+        let count = users.len();
+        return Err(format!(
+            "this deletes the app `{app}` and its users ({count}) for good: say --yes as well"
+        ));
+    }
+    for Entry { key: of, .. } in users {
+        let Key::User(_, name) = &of else { continue };
+        user::delete(installation, app, name)?;
+        installation.remove(of)?;
+    }
+    installation.remove(key)?;
+    Ok(format!("{app} is gone\n"))
+}
+
+fn add_key(
+    installation: &Installation,
+    app: &App,
+    id: Option<&str>,
+    algorithm: &str,
+    file: Option<&Path>,
+) -> Told {
+    if !ALGORITHMS.contains(&algorithm) {
+        return Err(format!("an algorithm is one of {}, not `{algorithm}`", ALGORITHMS.join(", ")));
+    }
+    let fresh = match file {
+        None if algorithm != "HS256" => {
+            return Err(format!(
+                "{algorithm} keys are made elsewhere: name the public one by --public-key-file"
+            ));
+        }
+        None => Some(token::fresh_secret()?),
+        Some(_) => None,
+    };
+    let material = match file {
+        Some(file) => Files::default().read(&file.display().to_string())?,
+        None => fresh.clone().unwrap_or_default(),
+    };
+    let id_of = |record: &AppRecord| match id {
+        Some(id) => id.to_owned(),
+        None => (1..).map(|n| format!("key-{n}")).find(|id| !has_key(record, id)).unwrap_or_default(),
+    };
+    let added = std::cell::RefCell::new(String::new());
+    change(installation, app, |mut record| {
+        let id = config::key_id(&id_of(&record)).map_err(|why| format!("the key's id {why}"))?;
+        if has_key(&record, &id) {
+            return Err(format!("{app} has a key `{id}` already"));
+        }
+        let key = key_record(&id, algorithm, &material);
+        config::usable(&key)?;
+        record.keys.push(key);
+        *added.borrow_mut() = id.into();
+        Ok(record)
+    })?;
+    let id = added.into_inner();
+    let told = format!("{app} has the key {id} ({algorithm})\n");
+    Ok(told + &fresh.map(|secret| snippet(app, &id, &secret)).unwrap_or_default())
+}
+
+/// Changes an app; one that only the configuration has becomes a live one.
+fn change(
+    installation: &Installation,
+    app: &App,
+    change: impl Fn(AppRecord) -> Result<AppRecord, String>,
+) -> Result<(), String> {
+    let configured = installation.settings.apps.iter().find(|configured| configured.name == *app);
+    installation.update(&Key::App(app.clone()), |record| {
+        let before = match (record, configured) {
+            (Some(Record::App(record)), _) => *record,
+            (_, Some(configured)) => {
+                note(format_args!(
+                    "from now on {app} is set up live: what the configuration file says of it has no effect"
+                ));
+                configured.wherever_it_listens()
+            }
+            _ => AppRecord::default(),
+        };
+        Ok(Record::App(Box::new(change(before)?)))
+    })
+}
+
+/// An app that there is.
+fn known(installation: &Installation, name: &str) -> Result<App, String> {
+    own_name(name)?;
+    installation.app(Some(name))
+}
+
+fn own_name(name: &str) -> Result<App, String> {
+    if name == OPERATORS {
+        return Err(format!("the app `{OPERATORS}` is XPUSH's own: see `xpush admin`"));
+    }
+    app_name(name)
+}
+
+fn has_key(record: &AppRecord, id: &str) -> bool {
+    record.keys.iter().any(|key| *key.id == *id)
+}
+
+fn key_record(id: &str, algorithm: &str, material: &str) -> KeyRecord {
+    KeyRecord { id: id.into(), algorithm: algorithm.into(), material: material.into(), created_at: now() }
+}
+
+/// What to do with a secret that was just made.
+fn snippet(app: &App, id: &str, secret: &str) -> String {
+    format!(
+        "
+  key     {id}
+  secret  {secret}
+
+The secret is not shown again. With it your back end says who its users are, for example in Node.js:
+
+  import jwt from \"jsonwebtoken\";
+  const token = jwt.sign({{ sub: \"ann\", app: \"{app}\" }}, process.env.XPUSH_SECRET, {{ keyid: \"{id}\", expiresIn: \"1h\" }});
+
+and its pages connect:
+
+  import {{ connect }} from \"@xpush/client\";
+  const xpush = connect(\"http://127.0.0.1:8000\", {{ app: \"{app}\", token }});
+
+To try it without a back end: xpush token --app {app} --user ann
+"
+    )
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    let unreadable = |error| format!("cannot read {}: {error}", path.display());
+    if path.as_os_str() != "-" {
+        return std::fs::read_to_string(path).map_err(unreadable);
+    }
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text).map_err(unreadable)?;
+    Ok(text)
+}
