@@ -95,7 +95,15 @@ fn an_app_is_made_changed_and_deleted() {
     assert_eq!(shown["rules"][1]["invite"], json!(["role:owner", "role:moderator"]));
     assert!(folder.refused(&["app", "create", "shop"]).contains("there is an app `shop` already"));
 
-    folder.ok(&["app", "set", "shop", "--set", "accounts=open", "--set", "rules=[{channels=\"a\", history=\"durable\", keep={age=\"7d\"}}]"]);
+    folder.ok(&[
+        "app",
+        "set",
+        "shop",
+        "--set",
+        "accounts=open",
+        "--set",
+        "rules=[{channels=\"a\", history=\"durable\", keep={age=\"7d\"}}]",
+    ]);
     let shown = folder.json(&["app", "show", "shop"]);
     assert_eq!((&shown["accounts"], &shown["guests"]), (&json!("open"), &json!(true)));
     assert_eq!(shown["rules"][0]["keep"], json!({"age": "7d"}));
@@ -129,7 +137,11 @@ fn mistakes_are_told_with_their_place_and_change_nothing() {
     let folder = Folder::new();
     folder.ok(&["app", "create", "shop"]);
     let before = folder.ok(&["app", "show", "shop"]);
-    fs::write(folder.path().join("shop.toml"), "guests = true\n[[rules]]\nchannels = '*'\npublish = 'member'\n").unwrap();
+    fs::write(
+        folder.path().join("shop.toml"),
+        "guests = true\n[[rules]]\nchannels = '*'\npublish = 'member'\n",
+    )
+    .unwrap();
     for (args, why) in [
         (&["--file", "shop.toml"][..], "shop.toml:4: `apps.shop.rules.publish` must be one of"),
         (&["--set", "guest=true"], "--set guest: unknown key `guest` in [apps.shop]; did you mean `guests`?"),
@@ -185,7 +197,8 @@ fn keys_come_and_go() {
     }
     folder.ok(&["app", "remove-key", "shop", "main"]);
     assert!(folder.refused(&["app", "remove-key", "shop", "main"]).contains("has no key `main`"));
-    let (header, _) = opened(&folder.ok(&["token", "--app", "shop", "--user", "ann"]), second.as_bytes()).unwrap();
+    let (header, _) =
+        opened(&folder.ok(&["token", "--app", "shop", "--user", "ann"]), second.as_bytes()).unwrap();
     assert_eq!(header["kid"], "key-1");
     let everything = [folder.ok(&["app", "show", "shop"]), folder.ok(&["app", "list", "--json"])].concat();
     assert!(!everything.contains(&second));
@@ -197,8 +210,23 @@ fn a_token_says_what_it_was_told_to() {
     let secret = secret(&folder.ok(&["app", "create", "shop"]));
     let output = folder.run(
         &[
-            "token", "--app", "shop", "--user", "ann", "--ttl", "5m", "--role", "server", "--role", "a", "--device",
-            "phone", "--name", "Ann", "--channels", "{\"room:*\": [\"subscribe\", \"*\"]}",
+            "token",
+            "--app",
+            "shop",
+            "--user",
+            "ann",
+            "--ttl",
+            "5m",
+            "--role",
+            "server",
+            "--role",
+            "a",
+            "--device",
+            "phone",
+            "--name",
+            "Ann",
+            "--channels",
+            "{\"room:*\": [\"subscribe\", \"*\"]}",
         ],
         "",
     );
@@ -220,7 +248,9 @@ fn a_token_says_what_it_was_told_to() {
     ] {
         assert_eq!(claims[claim], value, "{claim}");
     }
-    for args in [&["--ttl", "0s"][..], &["--ttl", "5"], &["--channels", "[]"], &["--channels", "{\"a\":[\"red\"]}"]] {
+    for args in
+        [&["--ttl", "0s"][..], &["--ttl", "5"], &["--channels", "[]"], &["--channels", "{\"a\":[\"red\"]}"]]
+    {
         let output = folder.run(&[&["token", "--user", "ann"], args].concat(), "");
         assert_eq!(output.status.code(), Some(2), "{args:?}");
     }

@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use xpush_core::App;
 use xpush_core::ports::directory::{Accounts, AppRecord, Entry, Key, KeyRecord, Listing, Record};
+use xpush_session::access::usable;
 
 use super::{Installation, Told, app_name, columns, json as shown, note, now, token, user};
 use crate::cli::{Site, key_and_value};
@@ -270,7 +271,7 @@ fn add_key(
             return Err(format!("{app} has a key `{id}` already"));
         }
         let key = key_record(&id, algorithm, &material);
-        config::usable(&key)?;
+        usable(&key)?;
         record.keys.push(key);
         *added.borrow_mut() = id.into();
         Ok(record)

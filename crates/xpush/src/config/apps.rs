@@ -62,7 +62,8 @@ pub(super) fn read_live(name: &App, table: &Table, place: &Place, reading: &Read
     let path = format!("apps.{name}");
     let section = reading.within(path, table);
     for key in ["guests", "accounts"] {
-        if matches!(table.get(key).map(|item| &item.value), Some(Value::Text(word)) if word == "loopback") {
+        if matches!(table.get(key).map(|item| &item.value), Some(Value::Text(word) | Value::Raw(word)) if word == "loopback")
+        {
             section.complain(key, "can be \"loopback\" in a configuration file only");
         }
     }

@@ -1,6 +1,7 @@
 //! `[[apps.NAME.keys]]` and `[[apps.NAME.oidc]]`: what tokens are checked with, and whom else to believe.
 
 use xpush_core::ports::directory::{KeyRecord, Provider};
+use xpush_session::access::usable;
 
 use super::apps::secure_url;
 use super::section::{Reading, Section};
@@ -110,19 +111,6 @@ pub(crate) fn key_id(id: &str) -> Result<Box<str>, String> {
         return Err(format!("must have 1 to 64 bytes, not \"{}\"", shortened(id)));
     }
     Ok(id.into())
-}
-
-/// Whether a key can be used; why not.
-pub(crate) fn usable(key: &KeyRecord) -> Result<(), String> {
-    let pem = key.material.trim_start().starts_with("-----BEGIN");
-    let public = key.material.trim_start().starts_with("-----BEGIN PUBLIC KEY-----");
-    match &*key.algorithm {
-        "HS256" if pem => Err("a PEM key is no HS256 secret".to_owned()),
-        "HS256" if key.material.len() < 32 => Err("an HS256 secret has at least 32 bytes".to_owned()),
-        "HS256" => Ok(()),
-        _ if public => Ok(()),
-        _ => Err("a public key as PEM is asked for (BEGIN PUBLIC KEY)".to_owned()),
-    }
 }
 
 fn name(text: &str) -> Result<Box<str>, String> {

@@ -149,6 +149,10 @@ fn what_cannot_be_an_app_is_refused() {
         ),
         ("keys = [{ id = 'k', algorithm = 'HS256', secret_file = 'a.pem' }]", "the key \"k\" cannot be used"),
         (
+            "keys = [{ id = 'k', algorithm = 'RS256', public_key_file = 'a.pem' }]",
+            "the key \"k\" cannot be used",
+        ),
+        (
             "keys = [{ id = 'k', algorithm = 'EdDSA', public_key_file = 'a.secret' }]",
             "the key \"k\" cannot be used",
         ),
