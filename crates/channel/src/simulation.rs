@@ -15,13 +15,14 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 use xpush_core::ports::bus::BusSink;
 use xpush_core::ports::cluster::{self, Cluster, ClusterSink};
-use xpush_core::{Clock, Entropy, History, NodeId, Permissions, Retention, Rule, Who};
+use xpush_core::ports::message_log::Range;
+use xpush_core::{Channel, ChannelKey, Clock, Entropy, History, NodeId, Permissions, Retention, Rule, Who};
 use xpush_embedded::{LocalOnline, LocalPresence, MemoryLastSeen, MemoryLog, SoloCluster};
 use xpush_testkit::{
     HostileHub, HostileLedger, Hostility, ManualClock, MemoryLedger, OpenAccess, SeededEntropy, Trouble,
 };
 
-use self::client::{Client, Memory, Seen, What, Wish};
+use self::client::{Client, Memory, Seen, Shown, What, Wish};
 use crate::config::{Config, Heartbeat, Limits, Origins};
 use crate::dialect::Wire;
 use crate::fanout::inbox::Inbox;
@@ -444,6 +445,27 @@ impl World {
         }
         self.check_acked();
         self.check_markers();
+        self.check_folded();
+    }
+
+    /// Whoever reads the history now reads what those show who saw it happen.
+    fn check_folded(&self) {
+        let shared = &self.nodes[0].shared;
+        for channel in CHANNELS {
+            let name = Channel::new(channel).unwrap();
+            let app = shared.access().apps().default.clone().unwrap();
+            let rule = shared.access().apps().by_name[&app].rules.find(&name).cloned().unwrap();
+            let (sender, receiver) = std::sync::mpsc::channel();
+            let done = Box::new(move |page| sender.send(page).unwrap());
+            let key = ChannelKey::new(app, name);
+            shared.log(&rule.history).read(&key, Range::After(0), usize::MAX, done);
+            self.ledger.run_due(self.clock.monotonic());
+            let page = receiver.recv().unwrap().unwrap();
+            let messages = page.messages.iter().filter(|message| message.kind.is_message());
+            let read: BTreeMap<u64, Shown> =
+                messages.map(|message| (message.seq(), Shown::of(message))).collect();
+            assert_eq!(read, self.clients[0].memory.shown[channel], "{channel} reads otherwise");
+        }
     }
 
     /// What was acknowledged is where it was said to be, and each sender's messages are in the order in which they were sent, once.

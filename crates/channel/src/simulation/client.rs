@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::Value;
 use tokio::sync::oneshot;
+use xpush_core::{Kind, Message};
 
 use crate::session::sid::Sid;
 use crate::transport::polling::Answer;
@@ -31,6 +32,18 @@ pub(super) struct Shown {
     /// `None` when it was deleted.
     pub(super) text: Option<String>,
     pub(super) silent: bool,
+}
+
+impl Shown {
+    /// As a log has it.
+    pub(super) fn of(message: &Message) -> Self {
+        let text = serde_json::from_slice::<Value>(&message.payload.json).unwrap();
+        Self {
+            changed: message.revision.map_or(0, |revision| revision.seq),
+            text: text.as_str().map(str::to_owned),
+            silent: message.kind == Kind::Silent,
+        }
+    }
 }
 
 /// Something that takes a place.
