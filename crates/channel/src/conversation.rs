@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use xpush_core::access::{Actions, Apps};
 use xpush_core::ports::access::{Access, AccessSink, Changed, Credentials, Decided, Enrolment, MemberOf};
+use xpush_core::ports::markers::Markers;
 use xpush_core::{
     ChannelKey, Clock, Code, Device, Grant, History, NodeId, Permission, Permissions, Retention, Role, Rule,
     User, Who,
@@ -35,6 +36,8 @@ const SHARDS: u16 = 3;
 /// Takes a token at its word: `USER`, `USER/DEVICE`; `back` is the app's own server. Whoever was added is a member, and members may everything.
 struct NamedAccess {
     open: OpenAccess,
+    /// New members' markers begin here.
+    ledger: Arc<HostileLedger>,
     members: Mutex<HashMap<ChannelKey, Vec<User>>>,
     sink: Mutex<Option<Arc<dyn AccessSink>>>,
 }
@@ -110,6 +113,9 @@ impl Access for NamedAccess {
         let members = members.entry(channel.clone()).or_insert_with(|| vec![by.sender.user.clone()]);
         members.extend(change.add.clone());
         members.retain(|user| !change.remove.contains(user));
+        for user in &change.add {
+            self.ledger.begin(channel, user, Box::new(|_| ()));
+        }
         if let Some(sink) = &*self.sink.lock().unwrap() {
             for user in [by.sender.user.clone()].into_iter().chain(change.add).chain(change.remove) {
                 sink.changed(Changed::Permission(channel.clone(), user));
@@ -160,6 +166,7 @@ impl Stage {
             online: Arc::new(LocalOnline::new(GRACE_MS, time.clone(), Arc::new(MemoryLastSeen::default()))),
             access: Arc::new(NamedAccess {
                 open: OpenAccess::demo(rules()),
+                ledger: ledger.clone(),
                 members: Mutex::default(),
                 sink: Mutex::default(),
             }),

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use xpush_core::ports::PortError;
 use xpush_core::ports::access::{Enrolment, MemberOf};
 use xpush_core::{Action, ChannelKey, Code, Problem, Role, User};
 use xpush_wire::json;
@@ -24,8 +23,6 @@ pub(crate) struct Enrolled {
     to: Handle,
     asked: Asked,
     channel: ChannelKey,
-    durable: bool,
-    change: Enrolment,
     result: Result<(), Problem>,
 }
 
@@ -49,38 +46,21 @@ pub(crate) fn run(shard: &mut Shard, request: &Request<'_>) -> Result<Outcome, P
         list(shard, to, asked, channel);
         return Ok(Outcome::Later);
     }
-    let (mailbox, key, durable) = (shard.mailbox(), channel.clone(), rule.history.is_durable());
-    let wanted = change.clone();
+    let (mailbox, key) = (shard.mailbox(), channel.clone());
     let done = Box::new(move |result| {
-        let enrolled = Enrolled { to, asked, channel, durable, change, result };
-        mailbox.post(Inbox::Enrolled(Box::new(enrolled)));
+        mailbox.post(Inbox::Enrolled(Box::new(Enrolled { to, asked, channel, result })));
     });
     let may_invite = request.may(Action::Invite);
-    shard.node.access().enrol(&key, &request.identity.grant, may_invite, wanted, done);
+    shard.node.access().enrol(&key, &request.identity.grant, may_invite, change, done);
     Ok(Outcome::Later)
 }
 
-/// The change is made: a new member's unread messages are counted from now on, and who is gone has none.
+/// The change is made: the list as it is now.
 pub(crate) fn enrolled(shard: &mut Shard, enrolled: Enrolled) {
-    let Enrolled { to, asked, channel, durable, change, result } = enrolled;
-    if let Err(problem) = result {
-        return shard.fail(to, asked, &problem);
-    }
-    if durable {
-        let ledger = shard.node.ledger();
-        for user in &change.add {
-            ledger.begin(&channel, user, Box::new(|result| told(result.err())));
-        }
-        for user in &change.remove {
-            ledger.end(&channel.app, Some(&channel.name), user, Box::new(|result| told(result.err())));
-        }
-    }
-    list(shard, to, asked, channel);
-}
-
-fn told(error: Option<PortError>) {
-    if let Some(error) = error {
-        tracing::warn!(%error, "a member's marker does not follow its membership");
+    let Enrolled { to, asked, channel, result } = enrolled;
+    match result {
+        Ok(()) => list(shard, to, asked, channel),
+        Err(problem) => shard.fail(to, asked, &problem),
     }
 }
 
