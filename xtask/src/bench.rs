@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+mod alone;
 mod tables;
 
+use self::alone::{ALONE, Sqlite};
 use self::tables::{document, number, report};
 use crate::repo::Repo;
 use crate::run::{command as in_checkout, npm, show};
@@ -29,6 +31,7 @@ alone meanwhile.
   --without NAME leave a server out (may be repeated)
 
 Scenarios: single saturated deep idle ack storm rooms slow start
+and of XPUSH alone: durable paced resume resumed page login present
 ";
 
 /// The server's core and the load's core.
@@ -75,6 +78,8 @@ enum Goal {
     Ratio(f64),
     /// At most so much.
     AtMost(f64),
+    /// At least so many times what SQLite takes by itself.
+    OfSqlite(f64),
     /// No goal: told as a multiple of the limit server's.
     Told,
 }
@@ -100,7 +105,7 @@ struct Server {
     port: u16,
 }
 
-const CONTENDERS: [Contender; 6] = [
+static CONTENDERS: [Contender; 6] = [
     Contender { name: "limit", dialect: "socketio", readiness: None, command: limit },
     Contender { name: "limit, XPUSH's frames", dialect: "xpush", readiness: None, command: limit },
     Contender { name: "XPUSH", dialect: "xpush", readiness: Some("/readyz"), command: xpush },
@@ -114,7 +119,7 @@ const CONTENDERS: [Contender; 6] = [
     Contender { name: "socket.io + ws", dialect: "socketio", readiness: None, command: socketio_ws },
 ];
 
-const LOADS: [Load; 8] = [
+static LOADS: [Load; 8] = [
     Load {
         name: "single",
         title: "CPU a delivery, 1,000 subscribers, single sends",
@@ -236,8 +241,12 @@ fn compare(site: &Site<'_>, options: &Options, contenders: &[&Contender]) -> Res
         }
         results.push((load, cells));
     }
+    let (alone, sqlite) = by_itself(site, options);
     let starts = if options.wants("start") { starts(site)? } else { Vec::new() };
-    let report = report(contenders, &results, &starts);
+    let mut report = report(contenders, &results, &starts);
+    if !alone.is_empty() {
+        report += &alone::report(&alone, sqlite.as_ref());
+    }
     println!("\n{report}");
     if options.complete() {
         let path = site.repo.path("docs/benchmarks.md");
@@ -246,7 +255,30 @@ fn compare(site: &Site<'_>, options: &Options, contenders: &[&Contender]) -> Res
         println!("written to docs/benchmarks.md");
     }
     let ours = contenders.iter().position(|contender| contender.name == "XPUSH");
-    Ok(ours.is_none_or(|ours| results.iter().all(|(_, cells)| cells[ours].trouble.is_empty())))
+    let compared = ours.is_none_or(|ours| results.iter().all(|(_, cells)| cells[ours].trouble.is_empty()));
+    Ok(compared && alone.iter().all(|(_, cell)| cell.trouble.is_empty()))
+}
+
+/// What only XPUSH does, and SQLite without it, unless nobody asks for that.
+fn by_itself(site: &Site<'_>, options: &Options) -> (Vec<(&'static Load, Cell)>, Option<Sqlite>) {
+    let wanted = ALONE.iter().filter(|load| options.wants(load.name));
+    let results: Vec<_> = wanted
+        .map(|load| {
+            let mut cell = Cell { lines: vec![], trouble: vec![] };
+            for round in 1..=options.rounds {
+                cell.enter(measure(site, xpush_itself(), load, options));
+                let figure = cell.lines.last().and_then(|line| number(line, load.figure));
+                println!("{} round {round}: {figure:?} {}", load.name, load.unit);
+            }
+            (load, cell)
+        })
+        .collect();
+    let beside_sqlite = results.iter().any(|(load, _)| matches!(load.goal, Goal::OfSqlite(_)));
+    (results, beside_sqlite.then(|| Sqlite::measure(site)).flatten())
+}
+
+fn xpush_itself() -> &'static Contender {
+    CONTENDERS.iter().find(|contender| contender.name == "XPUSH").expect("XPUSH takes part")
 }
 
 impl Options {
@@ -270,7 +302,7 @@ impl Options {
                     options.rounds = value()?.parse().map_err(|error| format!("--rounds: {error}"))?
                 }
                 "--without" => options.without.push((*value()?).to_owned()),
-                name if name == "start" || LOADS.iter().any(|load| load.name == name) => {
+                name if name == "start" || LOADS.iter().chain(&ALONE).any(|load| load.name == name) => {
                     options.scenarios.push(name.to_owned());
                 }
                 _ => return Err(format!("no such option or scenario: {word}\n\n{HELP}")),
@@ -430,6 +462,8 @@ fn measure(site: &Site<'_>, contender: &Contender, load: &Load, options: &Option
     let server = Server::start(site, contender)?;
     let url = format!("ws://127.0.0.1:{}/socket.io/?EIO=4&transport=websocket", server.port);
     let mut generator = Command::new("taskset");
+    // Where the server keeps its data: the load measures the disk there.
+    generator.current_dir(&site.scratch);
     generator.args(["-c", LOAD_CORE]).arg(site.repo.release_binary()).arg("bench").args(load.arguments);
     generator.args(if options.quick { load.quick } else { load.full });
     generator.args(options.spin.then_some("--spin"));
@@ -442,7 +476,7 @@ fn measure(site: &Site<'_>, contender: &Contender, load: &Load, options: &Option
 
 /// Milliseconds from the start of the process until it says that it is ready, sorted.
 fn starts(site: &Site<'_>) -> Result<Vec<f64>, String> {
-    let ours = CONTENDERS.iter().find(|contender| contender.name == "XPUSH").expect("XPUSH takes part");
+    let ours = xpush_itself();
     let mut found = Vec::new();
     for _ in 0..STARTS {
         let started = Instant::now();

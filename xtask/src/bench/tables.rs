@@ -48,8 +48,9 @@ pub(super) fn report(contenders: &[&Contender], results: &[(&Load, Vec<Cell>)], 
 }
 
 impl Goal {
-    fn words(&self) -> String {
+    pub(super) fn words(&self) -> String {
         match self {
+            Self::OfSqlite(least) => format!("≥ {least} × SQLite by itself"),
             Self::Ratio(most) => format!("≤ {most:.2}"),
             Self::AtMost(most) => format!("≤ {most} (absolute)"),
             Self::Told => String::new(),
@@ -75,7 +76,7 @@ fn ratios(load: &Load, contenders: &[&Contender], cells: &[Cell]) -> String {
     words.collect::<Vec<_>>().join(" | ")
 }
 
-fn raw(load: &Load, cell: &Cell) -> String {
+pub(super) fn raw(load: &Load, cell: &Cell) -> String {
     let Some((value, line)) = cell.median(load.figure) else {
         return format!(" failed: {} |||||||||", cell.trouble.join("; "));
     };
