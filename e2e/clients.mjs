@@ -14,7 +14,10 @@ export const TRANSPORTS = {
   upgrade: ['polling', 'websocket'],
 };
 
-const PUSHES = ['welcome', 'message', 'signal', 'presence', 'rejected', 'closing', 'moved'];
+const PUSHES = [
+  ...['welcome', 'message', 'edit', 'delete', 'signal', 'gap', 'presence', 'read', 'delivered', 'notification'],
+  ...['unsubscribed', 'token_expiring', 'rejected', 'closing', 'moved'],
+];
 
 /** Every way to talk Socket.IO that is tested: each major on each transport, and msgpack where there is a parser for it. */
 export const FLAVOURS = [

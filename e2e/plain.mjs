@@ -8,8 +8,8 @@ export class PlainSocket {
   answers = new Inbox();
   #id = 0;
 
-  constructor(server, query = {}) {
-    this.socket = new WebSocket(`${server.url.replace('http', 'ws')}/ws?${new URLSearchParams(query)}`);
+  constructor(server, query = {}, options = {}) {
+    this.socket = new WebSocket(`${server.url.replace('http', 'ws')}/ws?${new URLSearchParams(query)}`, options);
     this.socket.on('message', (data, isBinary) => {
       if (isBinary) throw new Error('binary frame on /ws');
       const object = JSON.parse(data);
@@ -21,8 +21,8 @@ export class PlainSocket {
   }
 
   /** A WebSocket that has said nothing yet: its first command may be `connect`. */
-  static async raw(server, query) {
-    const plain = new PlainSocket(server, query);
+  static async raw(server, query, options) {
+    const plain = new PlainSocket(server, query, options);
     await next(plain.socket, 'open');
     return plain;
   }

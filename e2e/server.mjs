@@ -5,9 +5,13 @@ import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'n
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { run } from './python.mjs';
 import { until, within } from './wait.mjs';
 
 export const BINARY = resolve(process.env.XPUSH_BIN ?? join(import.meta.dirname, '../target/release/xpush'));
+
+/** What builds `@xpush/client` for the browser. */
+export const CLIENT_COMPILER = join(import.meta.dirname, '../clients/js/node_modules/.bin/tsc');
 
 const running = new Set();
 const killAll = () => running.forEach((child) => child.kill('SIGKILL'));
@@ -17,18 +21,20 @@ for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exi
 export class Server {
   #child;
   #folder = mkdtempSync(join(tmpdir(), 'xpush-e2e-'));
+  #settings;
   #args;
   log = '';
 
   constructor(port, { config, args = [] } = {}) {
     this.port = port;
     this.url = `http://127.0.0.1:${port}`;
-    this.#args = ['--listen', `127.0.0.1:${port}`, '--data-dir', join(this.#folder, 'data'), ...args];
+    this.#settings = ['--data-dir', join(this.#folder, 'data')];
     if (config) {
       const file = join(this.#folder, 'xpush.toml');
       writeFileSync(file, config);
-      this.#args.push('--config', file);
+      this.#settings.push('--config', file);
     }
+    this.#args = ['--listen', `127.0.0.1:${port}`, ...this.#settings, ...args];
   }
 
   static async start(options) {
@@ -80,6 +86,19 @@ export class Server {
   async stop() {
     await this.end();
     rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  /** Kills the process and starts another one with the same data. */
+  async crash() {
+    await this.end('SIGKILL');
+    await this.launch();
+  }
+
+  /** Runs `xpush ARGS` beside the server, with the same data and configuration: what it prints. */
+  async command(...args) {
+    const { code, stdout, stderr } = await run(BINARY, [...args, ...this.#settings], { cwd: this.#folder });
+    if (code !== 0) throw new Error(`xpush ${args.join(' ')} ended with ${code}: ${stderr}`);
+    return stdout;
   }
 
   /** Stops every thread, and waits until they stand still. */

@@ -5,11 +5,15 @@ export class EventStream {
   events = new Inbox();
   #abort = new AbortController();
 
-  static async open(server, channels, { query = {}, lastEventId } = {}) {
+  static async open(server, channels, { query = {}, lastEventId, token } = {}) {
     const stream = new EventStream();
     const parameters = new URLSearchParams([...channels.map((channel) => ['channel', channel]), ...Object.entries(query)]);
     stream.response = await fetch(`${server.url}/sse?${parameters}`, {
-      headers: { accept: 'text/event-stream', ...(lastEventId !== undefined && { 'last-event-id': lastEventId }) },
+      headers: {
+        accept: 'text/event-stream',
+        ...(lastEventId !== undefined && { 'last-event-id': lastEventId }),
+        ...(token !== undefined && { authorization: `Bearer ${token}` }),
+      },
       signal: stream.#abort.signal,
     });
     if (stream.response.ok) stream.ended = stream.#read();

@@ -79,6 +79,7 @@ test('two browsers chat with each other and count each other', async () => {
   assert.equal(await line(bob, 'Hello').getAttribute('data-own'), 'false');
   assert.match(await line(bob, 'Hello').innerText(), /Ann/);
   await until(async () => (await line(ann, 'Hello').getAttribute('data-status')) === 'sent', 'acknowledged');
+  await until(async () => (await line(ann, 'Hello').getAttribute('data-read')) === 'true', 'read');
   for (const page of [ann, bob]) {
     assert.equal(await shown(page, 'chat-message').count(), 2, 'each message once');
     assert.match(await text(page, 'latency'), /^\d+(\.\d+)? ms$/);
@@ -115,7 +116,7 @@ test('an edit and a deletion reach the other window', async () => {
   await line(bob, 'Helo there').waitFor();
   await line(ann, 'Helo there').hover();
   await line(ann, 'Helo there').getByTestId('chat-edit').click();
-  assert.equal(await shown(ann, 'chat-input').inputValue(), 'Helo there');
+  await until(async () => (await shown(ann, 'chat-input').inputValue()) === 'Helo there', 'in the field');
   await say(ann, 'Hello there');
   for (const page of [ann, bob]) {
     await line(page, 'Hello there').waitFor();
@@ -157,6 +158,8 @@ test('the cut network gets back everything that it missed', async () => {
 test('the page finds a restarted server again', async () => {
   const page = await visit();
   await online(page, 1);
+  await say(page, 'before the restart');
+  await until(async () => (await line(page, 'before the restart').getAttribute('data-status')) === 'sent', 'acknowledged');
   await server.end('SIGKILL');
   await until(() => shown(page, 'conn-state').getAttribute('data-status').then((status) => status !== 'online'), 'disconnected');
   await server.launch();
@@ -164,6 +167,7 @@ test('the page finds a restarted server again', async () => {
   await online(page, 1);
   await say(page, 'after the restart');
   await until(async () => (await line(page, 'after the restart').getAttribute('data-status')) === 'sent', 'acknowledged');
+  assert.equal(await line(page, 'before the restart').count(), 1, 'the chat outlives the process');
 });
 
 test('the theme follows the system until it is chosen, and the choice is remembered', async () => {
@@ -236,8 +240,8 @@ describe('the snippets work as printed', () => {
 describe('looks', () => {
   // An empty lobby, so that each picture shows the same conversation.
   beforeEach(async () => {
-    await server.end();
-    await server.launch();
+    await server.stop();
+    server = await Server.start();
   });
 
   for (const [width, viewport] of Object.entries(WIDTHS)) {

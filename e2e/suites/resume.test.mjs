@@ -10,7 +10,8 @@ const MISSED = 37;
 /** A client that reconnects by itself, quickly. */
 const RECONNECTING = { reconnection: true, reconnectionDelay: 20, reconnectionDelayMax: 100, randomizationFactor: 0 };
 
-const config = `[limits]\nevents_per_second = 0\n`;
+const limits = `[limits]\nevents_per_second = 0\n`;
+const config = `${limits}\n[apps.demo]\nguests = true\n[[apps.demo.rules]]\nchannels = "chat:*"\nhistory = "recent"\n`;
 
 for (const [major, transport] of Object.keys(MAJORS).flatMap((major) => Object.keys(TRANSPORTS).map((transport) => [Number(major), transport]))) {
   describe(`resume, socket.io-client ${major}, ${transport}`, () => {
@@ -88,7 +89,7 @@ describe('positions', () => {
   let server, client;
   before(async () => {
     server = await Server.start({
-      config: `${config}\n[apps.demo]\nguests = true\n[[apps.demo.rules]]\nchannels = "short:*"\nhistory = "recent"\nkeep = { count = 5 }\n[[apps.demo.rules]]\nchannels = "chat:*"\nhistory = "recent"\n`,
+      config: `${limits}\n[apps.demo]\nguests = true\n[[apps.demo.rules]]\nchannels = "short:*"\nhistory = "recent"\nkeep = { count = 5 }\n[[apps.demo.rules]]\nchannels = "chat:*"\nhistory = "recent"\n`,
     });
     client = await Client.open(server);
   });

@@ -1,5 +1,5 @@
 import { batch, computed, signal } from "@preact/signals";
-import { Timeline, type Channel, type Person, type Presence, type TimelineEntry } from "@xpush/client";
+import { Timeline, type Channel, type Person, type Presence, type TimelineEntry, type XpushError } from "@xpush/client";
 import type { Connection } from "./connection.ts";
 
 const CHANNEL = "chat:lobby";
@@ -36,6 +36,8 @@ export class Lobby {
   readonly channel: Channel;
   readonly #connection: Connection;
   readonly #timeline: Timeline;
+  /** The lobby is set up as a channel without markers. */
+  #unmarked = false;
 
   constructor(connection: Connection) {
     this.#connection = connection;
@@ -78,7 +80,8 @@ export class Lobby {
 
   /** To be called when the newest line has been seen. */
   seen(): void {
-    if (this.channel.marker && document.visibilityState === "visible") this.#timeline.read().catch(() => undefined);
+    if (this.#unmarked || document.visibilityState !== "visible") return;
+    this.#timeline.read().catch((error: XpushError) => (this.#unmarked = error.retry === "no"));
   }
 
   /** To be called on each key; others are told now and then. */
