@@ -26,6 +26,11 @@ pub(crate) fn node_id() -> NodeId {
     NodeId::new(&format!("{:016x}", OsEntropy::new().word())).expect("hexadecimal digits are a good id")
 }
 
+/// This machine's time.
+pub(crate) fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock::new())
+}
+
 /// Where a data folder has its store.
 pub(crate) fn store_file(data_dir: &Path) -> PathBuf {
     data_dir.join("xpush.db")
@@ -44,7 +49,7 @@ pub(crate) fn directory(store: Arc<Store>) -> Arc<dyn Directory> {
 
 /// How far users are in channels.
 pub(crate) fn markers(store: Arc<Store>) -> Result<Arc<dyn Markers>, String> {
-    let ledger = Ledger::new(store, Arc::new(SystemClock::new())).map_err(|error| error.to_string())?;
+    let ledger = Ledger::new(store, clock()).map_err(|error| error.to_string())?;
     Ok(Arc::new(ledger))
 }
 

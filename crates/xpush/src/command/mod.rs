@@ -11,7 +11,6 @@ pub(crate) mod user;
 use std::fmt;
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
-use std::time::SystemTime;
 
 use xpush_core::ports::directory::{AppRecord, Change, Directory, Entry, Expected, Key, Listing, Record};
 use xpush_core::ports::{Done, Failure, PortError};
@@ -185,8 +184,7 @@ fn wait<T: Send + 'static>(call: impl FnOnce(Done<T>)) -> Result<T, String> {
 }
 
 fn now() -> UnixMillis {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    UnixMillis::try_from(since.as_millis()).unwrap_or(UnixMillis::MAX)
+    backends::clock().wall()
 }
 
 /// Bytes that nobody can guess.

@@ -111,6 +111,13 @@ fn accounts_of_the_demo_are_open_only_where_nobody_else_comes() {
     assert_eq!(accounts("0.0.0.0:1", true), Accounts::Invited, "guests are another matter");
 }
 
+/// A file with `line` in an app is refused, in this line and by these words.
+fn refused(line: &str, complaint: &str) {
+    let found = complaints(&format!("[apps.a]\n{line}\n[[apps.a.rules]]\nchannels = '*'"));
+    let said = found.iter().any(|found| found.starts_with("x.toml:2: ") && found.contains(complaint));
+    assert!(said, "{line}\n{found:#?}");
+}
+
 #[test]
 fn what_cannot_be_an_app_is_refused() {
     let key = format!("id = 'k', algorithm = 'HS256', secret = '{SECRET}'");
@@ -161,6 +168,16 @@ fn what_cannot_be_an_app_is_refused() {
             &format!("keys = [{{ {key}, sceret = 'x' }}]"),
             "unknown key `sceret` in [apps.a.keys]; did you mean `secret`?",
         ),
+    ] {
+        refused(line, complaint);
+    }
+    let reserved = complaints("[[apps.xpush.rules]]\nchannels = '*'");
+    assert!(reserved[0].contains("the app `xpush` is XPUSH's own"), "{reserved:?}");
+}
+
+#[test]
+fn what_cannot_be_a_provider_is_refused() {
+    for (line, complaint) in [
         (
             "oidc = [{ issuer = 'https://i', client_id = 'c', return_to = 'https://a/' }]",
             "a provider must have `name`",
@@ -191,14 +208,8 @@ fn what_cannot_be_an_app_is_refused() {
             "is one too many beside `client_secret`",
         ),
     ] {
-        let found = complaints(&format!("[apps.a]\n{line}\n[[apps.a.rules]]\nchannels = '*'"));
-        assert!(
-            found.iter().any(|found| found.starts_with("x.toml:2: ") && found.contains(complaint)),
-            "{line}\n{found:#?}"
-        );
+        refused(line, complaint);
     }
-    let reserved = complaints("[[apps.xpush.rules]]\nchannels = '*'");
-    assert!(reserved[0].contains("the app `xpush` is XPUSH's own"), "{reserved:?}");
 }
 
 #[test]
@@ -271,4 +282,32 @@ fn a_secret_from_the_environment_is_in_no_file() {
         load(&Sources { variables, public: true, ..Sources::default() }).unwrap();
     assert_eq!(settings.apps[0].record.keys.len(), 1);
     assert_eq!(warnings, [] as [String; 0]);
+}
+
+#[test]
+fn an_app_that_is_written_is_read_as_the_same() {
+    let usual = load(&Sources::default()).unwrap().settings.apps.remove(0).record;
+    let full = app(&format!(
+        "guests = true\norigins = ['https://a.example']\njwks_url = 'https://a.example/keys'\naccounts = 'invited'\nrecovery = true
+         keys = [{{ id = 'k1', algorithm = 'HS256', secret = '{SECRET}' }}]
+         oidc = [{{ name = 'g', issuer = 'https://id.example', client_id = 'c', client_secret = '{SECRET}', return_to = 'https://a.example/*' }}]"
+    ));
+    let bounded = from_file(
+        "[[apps.a.rules]]\nchannels = 'a'\nhistory = 'durable'\nkeep = { count = 7, age = '90s' }\npublish = []\n[[apps.a.rules]]\nchannels = 'b'\nhistory = 'recent'\nsubscribe = ['users', 'token']\nread_history = 'members'\ninvite = []\ncreate = 'users'",
+    );
+    let bounded = bounded.unwrap().apps.remove(0).record;
+    let name = App::new("a").unwrap();
+    for record in [usual, full, bounded] {
+        let text = written(&record).to_string();
+        assert!(!text.contains(SECRET), "{text}");
+        for file in [None, Some(("a.json", text.as_str()))] {
+            let again = LiveApp { name: &name, before: &record, file, set: &[] }.read().unwrap();
+            assert!(again == record, "{text}\n{again:?}");
+        }
+        // Whoever knows the app by what was written alone has none of its secrets.
+        let elsewhere = AppRecord::default();
+        let stolen =
+            LiveApp { name: &name, before: &elsewhere, file: Some(("a.json", &text)), set: &[] }.read();
+        assert!(record.keys.is_empty() || stolen.is_err());
+    }
 }
