@@ -2,12 +2,14 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::body::to_bytes;
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::header;
 use axum::http::request::Parts;
 use serde_json::{Map, Value};
+use tokio::time::timeout;
 use xpush_core::ports::access::{Access, Credentials};
 use xpush_core::{Code, Device, Grant, Problem, User};
 
@@ -16,6 +18,9 @@ use super::{Api, Refusal};
 
 /// Bytes of a body.
 const LARGEST: usize = 65_536;
+
+/// How long a body may take: who sends it slowly must not hold a connection for long.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Characters of a name that others are shown.
 const NAME: usize = 64;
@@ -99,9 +104,7 @@ impl<S: Sync> FromRequest<S> for Fields {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
-        let body = to_bytes(request.into_body(), LARGEST)
-            .await
-            .map_err(|_| Problem::new(Code::TooLarge, format!("a request has at most {LARGEST} bytes")))?;
+        let body = read(request.into_body(), PATIENCE).await?;
         if body.is_empty() {
             return Ok(Self(Map::new()));
         }
@@ -181,6 +184,47 @@ fn bearer(parts: &Parts) -> Option<&str> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.trim())
 }
 
+async fn read(body: Body, patience: Duration) -> Result<Bytes, Problem> {
+    let late = || Problem::new(Code::HandshakeTimeout, "the request did not arrive in time");
+    let body = timeout(patience, to_bytes(body, LARGEST)).await.map_err(|_| late())?;
+    body.map_err(|_| Problem::new(Code::TooLarge, format!("a request has at most {LARGEST} bytes")))
+}
+
 fn wrong(field: &str, what: &str) -> Problem {
     Problem::new(Code::BadField, format!("{field}: {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use axum::body::HttpBody;
+
+    /// Never comes to its end.
+    struct Endless;
+
+    impl HttpBody for Endless {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_does_not_come_is_not_waited_for() {
+        let late = read(Body::new(Endless), Duration::from_millis(10)).await.unwrap_err();
+        assert_eq!(late.code, Code::HandshakeTimeout);
+        let whole = read(Body::from("x".repeat(LARGEST)), PATIENCE).await.unwrap();
+        assert_eq!(whole.len(), LARGEST);
+        let large = read(Body::from("x".repeat(LARGEST + 1)), PATIENCE).await.unwrap_err();
+        assert_eq!(large.code, Code::TooLarge);
+    }
 }

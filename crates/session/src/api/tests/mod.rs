@@ -23,7 +23,7 @@ use xpush_core::ports::directory::{
     Accounts, Change, Directory, Entry, Expected, Key, KeyRecord, Listing, Record, UserRecord,
 };
 use xpush_core::{Device, Permissions, Rule, Rules, User, Who};
-use xpush_sqlite::{Options, SqliteDirectory, Store as SqliteStore};
+use xpush_sqlite::{Ledger, Options, SqliteDirectory, Store as SqliteStore};
 use xpush_testkit::{ManualClock, SeededEntropy};
 
 use super::*;
@@ -37,6 +37,7 @@ pub(super) const APP_SECRET: &str = "an app's own secret of 32 bytes and more";
 pub(super) struct World {
     pub(super) api: Arc<Api>,
     pub(super) directory: Arc<dyn Directory>,
+    pub(super) markers: Arc<dyn Markers>,
     pub(super) clock: Arc<ManualClock>,
     router: Router,
     /// Digests and comparisons of passwords.
@@ -104,8 +105,9 @@ impl World {
     pub(super) async fn with(demo: AppRecord) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(folder.path().join("test.db"), Options::default()).unwrap();
-        let directory: Arc<dyn Directory> = Arc::new(SqliteDirectory::new(store));
         let clock = Arc::new(ManualClock::new());
+        let markers: Arc<dyn Markers> = Arc::new(Ledger::new(store.clone(), clock.clone()).unwrap());
+        let directory: Arc<dyn Directory> = Arc::new(SqliteDirectory::new(store));
         let other = AppRecord { origins: vec!["https://other.example".into()], ..app(Accounts::Invited) };
         let name = |name: &str| App::new(name).unwrap();
         let apps = vec![(name("demo"), demo), (name("invited"), other), (name("off"), app(Accounts::Off))];
@@ -128,13 +130,13 @@ impl World {
         };
         let parts = Parts {
             access,
-            markers: None,
+            markers: Some(markers.clone()),
             clock: clock.clone(),
             pages: Pages { allowed: vec!["https://console.example".into()], loopback: true },
             url: None,
         };
         let api = Arc::new(Api::new(parts, Hashing::start_with(each).unwrap()));
-        Self { router: routes(api.clone()), api, directory, clock, hashed, _folder: folder }
+        Self { router: routes(api.clone()), api, directory, markers, clock, hashed, _folder: folder }
     }
 
     pub(super) async fn send(&self, request: Request) -> Got {

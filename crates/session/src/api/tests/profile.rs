@@ -114,8 +114,14 @@ async fn who_goes_takes_everything_along() {
     world.put(member("room:1", "bob"), Record::Member(MemberRecord::default())).await;
     let identity = Key::Identity(demo(), "https://issuer.example".into(), "1".into());
     world.put(identity.clone(), Record::Identity(user("ann"))).await;
+    let room = ChannelKey::new(demo(), Channel::new("room:1").unwrap());
+    for name in ["ann", "bob"] {
+        ask(|done| world.markers.begin(&room, &user(name), done)).await.unwrap();
+    }
     world.ask("DELETE", "/me", &token, json!({})).await.ok();
     assert!(!world.admits(&token).await);
+    let left = ask(|done| world.markers.of_channel(&room, 10, done)).await.unwrap();
+    assert_eq!(left.iter().map(|(user, _)| user.as_str()).collect::<Vec<_>>(), ["bob"]);
     let refresh = json!({"refresh_token": login.text("refresh_token")});
     assert_eq!(world.post("/auth/refresh", refresh).await.code(), "revoked");
     let ann = || user("ann");
