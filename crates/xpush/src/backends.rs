@@ -55,7 +55,7 @@ pub(crate) fn markers(store: Arc<Store>) -> Result<Arc<dyn Markers>, String> {
 
 /// A node that needs nothing beside it.
 pub(crate) fn embedded(node: NodeId, settings: &Settings) -> Result<Parts, String> {
-    let ledger = Ledger::new(open_store(&settings.data_dir)?, Arc::new(SystemClock::new()));
+    let ledger = Ledger::new(open_store(&settings.data_dir)?, clock());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     // Another store at every start: what the memory held before is gone, and clients must be told so.
     let store = OsEntropy::new().word();

@@ -375,9 +375,16 @@ fn a_backup_brings_everything_back() {
 #[test]
 fn nobody_else_may_look_into_the_data() {
     use std::os::unix::fs::PermissionsExt as _;
-    let folder = Folder::new();
-    let mode = fs::metadata(folder.path().join("xpush-data")).unwrap().permissions().mode();
-    assert_eq!(mode & 0o077, 0);
+    let folder = Folder(tempfile::tempdir().unwrap());
+    // One that was made by somebody else is as it is; what is put into it is not.
+    fs::create_dir(folder.path().join("shared")).unwrap();
+    folder.ok(&["token", "--user", "ann"]);
+    folder.ok(&["token", "--user", "ann", "--data-dir", "shared"]);
+    folder.ok(&["backup", "copy.db"]);
+    for path in ["xpush-data", "xpush-data/xpush.db", "shared/xpush.db", "copy.db"] {
+        let mode = fs::metadata(folder.path().join(path)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{path}");
+    }
 }
 
 #[test]

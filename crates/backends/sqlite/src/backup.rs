@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
-use crate::store::{OpenError, Options, check_header, connect, lock_path, take_part};
+use crate::store::{OpenError, Options, check_header, connect, lock_path, make_private, take_part};
 
 /// Pages copied between two calls of `progress`: 1 MB.
 const STEP: i32 = 256;
@@ -190,7 +190,10 @@ impl Partial {
         let partial = Self(name.into());
         match fs::remove_file(&partial.0) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(CopyError::Io(error)),
-            _ => Ok(partial),
+            _ => {
+                make_private(&partial.0)?;
+                Ok(partial)
+            }
         }
     }
 

@@ -5,6 +5,7 @@ mod tests;
 
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
@@ -118,8 +119,20 @@ pub(super) fn connect_reader(path: &Path, options: &Options) -> Result<Connectio
     Ok(connection)
 }
 
+/// Makes the file, when there is none, for nobody else to read: it holds secrets. What SQLite puts beside it may be read by whoever may read it. A file that
+/// is there is not even opened: closing it would take this process's locks away.
+pub(crate) fn make_private(path: &Path) -> std::io::Result<()> {
+    match OpenOptions::new().create_new(true).write(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// The writer's connection, to a file that is up to date from now on.
 pub(super) fn connect_and_migrate(path: &Path, options: &Options) -> Result<Connection, OpenError> {
+    if options.vfs.is_none() {
+        make_private(path)?;
+    }
     let mut connection = connect(path, options)?;
     // Before the first change: an unknown file is left as it is.
     check_header(&connection)?;
