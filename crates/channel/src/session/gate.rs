@@ -102,11 +102,15 @@ impl Gate {
         Some(held)
     }
 
-    /// Forgets what was found out about a channel; a permission that is being asked for will be asked for again.
+    /// Forgets what was found out about a channel, a user's with those of its devices; a permission that is being asked for will be asked for again.
     pub(crate) fn forget(&mut self, name: &Channel) {
-        self.remembered.retain(|(channel, _)| channel != name);
+        let owner = name.owner().filter(|(_, device)| device.is_none()).map(|(owner, _)| owner);
+        let meant = |channel: &Channel| {
+            channel == name || owner.is_some() && channel.owner().map(|(owner, _)| owner) == owner
+        };
+        self.remembered.retain(|(channel, _)| !meant(channel));
         if let Some(Waiting::Permission { channel, stale, .. }) = &mut self.waiting {
-            *stale |= channel.name == *name;
+            *stale |= meant(&channel.name);
         }
     }
 

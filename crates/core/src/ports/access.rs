@@ -43,7 +43,7 @@ pub enum Changed {
         /// Only grants issued before this.
         issued_before: u64,
     },
-    /// This user's permission in this channel: to be asked for again.
+    /// This user's permission in this channel, and in the channels of its owner's devices if it is a user's own: to be asked for again.
     Permission(ChannelKey, User),
     /// The settings of this app, or whether it exists.
     App(App),

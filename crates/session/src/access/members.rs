@@ -265,3 +265,6 @@ fn hand_over(
 fn is_owner(role: &Role) -> bool {
     role.as_str() == "owner"
 }
+
+#[cfg(test)]
+mod tests;
