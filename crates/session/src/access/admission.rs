@@ -176,6 +176,7 @@ impl Core {
                 Err(problem) => return Err(problem),
             }
         }
+        // The token's own check is the same; here it keeps keys of other algorithms from counting.
         found.retain(|key| key.algorithm == token.algorithm);
         found.truncate(MOST_TRIED);
         Ok(found)

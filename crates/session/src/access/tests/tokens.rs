@@ -35,6 +35,27 @@ async fn each_algorithm_with_and_without_a_key_id() {
     }
 }
 
+/// The snippets of docs/access.md, as their libraries have signed them.
+#[test]
+fn tokens_made_by_other_software() {
+    let key = VerifyingKey::from_record(&key("main", "HS256", "0123456789012345678901234567890123")).unwrap();
+    for (by, text) in [
+        (
+            "jsonwebtoken for Node",
+            "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCIsImtpZCI6Im1haW4ifQ.eyJzdWIiOiJhbm4iLCJhcHAiOiJzaG9wIiwibmFtZSI6IkFubiIsImlhdCI6MTc5NTM3Mzg2NiwiZXhwIjoxNzk1Mzc0NDY2fQ.HYqh6s3nJDHvFGqYfN5b1nPic1OFS4cgLirODOB6CbE",
+        ),
+        (
+            "PyJWT",
+            "eyJhbGciOiJIUzI1NiIsImtpZCI6Im1haW4iLCJ0eXAiOiJKV1QifQ.eyJzdWIiOiJhbm4iLCJhcHAiOiJzaG9wIiwibmFtZSI6IkFubiIsImlhdCI6MTc5NTM3Mzg4MCwiZXhwIjoxNzk1Mzc0NDgwfQ.BgBSvCJEZXttEiu1px4ycn-bLy_S7aww2YIuzkt5cJU",
+        ),
+    ] {
+        let token = Token::read(text).unwrap();
+        assert!(token.is_signed_by([&key]), "{by}");
+        assert_eq!((token.key_id.as_deref(), &token.claims.user), (Some("main"), &user("ann")), "{by}");
+        assert!(token.claims.check_time(1_795_373_880_000).is_ok(), "{by}");
+    }
+}
+
 #[tokio::test]
 async fn what_a_token_says_is_granted() {
     let world = World::new(app([])).await;
