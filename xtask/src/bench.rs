@@ -12,7 +12,8 @@ mod alone;
 mod tables;
 
 use self::alone::{ALONE, Sqlite};
-use self::tables::{document, number, report};
+pub(crate) use self::tables::number;
+use self::tables::{document, report};
 use crate::repo::Repo;
 use crate::run::{command as in_checkout, npm, show};
 
@@ -257,6 +258,31 @@ fn compare(site: &Site<'_>, options: &Options, contenders: &[&Contender]) -> Res
     let ours = contenders.iter().position(|contender| contender.name == "XPUSH");
     let compared = ours.is_none_or(|ours| results.iter().all(|(_, cells)| cells[ours].trouble.is_empty()));
     Ok(compared && alone.iter().all(|(_, cell)| cell.trouble.is_empty()))
+}
+
+/// One load on XPUSH with this configuration: the load generator's JSON line. Nothing is built.
+pub(crate) fn load_once(
+    repo: &Repo,
+    config: &str,
+    arguments: &'static [&'static str],
+) -> Result<String, String> {
+    let load = Load {
+        name: "",
+        title: "",
+        arguments,
+        full: &[],
+        quick: &[],
+        figure: "",
+        unit: "",
+        goal: Goal::Told,
+    };
+    let scratch = std::env::temp_dir().join(format!("xpush-load-{}", std::process::id()));
+    fs::create_dir_all(&scratch).map_err(|error| format!("{}: {error}", scratch.display()))?;
+    let site = Site { repo, scratch };
+    let written = fs::write(site.scratch.join("xpush.toml"), config).map_err(|error| error.to_string());
+    let line = written.and_then(|()| measure(&site, xpush_itself(), &load, &Options::parse(&[])?));
+    let _ = fs::remove_dir_all(&site.scratch);
+    line
 }
 
 /// What only XPUSH does, and SQLite without it, unless nobody asks for that.

@@ -7,6 +7,7 @@
 mod bench;
 mod repo;
 mod run;
+mod soak;
 mod suite;
 mod tidy;
 mod web;
@@ -24,6 +25,7 @@ Usage: cargo xtask COMMAND
     --only STEP      only this step, and what it needs (may be repeated)
     --list           the steps, in order
   bench              XPUSH and its peers side by side; writes docs/benchmarks.md (--help says more)
+  soak               long crash runs and loads; writes docs/soak.md (--help says more)
   web                rebuild web/dist, which is committed and embedded in the binary
   tidy               check the layout rules
     --list           the rules, and why each is there
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["test", options @ ..] => suite::command(&repo, options),
         ["bench", options @ ..] => bench::command(&repo, options),
+        ["soak", options @ ..] => soak::run(&repo, options),
         ["web"] => web::build(&repo).map(|()| true),
         ["tidy"] => tidy::command(&repo),
         ["tidy", "--list"] => {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use xpush_sqlite::{Ledger, Options, Store};
 use xpush_testkit::ManualClock;
-use xpush_testkit::checker::{self, Promise};
+use xpush_testkit::checker::{self, Promise, Summary};
 use xpush_testkit::fleet::{self, Plan, Process, Voyage};
 
 /// No limits that a few clients who say much would meet.
@@ -61,13 +61,13 @@ impl Site {
     }
 
     /// Judges a run; what is needed to look into a failure stays in the folder.
-    fn judge(self, voyage: &Voyage) {
+    fn judge(self, voyage: &Voyage) -> Summary {
         match checker::check(&voyage.lines, &voyage.contents) {
             Ok(summary) => {
-                println!("{summary}");
                 assert!(voyage.settled, "somebody was not there at the end: {}", self.folder.display());
                 assert!(summary.acked > 0 && summary.delivered > 0);
                 fs::remove_dir_all(&self.folder).unwrap();
+                summary
             }
             Err(violation) => {
                 keep(&self.folder, voyage).unwrap();
@@ -102,7 +102,7 @@ fn nothing_acked_is_lost_however_often_it_is_killed() {
     let ledger = Ledger::new(store, Arc::new(ManualClock::new())).unwrap();
     let kept = fleet::contents(&ledger, "demo", &plan.channels);
     assert_eq!(kept, voyage.contents, "the file holds what clients read");
-    site.judge(&voyage);
+    println!("{}", site.judge(&voyage));
 }
 
 /// The history of the memory goes with the server, so a checker that expects it to stay must say so.

@@ -161,7 +161,7 @@ pub(super) fn document(repo: &Repo, report: &str, options: &Options) -> String {
 }
 
 /// The number under a key of the load generator's flat JSON.
-pub(super) fn number(json: &str, key: &str) -> Option<f64> {
+pub(crate) fn number(json: &str, key: &str) -> Option<f64> {
     let (_, rest) = json.split_once(&format!("\"{key}\":"))?;
     rest.split([',', '}']).next()?.trim().parse().ok()
 }

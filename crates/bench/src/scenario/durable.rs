@@ -59,6 +59,9 @@ struct UnderWay {
     sent: VecDeque<Option<u64>>,
 }
 
+/// How often the server's memory is read on the way; the second half is the last two parts.
+const PARTS: u32 = 4;
+
 struct Load<'a> {
     scenario: &'a Durable,
     swarm: Swarm,
@@ -94,9 +97,12 @@ impl Durable {
         let (sent, acked) = (load.sent, load.acked);
         let rss =
             |target: &Target| target.server().map(|server| server.read().map(|read| read.rss_kb)).transpose();
-        let before = rss(&self.target)?;
         let watch = Watch::start(self.target.server())?;
-        load.publish_for(self.seconds)?;
+        let mut memory = vec![rss(&self.target)?];
+        for _ in 0..PARTS {
+            load.publish_for(self.seconds / f64::from(PARTS))?;
+            memory.push(rss(&self.target)?);
+        }
         let seconds = watch.elapsed().as_secs_f64();
         load.faults.lost =
             load.under_way.iter().map(|client| client.sent.iter().flatten().count() as u64).sum();
@@ -123,8 +129,11 @@ impl Durable {
                 .figures
                 .insert("ack p99 ms beyond 3 fdatasync p99", latency.p99 / 1000.0 - 3.0 * disk.p99_ms);
         }
-        if let Some((before, after)) = before.zip(rss(&self.target)?) {
-            report.figures.insert("RSS MB grown", (after as f64 - before as f64) / 1024.0);
+        let memory: Option<Vec<u64>> = memory.into_iter().collect();
+        if let Some([first, .., middle, _, last]) = memory.as_deref() {
+            let grown = |from: u64| (*last as f64 - from as f64) / 1024.0;
+            report.figures.insert("RSS MB grown", grown(*first));
+            report.figures.insert("RSS MB grown in the second half", grown(*middle));
         }
         report.failures.extend(load.trouble);
         Ok(report)

@@ -16,6 +16,9 @@ use xpush_testkit::fleet::{self, Plan, Process, Voyage};
 
 use seeded::Bug;
 
+/// How often the power is lost in a run of the tests; more in `cargo xtask soak`.
+const KILLS: usize = 6;
+
 /// Run by the other tests, in processes of their own; on its own it does nothing.
 #[test]
 fn server() {
@@ -54,12 +57,12 @@ fn run(plan: &Plan, bug: Bug, forgets: u64) -> Result<Summary, Box<Violation>> {
 
 #[test]
 fn what_was_acked_survives_power_loss() {
-    let plan = Plan { kills: 6, ..plan(11) };
+    let kills = std::env::var("XPUSH_CRASHES").map_or(KILLS, |kills| kills.parse().unwrap());
+    let plan = Plan { kills, ..plan(11) };
     let summary = run(&plan, Bug::None, 2).unwrap_or_else(|violation| panic!("{violation}"));
     println!("{summary}");
-    assert_eq!(summary.kills, 6);
     // Each way to lose an answer was taken.
-    assert!(summary.unknown > 6 && summary.recovered > 6 && summary.acked > 600, "{summary}");
+    assert!(summary.unknown > 0 && summary.recovered > 0 && summary.acked > 0, "{summary}");
 }
 
 #[test]
