@@ -98,8 +98,8 @@ impl MessageLog for Ledger {
         let weight = Weight { rows: drafts.len(), bytes };
         let (inner, channel) = (Arc::clone(&self.inner), channel.clone());
         let job = move |writing: &Writing<'_>| {
-            let taken = inner.append(writing, &channel, retention, drafts)?;
-            Ok(Appended { taken, failure })
+            let appended = inner.append(writing, &channel, retention, drafts)?;
+            Ok(Appended { failure: appended.failure.or(failure), ..appended })
         };
         self.store.write_checked(weight, job, done);
     }

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use rusqlite::{CachedStatement, OptionalExtension, params};
-use xpush_core::ports::message_log::{Draft, Placed, Refused};
-use xpush_core::ports::{Failure, PortError};
+use xpush_core::ports::message_log::{Appended, Draft, Placed, Refused};
 use xpush_core::{ChannelKey, Epoch, Kind, Message, Position, Retention};
 
 use super::channels::Channel;
@@ -29,7 +28,7 @@ impl Inner {
         key: &ChannelKey,
         retention: Retention,
         drafts: Vec<Draft>,
-    ) -> Result<Vec<Result<Placed, Refused>>, Fault> {
+    ) -> Result<Appended, Fault> {
         const INSERT: &str = "INSERT INTO slots
             (slot, placed, counted, bytes, kind, target, fence, user, id, at, event, display, json, attachments)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT DO NOTHING";
@@ -45,9 +44,17 @@ impl Inner {
             // Two processes' clocks may differ; a channel's slots are in order nevertheless.
             now: self.clock.now().max(channel.placed),
         };
-        let mut taken = Vec::with_capacity(drafts.len());
+        let (mut taken, mut failure) = (Vec::with_capacity(drafts.len()), None);
         for draft in drafts {
-            let placed = append.place(&mut channel, draft)?;
+            let placed = match append.place(&mut channel, draft) {
+                Ok(placed) => placed,
+                // Of this draft alone, and before anything was written for it.
+                Err(Fault::Port(error)) => {
+                    failure = Some(error);
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
             if let Ok(Placed { message, retry: false }) = &placed
                 && message.kind.is_message()
             {
@@ -62,7 +69,7 @@ impl Inner {
             channels.placed(channel.head - before);
             *channels.change(writing, key)? = channel;
         }
-        Ok(taken)
+        Ok(Appended { taken, failure })
     }
 }
 
@@ -180,5 +187,6 @@ impl Append<'_> {
 
 fn twice(key: &ChannelKey, seq: u64) -> Fault {
     tracing::error!(channel = %key, seq, "a place was to be given twice");
-    Fault::Port(PortError::new(Failure::Conflict, "a place was to be given twice"))
+    // The whole batch's: what is known of channels is forgotten with it.
+    Fault::Sqlite(rusqlite::Error::StatementChangedRows(0))
 }

@@ -199,6 +199,38 @@ fn ages_go_on_where_the_last_process_left_them() {
 }
 
 #[test]
+fn a_slot_that_cannot_be_read_fails_only_who_asks_for_it() {
+    let fixture = Fixture::new();
+    fixture.fill(Retention::ENDLESS, 1..=3);
+    let file = Connection::open(fixture.path()).unwrap();
+    file.execute("UPDATE slots SET id = '' WHERE slot & 0xffff = 2", []).unwrap();
+    let (sender, results) = std::sync::mpsc::channel();
+    let (hold, held) = std::sync::mpsc::channel::<()>();
+    let wait = move |_: &Writing<'_>| {
+        let _ = held.recv();
+        Ok(())
+    };
+    // While this one runs, the others gather into one batch.
+    fixture.ledger.store.write(wait, Box::new(|_| {}));
+    for ids in [vec!["4", "2", "5"], vec!["6"]] {
+        let sender = sender.clone();
+        let drafts = ids.iter().map(|id| draft("ann", id)).collect();
+        let done = move |result: Result<Appended, PortError>| sender.send(result.unwrap()).unwrap();
+        fixture.ledger.append(&fixture.channel, Retention::ENDLESS, drafts, Box::new(done));
+    }
+    hold.send(()).unwrap();
+    let told: Vec<_> = results
+        .iter()
+        .take(2)
+        .map(|appended| {
+            let seqs = appended.taken.into_iter().map(|taken| taken.unwrap().message.seq());
+            (seqs.collect::<Vec<_>>(), appended.failure.map(|failure| failure.kind))
+        })
+        .collect();
+    assert_eq!(told, [(vec![4], Some(Failure::NotApplied)), (vec![5], None)]);
+}
+
+#[test]
 fn no_query_looks_through_a_table() {
     let fixture = Fixture::new();
     fixture.fill(count(5), 1..=20);
