@@ -1,7 +1,8 @@
 //! What the machine, SQLite alone, and the ledger on it can do in a folder, as JSON: `raw FOLDER [SECONDS [MESSAGES]]`.
 //!
 //! `fdatasync_per_s` of 4 kB appends; `raw` rows a second into the ledger's own schema with nothing but prepared inserts; `ledger` the same
-//! through `MessageLog::append`, one call a batch, and `apart` one call a message, in 100 channels; `newest_page_us` and `resume_ms`: reading 50 and 10,000 messages of `MESSAGES`.
+//! through `MessageLog::append`, one call a batch, and `apart` one call a message, in 100 channels; `acks_at_2000` how
+//! long acks take at 2,000 messages a second, beside a single fdatasync; `newest_page_us` and `resume_ms`: reading 50 and 10,000 messages of `MESSAGES`.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
@@ -50,8 +51,10 @@ fn main() {
         format!(r#"{{"batch":{batch},"raw":{raw:.0},"ledger":{ledger:.0},"apart":{apart:.0}}}"#)
     });
     let (page, resume) = reading(&folder.join("reading.db"), messages);
+    let (median, late) = paced(&folder.join("paced.db"), patience);
+    let (sync, late_sync) = sync_times(&folder.join("times"), patience);
     println!(
-        r#"{{"fdatasync_per_s":{:.0},"inserts_per_s":[{}],"messages":{messages},"newest_page_us":{:.0},"resume_ms":{:.1}}}"#,
+        r#"{{"fdatasync_per_s":{:.0},"fdatasync_ms":{{"p50":{sync:.2},"p99":{late_sync:.2}}},"acks_at_2000":{{"p50":{median:.2},"p99":{late:.2}}},"inserts_per_s":[{}],"messages":{messages},"newest_page_us":{:.0},"resume_ms":{:.1}}}"#,
         syncs(&folder.join("sync"), patience),
         rates.join(","),
         page.as_secs_f64() * 1e6,
@@ -135,6 +138,49 @@ fn apart(path: &Path, batch: usize, patience: Duration) -> f64 {
         next += batch;
         receiver.iter().map(|appended| appended.taken.len()).sum()
     })
+}
+
+/// Median and 99th percentile in ms of the acks of 2,000 messages a second.
+fn paced(path: &Path, patience: Duration) -> (f64, f64) {
+    const GAP: Duration = Duration::from_micros(500);
+    let ledger = ledger(path);
+    let (sender, receiver) = mpsc::channel();
+    let (start, mut number) = (Instant::now(), 0_u32);
+    while start.elapsed() < patience {
+        let due = start + GAP * number;
+        while Instant::now() < due {
+            std::thread::yield_now();
+        }
+        let sender = sender.clone();
+        let done = move |result: Result<Appended, _>| {
+            result.unwrap();
+            sender.send(due.elapsed()).unwrap();
+        };
+        let channel = channel_of(&format!("chat:{}", number % 100));
+        ledger.append(&channel, Retention::ENDLESS, drafts(number as usize, 1), Box::new(done));
+        number += 1;
+    }
+    drop(sender);
+    percentiles(receiver.iter().collect())
+}
+
+fn sync_times(path: &Path, patience: Duration) -> (f64, f64) {
+    let mut file = std::fs::File::create(path).unwrap();
+    let mut times = Vec::new();
+    rate(patience, || {
+        let start = Instant::now();
+        file.write_all(&[7; 4096]).unwrap();
+        file.sync_data().unwrap();
+        times.push(start.elapsed());
+        1
+    });
+    percentiles(times)
+}
+
+fn percentiles(mut times: Vec<Duration>) -> (f64, f64) {
+    times.sort_unstable();
+    let ms = |part: usize| times[times.len() * part / 100].as_secs_f64() * 1e3;
+    (ms(50), ms(99))
 }
 
 fn reading(path: &Path, messages: u64) -> (Duration, Duration) {
