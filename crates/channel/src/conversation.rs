@@ -170,6 +170,7 @@ impl Stage {
                 members: Mutex::default(),
                 sink: Mutex::default(),
             }),
+            secret: [7; 32],
             cluster: Arc::new(SoloCluster::new()),
             clock: time,
             entropy: || Box::new(SeededEntropy::new(1)),

@@ -22,6 +22,7 @@ use crate::fanout::inbox::{Inbox, Mailbox};
 use crate::front::address::Addresses;
 use crate::front::advice::Advice;
 use crate::metrics::{Metrics, ShardCounters};
+use crate::session::resume::Seal;
 use crate::shard::Shard;
 
 /// Makes a bus that delivers into a sink.
@@ -41,6 +42,8 @@ pub struct Parts {
     pub online: Arc<dyn Online>,
     /// Who may connect, and do what.
     pub access: Arc<dyn Access>,
+    /// Signs what clients resume event streams by: the same on every node and after every start.
+    pub secret: [u8; 32],
     /// Which nodes there are.
     pub cluster: Arc<dyn Cluster>,
     /// Time.
@@ -72,6 +75,7 @@ pub(crate) struct Shared {
     presence: Arc<dyn Presence>,
     online: Arc<dyn Online>,
     access: Arc<dyn Access>,
+    pub(crate) seal: Seal,
     clock: Arc<dyn Clock>,
     cluster: Arc<dyn Cluster>,
     next_shard: AtomicUsize,
@@ -193,6 +197,7 @@ impl Shared {
             presence: parts.presence,
             online: parts.online,
             access: parts.access,
+            seal: Seal::new(&parts.secret),
             clock: parts.clock,
             cluster: parts.cluster,
             next_shard: AtomicUsize::new(0),

@@ -132,6 +132,7 @@ impl World {
                 presence: presence.clone(),
                 online: online.clone(),
                 access: access.clone(),
+                secret: [7; 32],
                 cluster: cluster.clone(),
                 clock: shared_clock.clone(),
                 entropy,

@@ -243,6 +243,7 @@ fn parts() -> Parts {
         presence: Arc::new(LocalPresence::new()),
         online: Arc::new(LocalOnline::new(GRACE_MS, clock.clone(), Arc::new(MemoryLastSeen::default()))),
         access: Arc::new(access()),
+        secret: [7; 32],
         cluster: Arc::new(SoloCluster::new()),
         clock,
         entropy: || Box::new(OsEntropy::new()),

@@ -8,8 +8,13 @@ use xpush_core::ports::directory::Accounts;
 
 use crate::config::Settings;
 
-/// Printed once, when the server is ready.
-pub(crate) fn ready(settings: &Settings, addresses: &[SocketAddr], file: Option<&Path>) -> String {
+/// Printed once, when the server is ready. `setup`: the token of the link that makes the first operator.
+pub(crate) fn ready(
+    settings: &Settings,
+    addresses: &[SocketAddr],
+    file: Option<&Path>,
+    setup: Option<&str>,
+) -> String {
     let mut text = format!("XPUSH {} is ready\n\n", env!("CARGO_PKG_VERSION"));
     for address in addresses {
         let note =
@@ -24,7 +29,12 @@ pub(crate) fn ready(settings: &Settings, addresses: &[SocketAddr], file: Option<
             writeln!(text, "  Settings    the defaults (xpush default-config > xpush.toml, to change them)")
         }
     };
-    text + &apps(settings) + "\n"
+    text += &apps(settings);
+    if let Some((token, address)) = setup.zip(addresses.first()) {
+        let url = url(*address, settings.tls.is_some());
+        let _ = writeln!(text, "  Set up      {url}/setup#{token}   (once: it makes the first operator)");
+    }
+    text + "\n"
 }
 
 /// One line an app.

@@ -97,19 +97,25 @@ async fn serve(
     let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
 
     let id = backends::node_id();
-    let parts = backends::embedded(id.clone(), settings)?;
+    let embedded = backends::Embedded::open(settings).await?;
+    let parts = embedded.parts(id.clone(), settings);
     let url = settings.advertise_url.as_deref().unwrap_or_default();
     let node = xpush_channel::Node::start(settings.channel(id.clone()), parts, url)
         .map_err(|error| format!("cannot start: {error}"))?;
     let readiness = Readiness::default();
     let metered = node.clone();
+    let session = role::session::start(id, node.clone(), &embedded, settings)
+        .map_err(|error| format!("cannot start: {error}"))?;
     let others = health::router(readiness.clone(), Arc::new(move || metered.metrics()))
-        .merge(role::session::start(id, node.clone()))
+        .merge(session)
         .fallback_service(pages::router());
     let channel = Channel::start(node, listeners, tls, &others);
     readiness.ready();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = ?addresses, open_files, "ready");
-    say(&banner::ready(settings, &addresses, file));
+    let setup = xpush_session::setup::begin_setup(embedded.access.directory())
+        .await
+        .map_err(|error| format!("cannot prepare the set-up: {error}"))?;
+    say(&banner::ready(settings, &addresses, file, setup.as_deref()));
 
     let name = signals.next().await;
     tracing::info!(signal = name, "draining");
@@ -117,7 +123,10 @@ async fn serve(
     // A task of its own: joining the shards' threads blocks, and must hold up neither the bound nor a second signal.
     let drained = tokio::spawn(channel.drain(DRAIN - FLUSH));
     tokio::select! {
-        _ = drained => tracing::info!("drained"),
+        _ = drained => {
+            embedded.close();
+            tracing::info!("drained");
+        }
         () = tokio::time::sleep(DRAIN) => tracing::warn!("not drained in time"),
         name = signals.next() => {
             tracing::warn!(signal = name, "ending at once");

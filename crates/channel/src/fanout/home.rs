@@ -11,7 +11,7 @@ use xpush_core::message::Message;
 use xpush_core::ports::PortError;
 use xpush_core::ports::bus::{Event, Inbound, Topic};
 use xpush_core::ports::message_log::{Page, Range};
-use xpush_core::{ChannelKey, History, Position, Rule};
+use xpush_core::{App, ChannelKey, History, Position, Rule};
 
 use super::append::Appends;
 use super::attendance::Attendance;
@@ -86,6 +86,12 @@ impl Homes {
     pub(super) fn find(&self, key: &ChannelKey) -> Option<HomeRef> {
         let index = *self.by_key.get(key)?;
         Some(HomeRef { index, generation: self.slab[index as usize].generation })
+    }
+
+    /// The channels of an app, or all.
+    pub(super) fn of(&self, app: Option<&App>) -> Vec<ChannelKey> {
+        let keys = self.slab.iter().map(|(_, home)| &home.key);
+        keys.filter(|key| app.is_none_or(|app| key.app == *app)).cloned().collect()
     }
 
     pub(super) fn get(&mut self, home: HomeRef) -> Option<&mut Home> {

@@ -56,7 +56,9 @@ impl Shard {
     /// The bus is followed before the log is read, and the answer goes before everything that is released after it.
     pub(crate) fn home_join(&mut self, request: Join) {
         let number = self.next_number();
-        let home_ref = self.homes.open(&request.channel, &request.rule);
+        let rule = self.current_rule(&request.channel).unwrap_or_else(|| request.rule.clone());
+        let home_ref = self.homes.open(&request.channel, &rule);
+        self.adopt_rule(home_ref, rule);
         let Some(home) = self.homes.get(home_ref) else { return };
         if !request.again && home.follow(request.who.shard) {
             self.node.bus().follow(Topic::Channel(request.channel.clone()));
@@ -276,7 +278,7 @@ impl Shard {
     }
 
     /// The session hears of it, and leaves.
-    fn join_failed(&mut self, home_ref: HomeRef, index: usize, problem: Problem) {
+    pub(super) fn join_failed(&mut self, home_ref: HomeRef, index: usize, problem: Problem) {
         let Some(home) = self.homes.get(home_ref) else { return };
         let join = home.joins.remove(index);
         self.answer_join(&join.request, Err(problem));

@@ -11,5 +11,6 @@ pub(crate) mod marking;
 pub(crate) mod notices;
 pub(crate) mod order;
 pub(crate) mod receipts;
+mod rules;
 pub(crate) mod topic;
 pub(crate) mod wheel;

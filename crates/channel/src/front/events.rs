@@ -6,7 +6,7 @@ use http::Method;
 use tokio::sync::oneshot;
 use xpush_core::access::{Actions, Decision};
 use xpush_core::ports::access::Decided;
-use xpush_core::{Action, Channel, Code, Permission, Position, Problem};
+use xpush_core::{Action, Channel, Code, Grant, Permission, Position, Problem};
 use xpush_wire::query;
 
 use super::route::{self, Asking};
@@ -14,9 +14,9 @@ use super::{Verdict, handshake};
 use crate::command::place::Place;
 use crate::dialect::Wire;
 use crate::node::Shared;
-use crate::session::Stream;
 use crate::session::admission::may_come_from;
 use crate::session::identity::{Claims, Identity};
+use crate::session::resume::Resumed;
 use crate::transport::By;
 
 /// Channels of one event stream.
@@ -40,26 +40,31 @@ pub(super) async fn events(shared: &Arc<Shared>, asking: Asking) -> Result<Verdi
         Some(id) => Some(id.to_str().map_err(|_| Code::BadField)?.to_owned()),
         None => query::single(&query, "last_event_id").map_err(|_| Code::BadRequest)?.map(Into::into),
     };
-    let positions = match last.filter(|id| !id.is_empty()) {
-        Some(id) => Stream::parse_id(&id, names.len())
-            .map_err(|code| Problem::new(code, "Last-Event-ID: not one of this stream's"))?,
-        None => vec![None; names.len()],
-    };
     // A place is taken first: whoever has none need not be found out about.
     let permit = route::permit(shared, asking.peer)?;
     let mut claims = Claims::default();
     claims.read_query(&query);
     let (token, origin) = opening.map_or((None, None), |opening| (opening.token, opening.origin));
     claims.token = token.map(Into::into);
-    let identity = identity(shared, claims, &asking).await?;
+    let now = shared.clock().wall();
+    let last = last.filter(|id| !id.is_empty());
+    let resumes = last.is_some();
+    let (identity, positions) = match last {
+        Some(id) => {
+            let Resumed { grant, positions } = shared.seal.read(&id, &names, now)?;
+            (resumed(shared, &claims, grant).await?, positions)
+        }
+        None => (identity(shared, claims, &asking).await?, vec![None; names.len()]),
+    };
     may_come_from(origin.as_deref(), &identity.app)?;
+    let credential = shared.seal.credential(&identity.grant, &names, resumes, now);
     let mut channels: Vec<(Place, Option<Position>)> = Vec::new();
     for (name, position) in names.into_iter().zip(positions) {
         channels.push((place(shared, &identity, name).await?, position));
     }
     let response = handshake::stream_head(asking.origin.as_ref());
     let identity = Arc::new(identity);
-    let by = move |stream, _| By::Events { stream, response, identity, channels };
+    let by = move |stream, _| By::Events { stream, response, identity, channels, credential };
     Ok(Verdict::TakeOver(route::take_over(shared, Wire::Sse, (query, None), permit, by)))
 }
 
@@ -71,6 +76,21 @@ async fn identity(shared: &Shared, claims: Claims, asking: &Asking) -> Result<Id
     let credentials = claims.credentials(asking.peer);
     let grant = answer(|done| shared.access().admit(credentials, done)).await?;
     Identity::of(&apps, grant)
+}
+
+/// Who came by the id of an earlier stream: nothing of it may have been revoked since.
+async fn resumed(shared: &Shared, claims: &Claims, grant: Grant) -> Result<Identity, Problem> {
+    let apps = shared.access().apps();
+    if apps.find(claims.app.as_deref()).is_ok_and(|app| app.app != grant.app) {
+        return Err(Problem::new(Code::Forbidden, "Last-Event-ID: of another app"));
+    }
+    let identity = Identity::of(&apps, grant)?;
+    if !identity.grant.guest {
+        answer(|done| shared.access().readmit(&identity.grant, done)).await?;
+    } else if !identity.app.guests {
+        return Err(Code::Unauthenticated.into());
+    }
+    Ok(identity)
 }
 
 /// A channel, if its events may be followed.

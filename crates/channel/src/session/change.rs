@@ -85,6 +85,7 @@ impl Shard {
 
     /// The settings of an app are others, or of all of them.
     fn app_changed(&mut self, app: Option<&App>) {
+        self.homes_take_rules(app);
         let apps = self.node.access().apps();
         for handle in self.sessions.handles() {
             for namespace in [Namespace::Native, Namespace::Legacy] {

@@ -9,8 +9,9 @@ use xpush_wire::{json, sse, ws};
 use super::gate::{Gate, Opening};
 use super::outbox::Outbox;
 use super::rate::Rate;
+use super::resume::Stream;
 use super::sid::{PublicId, Secret, Sid};
-use super::{Session, Stream, Subscription, Transport};
+use super::{Session, Subscription, Transport};
 use crate::command::subscribe::{self, Terms};
 use crate::command::{Asked, Command};
 use crate::dialect::{self, Format, Namespace, Wire};
@@ -47,7 +48,7 @@ impl Shard {
                     self.take_bytes(handle, &mut early.to_vec());
                 }
             }
-            By::Events { stream, response, identity, channels } => {
+            By::Events { stream, response, identity, channels, credential } => {
                 let Some(handle) = self.begin(wire, (query, opening), permit, Transport::Socket(stream))
                 else {
                     return;
@@ -56,7 +57,7 @@ impl Shard {
                 self.enter(handle, identity.clone());
                 let positions = channels.iter().map(|(place, since)| (place.key.clone(), *since)).collect();
                 if let Some(session) = self.sessions.get(handle) {
-                    session.stream = Some(Box::new(Stream { channels: positions }));
+                    session.stream = Some(Box::new(Stream { channels: positions, credential }));
                 }
                 if self.revocations.matches(&identity.grant) {
                     return self.close(handle, Code::Revoked.into());

@@ -9,8 +9,11 @@ pub(crate) mod online;
 pub(crate) mod outbox;
 mod plain;
 pub(crate) mod rate;
+pub(crate) mod resume;
 pub(crate) mod sid;
 mod socketio;
+#[cfg(test)]
+mod tests;
 pub(crate) mod users;
 
 use std::sync::Arc;
@@ -20,7 +23,7 @@ use slab::Slab;
 use smallvec::SmallVec;
 use xpush_core::access::Actions;
 use xpush_core::ports::online::State;
-use xpush_core::{ChannelKey, Code, Monotonic, Position};
+use xpush_core::{ChannelKey, Monotonic};
 use xpush_wire::ws;
 
 use crate::dialect::{Format, Namespace, Wire};
@@ -30,6 +33,7 @@ use crate::session::gate::Gate;
 use crate::session::identity::Identity;
 use crate::session::outbox::Outbox;
 use crate::session::rate::Rate;
+use crate::session::resume::Stream;
 use crate::session::sid::Secret;
 use crate::transport::io::Io;
 use crate::transport::polling::Polling;
@@ -120,11 +124,6 @@ pub(crate) struct Assembly {
     pub(crate) missing: usize,
     pub(crate) attachments: Vec<Bytes>,
     pub(crate) bytes: usize,
-}
-
-/// The channels of an event stream, in the order of its query, and how far each was sent.
-pub(crate) struct Stream {
-    pub(crate) channels: Vec<(ChannelKey, Option<Position>)>,
 }
 
 /// The sessions of a shard, and those among them that have something to be sent.
@@ -276,39 +275,5 @@ impl Sessions {
     pub(crate) fn take_overfull(&mut self) -> Vec<Handle> {
         let overfull = std::mem::take(&mut self.overfull);
         overfull.into_iter().filter_map(|slot| self.handle(slot)).collect()
-    }
-}
-
-impl Stream {
-    /// Notes how far a channel was sent; the id that tells it of all channels.
-    pub(crate) fn advance(&mut self, channel: &ChannelKey, position: Option<Position>) -> String {
-        if let Some((_, at)) = self.channels.iter_mut().find(|(key, _)| key == channel) {
-            *at = position.or(*at);
-        }
-        self.id()
-    }
-
-    /// `EPOCH.SEQ` for each channel, `-` for one without a position, joined by commas.
-    pub(crate) fn id(&self) -> String {
-        let part = |(_, at): &(ChannelKey, Option<Position>)| match at {
-            Some(at) => format!("{}.{}", at.epoch, at.seq),
-            None => "-".to_owned(),
-        };
-        self.channels.iter().map(part).collect::<Vec<_>>().join(",")
-    }
-
-    /// Reads what [`Stream::id`] wrote, for `count` channels.
-    pub(crate) fn parse_id(id: &str, count: usize) -> Result<Vec<Option<Position>>, Code> {
-        let position = |part: &str| match part {
-            "-" => Ok(None),
-            part => {
-                let (epoch, seq) = part.split_once('.').ok_or(Code::BadField)?;
-                let epoch = xpush_core::Epoch::parse(epoch).ok_or(Code::BadField)?;
-                let seq = seq.parse().map_err(|_| Code::BadField)?;
-                Ok(Some(Position { epoch, seq }))
-            }
-        };
-        let positions = id.split(',').map(position).collect::<Result<Vec<_>, _>>()?;
-        if positions.len() == count { Ok(positions) } else { Err(Code::BadField) }
     }
 }

@@ -34,7 +34,14 @@ pub(crate) enum By {
     /// A WebSocket handshake that is to be answered: the raw stream, the bytes that came behind the request, the answer.
     WebSocket { stream: Io, early: Bytes, response: Bytes },
     /// An event stream that is to be answered.
-    Events { stream: Io, response: Bytes, identity: Arc<Identity>, channels: Vec<(Place, Option<Position>)> },
+    Events {
+        stream: Io,
+        response: Bytes,
+        identity: Arc<Identity>,
+        channels: Vec<(Place, Option<Position>)>,
+        /// What its ids begin with.
+        credential: Box<str>,
+    },
     /// A first polling request.
     Polling { base64: bool, answer: oneshot::Sender<Answer> },
 }

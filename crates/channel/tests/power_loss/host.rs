@@ -82,6 +82,7 @@ fn parts(node: &str, ledger: Arc<SeededLedger>, hub: &LocalHub) -> Parts {
         online: Arc::new(LocalOnline::new(15_000, clock.clone(), Arc::new(MemoryLastSeen::default()))),
         access: Arc::new(OpenAccess::demo([rule])),
         // Each believes to be alone, so that nobody compares heads: what the bus does not bring does not come.
+        secret: [7; 32],
         cluster: Arc::new(SoloCluster::new()),
         clock,
         entropy: || Box::new(OsEntropy::new()),

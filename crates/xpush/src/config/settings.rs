@@ -2,12 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use xpush_channel::config::{Config, Heartbeat, Limits, Network, Origins};
 use xpush_channel::{Tls, Unusable};
-use xpush_core::access::Apps;
-use xpush_core::{App, AppSettings, NodeId};
+use xpush_core::{App, NodeId};
 
 use crate::backends;
 
@@ -155,19 +153,6 @@ impl Settings {
             origins: Origins { allowed: self.allowed_origins.clone(), loopback: on_loopback },
             trusted_proxies: self.trusted_proxies.clone(),
         }
-    }
-
-    /// The apps of the configuration.
-    pub(crate) fn apps(&self) -> Apps {
-        let settings = |app: &ConfiguredApp| AppSettings {
-            app: app.name.clone(),
-            guests: app.record.guests,
-            origins: app.record.origins.clone(),
-            rules: Arc::new(app.record.rules.clone()),
-            recovery: app.record.recovery,
-        };
-        let by_name = self.apps.iter().map(|app| (app.name.clone(), Arc::new(settings(app)))).collect();
-        Apps { by_name, default: self.default_app.clone() }
     }
 
     fn read_limits(&mut self, mut section: Section<'_>) {

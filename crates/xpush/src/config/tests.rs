@@ -277,7 +277,7 @@ fn guests_are_welcome_on_loopback_elsewhere_only_with_demo() {
             .unwrap()
             .settings;
         let channel = settings.channel(NodeId::new("n").unwrap());
-        let demo = settings.apps().by_name.get(&App::new("demo").unwrap()).map(|app| app.guests);
+        let demo = settings.apps.iter().find(|app| app.name.as_str() == "demo").map(|app| app.record.guests);
         (demo, channel.origins.loopback)
     };
     assert_eq!(guests("127.0.0.1:1", false, ""), (Some(true), true));
@@ -304,8 +304,7 @@ fn the_only_app_is_the_default_one() {
 fn rules_keep_their_order_and_bounds() {
     let settings = from_file("[[apps.a.rules]]\nchannels = 'b*'\nhistory = 'recent'\nkeep = { count = 5, age = '2m' }\n[[apps.a.rules]]\nchannels = '*'").unwrap();
     let config = settings.channel(NodeId::new("n").unwrap());
-    let apps = settings.apps();
-    let rules = &apps.by_name[&App::new("a").unwrap()].rules;
+    let rules = &settings.apps[0].record.rules;
     let history = |name: &str| rules.find(&Channel::new(name).unwrap()).unwrap().history;
     let History::Recent(kept) = history("bb") else { panic!("{:?}", history("bb")) };
     assert_eq!((kept.count, kept.bytes, kept.age_ms), (5, 4_000_000, 120_000));

@@ -1,5 +1,4 @@
 //! What a process can be, one file a role. `xpush serve` is all of them.
 
-pub(crate) mod access;
 pub(crate) mod channel;
 pub(crate) mod session;

@@ -1,14 +1,32 @@
-//! The session role: tells clients which channel server to use.
+//! The session role: accounts and devices, and which channel server to use.
 
+use std::io;
 use std::sync::Arc;
 
 use axum::Router;
 use xpush_channel::Node;
 use xpush_core::NodeId;
 use xpush_core::ports::cluster::{Standing, View};
+use xpush_session::api::{self, Pages};
 
-/// Answers by what the cluster told the node beside it.
-pub(crate) fn start(id: NodeId, node: Arc<Node>) -> Router {
+use crate::backends::Embedded;
+use crate::config::Settings;
+
+/// Answers by what the cluster told the node beside it, and by what the backends keep.
+pub(crate) fn start(
+    id: NodeId,
+    node: Arc<Node>,
+    embedded: &Embedded,
+    settings: &Settings,
+) -> io::Result<Router> {
     let nobody = Arc::new(View { standing: Standing::Frozen, nodes: Vec::new() });
-    xpush_session::router(id, Arc::new(move || node.view().unwrap_or_else(|| nobody.clone())))
+    let view = xpush_session::router(id, Arc::new(move || node.view().unwrap_or_else(|| nobody.clone())));
+    let api = api::router(api::Parts {
+        markers: Some(embedded.markers()),
+        access: embedded.access.clone(),
+        clock: embedded.clock.clone(),
+        pages: Pages { allowed: settings.allowed_origins.clone(), loopback: settings.on_loopback() },
+        url: settings.advertise_url.clone(),
+    })?;
+    Ok(view.merge(api))
 }
