@@ -46,6 +46,8 @@ pub struct Plan {
     pub subscribers: usize,
     /// Publications of one client that are under way at a time.
     pub window: usize,
+    /// All publish at the first node, so that the others hear by the bus alone.
+    pub one_node: bool,
     /// Whether messages are edited and deleted, too.
     pub revises: bool,
     /// The chance that a subscriber drops its connection after a message.
@@ -77,6 +79,7 @@ impl Plan {
             publishers: 4,
             subscribers: 3,
             window: 16,
+            one_node: false,
             revises: true,
             drops: 0.002,
             kills: 0,

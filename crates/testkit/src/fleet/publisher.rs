@@ -67,9 +67,8 @@ impl Publisher {
         while let Some((addresses, server)) = self.harbour.server(known)? {
             attempts += 1;
             known = server;
-            let Ok(mut connection) =
-                Connection::open(addresses[attempts % addresses.len()], &secret(&self.name))
-            else {
+            let node = if self.plan.one_node { 0 } else { attempts % addresses.len() };
+            let Ok(mut connection) = Connection::open(addresses[node], &secret(&self.name)) else {
                 continue;
             };
             let finished = self.publish(&mut connection);
