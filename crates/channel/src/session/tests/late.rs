@@ -7,9 +7,12 @@ use xpush_core::access::{Actions, Apps};
 use xpush_core::ports::access::{Access, AccessSink, Changed, Credentials, Decided, Enrolment, MemberOf};
 use xpush_core::{App, AppSettings, ChannelKey, Code, Grant, Permission, Problem, Rule, Rules, Sender, User};
 
+/// What is called when it may be answered.
+type Question = Box<dyn FnOnce(&LateAccess) + Send>;
+
 pub(super) struct LateAccess {
     apps: RwLock<Arc<Apps>>,
-    waiting: Mutex<Vec<Box<dyn FnOnce(&LateAccess) + Send>>>,
+    waiting: Mutex<Vec<Question>>,
     /// As `channel user`.
     members: Mutex<HashSet<String>>,
     /// Users whose grants are void, all of them.

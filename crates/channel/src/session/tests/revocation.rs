@@ -88,6 +88,10 @@ fn an_app_that_is_gone_has_no_connections() {
     assert_eq!(world.receive(&mut legacy).last().map(String::as_str), Some("1"));
 }
 
+fn below(random: &mut SeededEntropy, bound: usize) -> usize {
+    usize::try_from(random.below(bound as u64)).unwrap()
+}
+
 /// Clients that hurry, an ACCESS that answers in any order, members and users that come and go.
 fn hurry(seed: u64) {
     let mut world = World::new();
@@ -99,7 +103,7 @@ fn hurry(seed: u64) {
     let mut admitted: HashSet<String> = HashSet::new();
     let mut revoked: HashSet<String> = HashSet::new();
     for step in 0..200 {
-        let chosen = random.below(clients.len().max(1) as u64) as usize;
+        let chosen = below(&mut random, clients.len().max(1));
         match random.below(8) {
             0 => {
                 let user = format!("u{step}");
@@ -108,7 +112,7 @@ fn hurry(seed: u64) {
                 clients.push((user, client));
             }
             1 if world.access.waiting() > 0 => {
-                let index = random.below(world.access.waiting() as u64) as usize;
+                let index = below(&mut random, world.access.waiting());
                 world.access.answer(index);
             }
             2 if random.chance(0.2) && !clients.is_empty() => {
