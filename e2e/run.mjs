@@ -9,7 +9,7 @@ import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { PYTHON, run as execute } from './python.mjs';
 import { CHROMIUM } from './browser.mjs';
-import { BINARY } from './server.mjs';
+import { BINARY, CLIENT_COMPILER } from './server.mjs';
 
 const FILE_MS = 120_000;
 const FOLDERS = ['suites', 'badinput'];
@@ -66,6 +66,7 @@ async function findMissing() {
   };
   executable(BINARY, 'cargo build --release, or set XPUSH_BIN');
   executable(CHROMIUM, 'apt-get install chromium, or set CHROMIUM');
+  executable(CLIENT_COMPILER, 'npm ci --prefix ../clients/js');
   const hint = 'python3 -m venv e2e/.venv && e2e/.venv/bin/pip install -r e2e/python/requirements.txt, or set XPUSH_PYTHON';
   if (executable(PYTHON, hint)) {
     const { code } = await execute(PYTHON, ['-c', 'import socketio, websocket, requests']);

@@ -1,41 +1,11 @@
 """python-socketio against a running server, as `flow.py URL TRANSPORT`; each step prints one line of JSON."""
 
-import json
-import os
-import queue
 import sys
-import traceback
 import uuid
 
-import socketio
+from session import Client, run
 
 BURST = 200
-DEADLINE = 8
-
-
-class Client:
-    """A connected client that keeps what was pushed to it."""
-
-    def __init__(self, url, transport, **identity):
-        self.socket = socketio.Client(reconnection=False)
-        self.pushes = {name: queue.Queue() for name in ("welcome", "message", "signal", "presence", "rejected")}
-        for name, came in self.pushes.items():
-            self.socket.on(name, came.put)
-        self.socket.connect(url, transports=[transport], auth=identity, wait_timeout=DEADLINE)
-        self.welcome = self.next("welcome")
-
-    def next(self, push):
-        return self.pushes[push].get(timeout=DEADLINE)
-
-    def call(self, command, **fields):
-        answer = self.socket.call(command, fields, timeout=DEADLINE)
-        if "ok" not in answer:
-            raise RuntimeError(answer["error"]["code"])
-        return answer["ok"]
-
-    def messages(self, count):
-        """The next messages by their seq: this client runs a thread for each, so the order in which it hands them out is nobody's."""
-        return sorted((self.next("message") for _ in range(count)), key=lambda message: message["seq"])
 
 
 def is_welcomed(a, _):
@@ -111,19 +81,6 @@ STEPS = [
 ]
 
 
-def main():
+if __name__ == "__main__":
     url, transport = sys.argv[1:]
-    a, b = Client(url, transport, name="Ann"), Client(url, transport, name="Bob")
-    for step in STEPS:
-        try:
-            step(a, b)
-            failure = None
-        except Exception:
-            failure = traceback.format_exc()
-        print(json.dumps({"step": step.__name__.replace("_", " "), "failure": failure}), flush=True)
-    print(json.dumps({"end": True}), flush=True)
-    # Not by disconnect(): on polling it may forget its close packet and then waits for the next heartbeat.
-    os._exit(0)
-
-
-main()
+    run(STEPS, Client(url, transport, name="Ann"), Client(url, transport, name="Bob"))

@@ -97,7 +97,8 @@ pub(crate) const STEPS: &[Step] = &[
     Step {
         name: "e2e",
         title: "real clients and a real browser against the real binary",
-        needs: &[Need::Node, Need::Npm("e2e"), Need::Python, Need::Chromium],
+        // `@xpush/client` runs in the browser there, built by its own compiler.
+        needs: &[Need::Node, Need::Npm("e2e"), Need::Npm("clients/js"), Need::Python, Need::Chromium],
         tests: Some(Runner::Plain),
         run: |course| {
             // Nothing to do after the step `release`; but never a run against an old binary.
