@@ -120,7 +120,6 @@ fn refused(line: &str, complaint: &str) {
 
 #[test]
 fn what_cannot_be_an_app_is_refused() {
-    let key = format!("id = 'k', algorithm = 'HS256', secret = '{SECRET}'");
     for (line, complaint) in [
         (
             "accounts = 'opened'",
@@ -133,6 +132,17 @@ fn what_cannot_be_an_app_is_refused() {
         ("jwks_url = 'a.example'", "must be a URL"),
         ("jwks_url = 'https://u@a.example/'", "must be a URL"),
         ("recovery = 1", "must be true or false, not 1"),
+    ] {
+        refused(line, complaint);
+    }
+    let reserved = complaints("[[apps.xpush.rules]]\nchannels = '*'");
+    assert!(reserved[0].contains("the app `xpush` is XPUSH's own"), "{reserved:?}");
+}
+
+#[test]
+fn what_cannot_be_a_key_is_refused() {
+    let key = format!("id = 'k', algorithm = 'HS256', secret = '{SECRET}'");
+    for (line, complaint) in [
         ("keys = [{ id = 'k', algorithm = 'HS256' }]", "a key must have one of `secret`, `secret_file`"),
         (&format!("keys = [{{ {key}, secret_file = 'a.secret' }}]"), "a key must have one of"),
         ("keys = [{ algorithm = 'HS256', secret_file = 'a.secret' }]", "a key must have `id`"),
@@ -171,8 +181,6 @@ fn what_cannot_be_an_app_is_refused() {
     ] {
         refused(line, complaint);
     }
-    let reserved = complaints("[[apps.xpush.rules]]\nchannels = '*'");
-    assert!(reserved[0].contains("the app `xpush` is XPUSH's own"), "{reserved:?}");
 }
 
 #[test]
