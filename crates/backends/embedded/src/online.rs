@@ -59,7 +59,7 @@ impl LocalOnline {
     }
 
     fn stripe(&self, name: &Name) -> &Mutex<Stripe> {
-        &self.stripes[self.hasher.hash_one(name) as usize % STRIPES]
+        &self.stripes[(self.hasher.hash_one(name) >> 58) as usize % STRIPES]
     }
 
     fn make(&self, node: &NodeId, movement: Movement) -> Option<Transition> {

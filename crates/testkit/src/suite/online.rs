@@ -282,7 +282,8 @@ pub fn any_interleaving_ends_with_every_state_right(store: &OnlineStore) {
                 apply(online, handle, vec![comes(&name.to_string(), None, state)]);
                 mine.push((name, state));
             } else {
-                let (name, state) = mine.swap_remove(chance.below(mine.len() as u64) as usize);
+                let (name, state) =
+                    mine.swap_remove(usize::try_from(chance.below(mine.len() as u64)).expect("an index"));
                 apply(online, handle, vec![goes(&name.to_string(), None, state)]);
             }
         }
