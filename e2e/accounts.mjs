@@ -42,6 +42,12 @@ publish = "users"
 
 [[apps.demo.rules]]
 channels = "live:*"
+
+[[apps.demo.rules]]
+channels = "$presence"
+history = "durable"
+subscribe = "server"
+see_presence = "users"
 `;
 
 export const PASSWORD = 'correct horse battery staple';

@@ -142,10 +142,12 @@ fn rules() -> [Rule; 4] {
         permissions: Permissions::all(who),
     };
     let durable = History::Durable(Retention::ENDLESS);
+    let mut presence = rule("$presence", durable, Who::Server);
+    presence.permissions.presence = vec![Who::Users];
     [
         rule("log:*", durable, Who::Anyone),
         rule("team:*", durable, Who::Members),
-        rule("$presence", durable, Who::Server),
+        presence,
         rule("live:*", History::None, Who::Anyone),
     ]
 }

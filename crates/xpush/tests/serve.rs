@@ -134,7 +134,9 @@ fn it_answers_and_ends_on_sigterm() {
     let mut rest = String::new();
     server.stdout.read_to_string(&mut rest).unwrap();
     assert!(
-        rest.contains("Apps        demo: chat:* room:* @* live:* (guests are welcome; anybody may register)"),
+        rest.contains(
+            "Apps        demo: chat:* room:* @* live:* $presence (guests are welcome; anybody may register)"
+        ),
         "{rest}"
     );
     assert!(TcpStream::connect(server.address).is_err());

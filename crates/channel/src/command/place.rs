@@ -10,6 +10,7 @@ use super::{Asked, Command, Request, publish};
 use crate::fanout::inbox::Handle;
 use crate::session::gate::covers;
 use crate::session::identity::Identity;
+use crate::session::online;
 use crate::shard::Shard;
 
 /// Where a command takes effect.
@@ -71,6 +72,8 @@ impl Command {
             Self::Edit | Self::Delete => one(Action::Publish).with(Action::Moderate),
             Self::History => one(Action::History),
             Self::Presence => one(Action::Presence),
+            // Of others; of oneself everybody may say and know it.
+            Self::Status if fields.get("users").is_some() => one(Action::Presence),
             _ => Actions::NONE,
         }
     }
@@ -118,10 +121,10 @@ fn target(command: Command, fields: &Fields<'_>) -> Result<Option<Channel>, Prob
         | Command::History
         | Command::Presence => fields.channel().map(Some),
         Command::Publish => publish::destination(fields).map(Some),
+        Command::Status => Channel::new(online::CHANNEL).map(Some).map_err(Problem::from),
         Command::Connect
         | Command::Refresh
         | Command::Channels
-        | Command::Status
         | Command::Ping
         | Command::Send
         | Command::Unknown => Ok(None),

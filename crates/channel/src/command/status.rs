@@ -1,8 +1,8 @@
-//! `status`: what one is doing, and how others are seen.
+//! `status`: what one is doing, and how others are seen. The rule of `$presence` says who may see others.
 
-use xpush_core::Problem;
 use xpush_core::ports::PortError;
 use xpush_core::ports::online::{State, Status};
+use xpush_core::{Action, Problem};
 use xpush_wire::json;
 
 use super::fields::bad;
@@ -20,6 +20,9 @@ pub(crate) fn run(shard: &mut Shard, request: &Request<'_>) -> Result<Outcome, P
         Some(_) => return Err(bad("state", "online or away")),
     };
     let grant = request.identity.grant.clone();
+    if users.iter().any(|user| *user != grant.sender.user) {
+        request.place(Action::Presence)?;
+    }
     if let Some(state) = state {
         shard.shows(request.handle, &grant, state);
     }

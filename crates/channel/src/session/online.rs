@@ -27,7 +27,7 @@ use crate::shard::{Shard, Timer};
 /// A user whose last connection went is offline after so many ms.
 pub const GRACE_MS: u64 = 5_000;
 /// Where an app's transitions are written, if one of its rules covers it.
-const CHANNEL: &str = "$presence";
+pub(crate) const CHANNEL: &str = "$presence";
 /// The shard that tells the port.
 const TELLER: u16 = 0;
 /// Between two looks for grace times that are over, and before what could not be written is tried again; in ms.

@@ -113,7 +113,7 @@ fn a_variable_reaches_every_kind_of_key() {
         .iter()
         .map(|app| (app.name.as_str(), app.record.guests, app.record.rules.iter().count()))
         .collect();
-    assert_eq!(apps, [("demo", true, 4), ("shop", false, 1)]);
+    assert_eq!(apps, [("demo", true, 5), ("shop", false, 1)]);
     assert_eq!(settings.default_app, App::new("shop").ok());
 }
 
