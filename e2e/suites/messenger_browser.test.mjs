@@ -124,7 +124,16 @@ test('two tabs of one browser refresh their login together', async () => {
   const tab = await watched(page.context());
   await tab.goto(page.url());
   await shows(tab, '#me', ann.user);
-  const tokens = await Promise.all([page, tab].map((one) => one.evaluate(() => window.account.refresh())));
+  // The first one's request waits until the other tab has been asked, too: both begin with the same refresh token.
+  let asked;
+  const both = new Promise((resolve) => (asked = resolve));
+  await page.context().route('**/auth/refresh', async (route) => {
+    await both;
+    await route.continue();
+  });
+  for (const one of [page, tab]) await one.evaluate(() => void (window.refreshed = window.account.refresh()));
+  asked();
+  const tokens = await Promise.all([page, tab].map((one) => one.evaluate(() => window.refreshed)));
   assert.equal(tokens[0], tokens[1]);
   for (let round = 0; round < 5; round++) {
     await Promise.all([page, tab].map((one) => one.evaluate(() => window.account.refresh())));

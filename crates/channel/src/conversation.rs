@@ -311,6 +311,9 @@ impl Person {
         if let Some(open) = packet.strip_prefix('0') {
             let open: Value = serde_json::from_str(open).unwrap();
             self.sid = Sid::decode(open["sid"].as_str().unwrap());
+        } else if let Some((kind, rest)) = packet.split_once("/channel,") {
+            // XPUSH 0.1's namespace: what comes there is told as it is.
+            self.heard.push((kind.to_owned(), Value::String(rest.to_owned())));
         } else if let Some(ack) = packet.strip_prefix("43") {
             let (id, body) = ack.split_at(ack.find('[').unwrap());
             let body: Value = serde_json::from_str(body).unwrap();
@@ -324,6 +327,28 @@ impl Person {
             self.heard.push(("closed".to_owned(), Value::Null));
         }
     }
+}
+
+#[test]
+fn an_old_client_is_connected_when_it_follows_its_channel() {
+    let mut stage = Stage::new();
+    let (ann, bob) = (stage.connect("ann"), stage.connect("bob"));
+    stage.ledger.hold();
+    stage.post(ann, format!("40/channel,{}", json!({"A": "demo", "C": "log:a", "U": "ann"})));
+    stage.go_on();
+    assert!(stage.heard(ann, "40").is_empty(), "what happens now it would not be told");
+    stage.ledger.let_go();
+    stage.go_on();
+    assert_eq!(stage.heard(ann, "40").len(), 1);
+    stage.post(bob, format!("40/channel,{}", json!({"A": "demo", "C": "log:a", "U": "bob"})));
+    stage.go_on();
+    let came = |push: &&Value| push.as_str().unwrap().contains(r#""U":"bob""#);
+    assert_eq!(stage.heard(ann, "42").into_iter().filter(came).count(), 1);
+    stage.ledger.hold();
+    stage.post(bob, "41/channel,".to_owned());
+    stage.post(bob, format!("40/channel,{}", json!({"A": "demo", "C": "log:b", "U": "bob"})));
+    stage.pass(3_000);
+    assert_eq!(stage.heard(bob, "44").len(), 1, "the store does not answer");
 }
 
 #[test]

@@ -20,19 +20,24 @@ use crate::session::identity::Identity;
 use crate::session::sid::PublicId;
 use crate::shard::Shard;
 
-/// Connects to the namespace and joins the channel that `C` names, in the app that `A` names.
+/// Connects to the namespace and joins the channel that `C` names, in the app that `A` names. CONNECT is answered when the channel is followed ([`subscribe::joined`]):
+/// what happens there from then on, the client is told.
 pub(crate) fn connect(shard: &mut Shard, handle: Handle, packet_query: &str, auth: &str) {
     match admit(shard, handle, packet_query, auth) {
         Ok(place) => {
-            shard.answer_connect(handle, Namespace::Legacy);
             let asked = Asked { namespace: Namespace::Legacy, ack: None, command: Command::Subscribe };
             if let Err(problem) = subscribe::follow(shard, handle, asked, place, Terms::default()) {
-                shard.leave_namespace(handle, Namespace::Legacy);
-                shard.refuse_connect(handle, Namespace::Legacy.as_str(), &problem);
+                refuse(shard, handle, &problem);
             }
         }
         Err(problem) => shard.refuse_connect(handle, Namespace::Legacy.as_str(), &problem),
     }
+}
+
+/// The channel cannot be followed, so there is nothing to be connected to.
+pub(super) fn refuse(shard: &mut Shard, handle: Handle, problem: &Problem) {
+    shard.leave_namespace(handle, Namespace::Legacy);
+    shard.refuse_connect(handle, Namespace::Legacy.as_str(), problem);
 }
 
 fn admit(shard: &mut Shard, handle: Handle, packet_query: &str, auth: &str) -> Result<Place, Problem> {

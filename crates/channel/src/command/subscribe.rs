@@ -8,7 +8,7 @@ use xpush_core::{Action, Code, History, Position, Problem};
 use xpush_wire::json;
 
 use super::place::Place;
-use super::{Asked, Outcome, Request};
+use super::{Asked, Outcome, Request, legacy};
 use crate::dialect::{self, Format, Namespace, Wire, object};
 use crate::fanout::inbox::{Handle, Happening, Inbox, Join, Joined};
 use crate::fanout::join::NEWEST_PAGE;
@@ -147,8 +147,9 @@ pub(crate) fn joined(shard: &mut Shard, handle: Handle, asked: Asked, mut joined
         }
     }
     let missed = lay_out_missed(shard, handle, format, &mut joined);
-    if asked.namespace == Namespace::Native {
-        shard.answer(handle, asked, &answer(&joined));
+    match asked.namespace {
+        Namespace::Native => shard.answer(handle, asked, &answer(&joined)),
+        Namespace::Legacy => shard.answer_connect(handle, Namespace::Legacy),
     }
     if format.wire == Wire::Sse && joined.recovered == Some(false) {
         tell_gap(shard, handle, &joined);
@@ -202,7 +203,10 @@ pub(crate) fn failed(shard: &mut Shard, handle: Handle, asked: Asked, ticket: u3
         let subscription = session.subscriptions.remove(index);
         shard.end_subscription(handle, subscription);
     }
-    shard.fail(handle, asked, problem);
+    match asked.namespace {
+        Namespace::Native => shard.fail(handle, asked, problem),
+        Namespace::Legacy => legacy::refuse(shard, handle, problem),
+    }
 }
 
 fn answer(joined: &Joined) -> String {

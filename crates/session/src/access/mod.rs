@@ -36,6 +36,7 @@ use self::apps::Registry;
 use self::cache::Generations;
 use self::key_sets::KeySets;
 use self::records::Records;
+use crate::devices;
 use crate::fetch::Fetch;
 use crate::port::{ask, unreadable};
 
@@ -173,7 +174,14 @@ impl Access for DirectoryAccess {
 
     fn admit(&self, credentials: Credentials, done: Decided<Grant>) {
         let again = |core: Arc<Core>, grant: Grant| async move { core.check_again(&grant).await };
-        self.answer(self.0.clone().admit(credentials), done, again);
+        let core = self.0.clone();
+        let noted = Box::new(move |result: Result<Grant, Problem>| {
+            if let Ok(grant) = &result {
+                core.note_device(grant);
+            }
+            done(result);
+        });
+        self.answer(self.0.clone().admit(credentials), noted, again);
     }
 
     fn readmit(&self, grant: &Grant, done: Decided<()>) {
@@ -219,6 +227,18 @@ impl Access for DirectoryAccess {
 }
 
 impl Core {
+    /// A device that connects is one of the user's: it is listed, and can be logged out.
+    fn note_device(&self, grant: &Grant) {
+        let Some(device) = grant.device.clone().filter(|_| !grant.guest) else { return };
+        let (app, user, now) = (grant.app.clone(), grant.sender.user.clone(), self.clock.wall());
+        let directory = self.directory.clone();
+        self.runtime.spawn(async move {
+            if let Err(error) = devices::seen(directory, &app, &user, &device, now).await {
+                tracing::debug!(%error, "a device was not noted");
+            }
+        });
+    }
+
     fn registry(&self) -> Arc<Registry> {
         self.registry.read().unwrap_or_else(PoisonError::into_inner).1.clone()
     }

@@ -455,6 +455,28 @@ async fn a_guest_may_be_banned_by_its_id() {
 }
 
 #[tokio::test]
+async fn a_device_that_connects_is_listed() {
+    let world = World::new(app([])).await;
+    let mut with_device = claims("ann");
+    with_device["device"] = "phone".into();
+    world.admit(&token(claims("bob"))).await.unwrap();
+    world.admit(&token(with_device)).await.unwrap();
+    let listed = async |name: &str| {
+        let devices = Listing::Devices(demo(), user(name));
+        ask(|done| world.elsewhere.page(&devices, None, 10, done)).await.unwrap()
+    };
+    let noted = async {
+        while listed("ann").await.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), noted).await.expect("the device is noted");
+    let device = Key::Device(demo(), user("ann"), Device::new("phone").unwrap());
+    assert_eq!(listed("ann").await[0].key, device);
+    assert!(listed("bob").await.is_empty());
+}
+
+#[tokio::test]
 async fn a_login_that_ends_takes_its_tokens_with_it() {
     let mut with_accounts = app([]);
     with_accounts.accounts = Accounts::Open;
