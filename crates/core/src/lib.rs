@@ -10,6 +10,7 @@ pub mod environment;
 pub mod error;
 pub mod message;
 pub mod names;
+pub mod placement;
 pub mod ports;
 pub mod rules;
 
@@ -19,5 +20,5 @@ pub use access::{AppSettings, Grant, Permission};
 pub use environment::{Clock, Entropy, Monotonic, UnixMillis};
 pub use error::{Code, Problem, Retry};
 pub use message::{Epoch, Kind, Message, Payload, Position, Revision, Sender};
-pub use names::{App, Channel, ChannelKey, ClientId, Device, EventName, Login, NodeId, Role, User};
+pub use names::{App, Channel, ChannelKey, ClientId, Device, EventName, Login, NodeId, NodeName, Role, User};
 pub use rules::{Action, History, Permissions, Retention, Rule, Rules, Who};

@@ -77,6 +77,11 @@ name! {
     /// A node of the cluster; unique among those alive. 1 to 64 of `a-z A-Z 0-9 - _ .`.
     NodeId
 }
+name! {
+    /// A server's stable name, the same after a restart: placement goes by it. 1 to 64 of `a-z A-Z 0-9 - _ .`, without a dot in front, so that it is a
+    /// file's or znode's name as it is.
+    NodeName
+}
 
 impl App {
     /// Checks a name.
@@ -169,8 +174,14 @@ impl EventName {
 impl NodeId {
     /// Checks an id.
     pub fn new(text: &str) -> Result<Self, Code> {
-        let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-        check(text, 64, Code::BadField, |text| text.bytes().all(good)).map(Self)
+        check(text, 64, Code::BadField, dotted).map(Self)
+    }
+}
+
+impl NodeName {
+    /// Checks a name.
+    pub fn new(text: &str) -> Result<Self, Code> {
+        check(text, 64, Code::BadField, |text| dotted(text) && !text.starts_with('.')).map(Self)
     }
 }
 
@@ -279,6 +290,10 @@ fn word(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
+fn dotted(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+}
+
 fn personal_parts(name: &str) -> Option<(User, Option<Device>)> {
     let (user, device) = match name.strip_prefix('@')?.split_once('/') {
         Some((user, device)) => (user, Some(device)),
@@ -380,6 +395,16 @@ mod tests {
             assert_eq!(Channel::new(bad), Err(Code::BadChannel), "{bad:?}");
         }
         assert_eq!(Channel::new("ann").unwrap().owner(), None);
+    }
+
+    #[test]
+    fn a_servers_name_is_a_path_of_its_own() {
+        for bad in ["", ".", "..", ".a", "a/b", "a b", "a:1", "a^b", "é", "a\0", &"x".repeat(65)] {
+            assert_eq!(NodeName::new(bad), Err(Code::BadField), "{bad:?}");
+        }
+        for good in ["a", "channel-1", "10.0.0.1", "a..b", "A_b", "-", &"x".repeat(64)] {
+            assert_eq!(NodeName::new(good).unwrap().as_str(), good);
+        }
     }
 
     #[test]
