@@ -13,6 +13,7 @@ pub mod fleet;
 pub mod hostile;
 pub mod ledger;
 pub mod sample;
+pub mod service;
 pub mod suite;
 
 pub use access::OpenAccess;

@@ -21,6 +21,8 @@ pub(crate) enum Need {
     /// The locked npm packages of a folder.
     Npm(&'static str),
     Chromium,
+    /// `redis-server`, which the tests start themselves.
+    Redis,
 }
 
 /// In this order: Node may come from PyPI, and npm packages come by Node.
@@ -32,6 +34,7 @@ const ORDER: &[Need] = &[
     Need::Npm("web"),
     Need::Npm("e2e"),
     Need::Chromium,
+    Need::Redis,
 ];
 
 const NODE_MAJOR: u32 = 20;
@@ -48,6 +51,7 @@ impl fmt::Display for Need {
             Self::Node => write!(f, "Node {NODE_MAJOR} or newer, with npm"),
             Self::Npm(folder) => write!(f, "npm packages of {folder}"),
             Self::Chromium => write!(f, "Chromium"),
+            Self::Redis => write!(f, "redis-server 6.2 or newer"),
         }
     }
 }
@@ -75,6 +79,8 @@ fn ensure(repo: &Repo, need: Need) -> Result<(), String> {
         Need::Node => node(repo),
         Need::Npm(folder) => npm_packages(repo, folder),
         Need::Chromium if chromium().is_some() => Ok(()),
+        Need::Redis if find("redis-server").is_some() => Ok(()),
+        Need::Redis => apt(repo, &["redis-server"]),
         // The fonts, because a page without glyphs is laid out otherwise.
         Need::Chromium => apt(repo, &["chromium", "fonts-dejavu-core"]),
     }
