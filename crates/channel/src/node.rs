@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use xpush_core::ports::Done;
 use xpush_core::ports::access::{Access, AccessSink, Changed};
 use xpush_core::ports::bus::{Bus, BusSink, Envelope, Event, Inbound, Topic};
 use xpush_core::ports::cluster::{self, Cluster, ClusterSink, View};
@@ -24,6 +25,9 @@ use crate::front::advice::Advice;
 use crate::metrics::{Metrics, ShardCounters};
 use crate::session::resume::Seal;
 use crate::shard::Shard;
+
+/// How long a node that leaves waits until the others see it.
+const LEAVE: Duration = Duration::from_millis(500);
 
 /// Makes a bus that delivers into a sink.
 pub type MakeBus = Box<dyn FnOnce(Arc<dyn BusSink>) -> Arc<dyn Bus> + Send>;
@@ -86,8 +90,13 @@ pub(crate) struct Shared {
 }
 
 impl Node {
-    /// Starts the shards' threads and joins the cluster as a server that clients reach at `url`.
-    pub fn start(config: Config, parts: Parts, url: &str) -> io::Result<Arc<Self>> {
+    /// Starts the shards' threads and joins the cluster as `member`, whose id is the configured one. `joined` is called when that has been decided.
+    pub fn start(
+        config: Config,
+        parts: Parts,
+        member: cluster::Node,
+        joined: Done<()>,
+    ) -> io::Result<Arc<Self>> {
         let entropy = parts.entropy;
         let mut polls = Vec::new();
         let mut wakers = Vec::new();
@@ -106,8 +115,8 @@ impl Node {
             let builder = thread::Builder::new().name(format!("shard-{index}"));
             threads.push(builder.spawn(move || driver::run(shard, poll, &mailbox))?);
         }
-        let node = cluster::Node { id: shared.id().clone(), url: url.into() };
-        shared.cluster.join(node, shared.clone());
+        let member = cluster::Node { id: shared.id().clone(), ..member };
+        shared.cluster.join(member, shared.clone(), joined);
         Ok(Arc::new(Self { shared, threads: threads.into() }))
     }
 
@@ -155,7 +164,14 @@ impl Node {
                 "not every client went in time, or not everything was stored"
             );
         }
-        self.shared.cluster.leave(self.shared.id());
+        let (left, gone) = tokio::sync::oneshot::channel();
+        let left = move |_| {
+            // Nobody waits any more when it has taken too long.
+            let _ = left.send(());
+        };
+        self.shared.cluster.leave(self.shared.id(), Box::new(left));
+        // Who is not told counts this node out by itself.
+        let _ = tokio::time::timeout(LEAVE, gone).await;
         self.shared.post_all(|| Inbox::Stop);
         let threads =
             self.threads.lock().map(|mut threads| std::mem::take(&mut *threads)).unwrap_or_default();
@@ -346,7 +362,7 @@ impl AccessSink for Shared {
 
 impl ClusterSink for Shared {
     fn view(&self, view: Arc<View>) {
-        let has_peers = view.nodes.len() > 1;
+        let has_peers = view.channel_nodes().count() > 1;
         let users = self.users();
         if has_peers && !self.has_peers.swap(has_peers, Ordering::Relaxed) {
             for (app, user) in users.keys() {

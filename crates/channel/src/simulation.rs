@@ -14,12 +14,13 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::oneshot;
 use xpush_core::ports::bus::BusSink;
-use xpush_core::ports::cluster::{self, Cluster, ClusterSink};
+use xpush_core::ports::cluster::{Cluster, ClusterSink};
 use xpush_core::ports::message_log::Range;
 use xpush_core::{Channel, ChannelKey, Clock, Entropy, History, NodeId, Permissions, Retention, Rule, Who};
 use xpush_embedded::{LocalOnline, LocalPresence, MemoryLastSeen, MemoryLog, SoloCluster};
 use xpush_testkit::{
     HostileHub, HostileLedger, Hostility, ManualClock, MemoryLedger, OpenAccess, SeededEntropy, Trouble,
+    sample,
 };
 
 use self::client::{Client, Memory, Seen, Shown, What, Wish};
@@ -91,7 +92,7 @@ impl SimulatedNode {
     fn start(name: &str, parts: Parts, cluster: &SoloCluster) -> Self {
         let (shared, inboxes) = Shared::new(config(name), parts, (0..SHARDS).map(|_| None).collect());
         let sink: Arc<dyn ClusterSink> = shared.clone();
-        cluster.join(cluster::Node { id: shared.id().clone(), url: "".into() }, sink);
+        cluster.join(sample::server(name), sink, Box::new(|joined| joined.unwrap()));
         let make = |(index, inbox): (u16, Receiver<Inbox>)| {
             let seed = u64::from(index) + 100 * u64::from(name.as_bytes()[0]);
             Shard::new(index, shared.clone(), inbox, Box::new(SeededEntropy::new(seed)), None)

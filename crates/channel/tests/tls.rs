@@ -22,7 +22,7 @@ use xpush_core::{Clock, History, NodeId, Permissions, Rule, Who};
 use xpush_embedded::{
     LocalHub, LocalOnline, LocalPresence, MemoryLastSeen, MemoryLog, OsEntropy, SoloCluster, SystemClock,
 };
-use xpush_testkit::{MemoryLedger, OpenAccess};
+use xpush_testkit::{MemoryLedger, OpenAccess, sample};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -61,7 +61,7 @@ impl Server {
 
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let node = Node::start(config(limits), parts(), "").unwrap();
+        let node = Node::start(config(limits), parts(), sample::server("tls"), Box::new(|_| {})).unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         runtime.spawn(node.clone().serve(listener, Some(tls), Router::new()));

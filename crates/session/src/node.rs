@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use xpush_core::ports::cluster::Node;
+use xpush_core::ports::cluster::{Node, View};
 use xpush_core::{App, Channel, ChannelKey, Code};
 
 use crate::Session;
@@ -27,7 +27,7 @@ pub(crate) async fn choose(
         (Err(code), _) | (_, Err(code)) => return bad_request(code.text()),
     };
     let view = (session.view)();
-    let Some(node) = assign(&key, &view.nodes) else {
+    let Some(node) = assign(&key, &view) else {
         return failure(StatusCode::OK, "Channel server is not available.");
     };
     let url = match &*node.url {
@@ -50,9 +50,9 @@ pub(crate) async fn choose(
 }
 
 /// The same node for the same channel as long as the nodes are the same.
-fn assign<'a>(channel: &ChannelKey, nodes: &'a [Node]) -> Option<&'a Node> {
-    let at = channel.hash64().checked_rem(nodes.len() as u64)?;
-    nodes.get(usize::try_from(at).ok()?)
+fn assign<'a>(channel: &ChannelKey, view: &'a View) -> Option<&'a Node> {
+    let at = channel.hash64().checked_rem(view.channel_nodes().count() as u64)?;
+    view.channel_nodes().nth(usize::try_from(at).ok()?)
 }
 
 fn bad_request(message: &str) -> Response {

@@ -4,14 +4,15 @@ use axum::body::{Body, to_bytes};
 use serde_json::Value;
 use tower::ServiceExt;
 use xpush_core::ports::cluster::{Node, Standing};
+use xpush_testkit::sample;
 
 fn session(urls: &[&str]) -> Router {
     let node = |(number, url): (usize, &&str)| Node {
-        id: NodeId::new(&format!("node-{number}")).unwrap(),
         url: Box::from(*url),
+        ..sample::server(&format!("node-{number}"))
     };
     let nodes = urls.iter().enumerate().map(node).collect();
-    let view = Arc::new(View { standing: Standing::Live, nodes });
+    let view = Arc::new(View { standing: Standing::Live, nodes, ..View::default() });
     router(NodeId::new("node-0").unwrap(), Arc::new(move || view.clone()))
 }
 

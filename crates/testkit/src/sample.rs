@@ -1,9 +1,12 @@
 //! Names and records for tests, from as little text as possible. A text that is no such name panics.
 
 use bytes::Bytes;
+use xpush_core::ports::cluster::{Node, Roles};
 use xpush_core::ports::message_log::Draft;
 use xpush_core::ports::presence::{Change, Member};
-use xpush_core::{App, Channel, ChannelKey, ClientId, EventName, Kind, NodeId, Payload, Sender, User};
+use xpush_core::{
+    App, Channel, ChannelKey, ClientId, EventName, Kind, NodeId, NodeName, Payload, Sender, User,
+};
 
 /// An app.
 pub fn app(name: &str) -> App {
@@ -23,6 +26,26 @@ pub fn channel_of(app: &str, name: &str) -> ChannelKey {
 /// A node's id.
 pub fn node(id: &str) -> NodeId {
     NodeId::new(id).expect("a node's id")
+}
+
+/// A server's name.
+pub fn name(name: &str) -> NodeName {
+    NodeName::new(name).expect("a server's name")
+}
+
+/// A server of all roles whose id is its name.
+pub fn server(id: &str) -> Node {
+    Node {
+        id: node(id),
+        name: name(id),
+        installation: 0,
+        url: format!("http://{id}:8000").into(),
+        peer: None,
+        capacity: 10_000,
+        version: "0.0.0".into(),
+        roles: Roles { session: true, channel: true },
+        since: 1_767_225_600_000,
+    }
 }
 
 /// A user's id.

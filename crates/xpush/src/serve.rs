@@ -99,9 +99,14 @@ async fn serve(
     let id = backends::node_id();
     let embedded = backends::Embedded::open(settings).await?;
     let parts = embedded.parts(id.clone(), settings);
-    let url = settings.advertise_url.as_deref().unwrap_or_default();
-    let node = xpush_channel::Node::start(settings.channel(id.clone()), parts, url)
+    let (joined, decided) = tokio::sync::oneshot::channel();
+    let joined = move |result| drop(joined.send(result));
+    let member = settings.member(id.clone(), embedded.clock.wall());
+    let node = xpush_channel::Node::start(settings.channel(id.clone()), parts, member, Box::new(joined))
         .map_err(|error| format!("cannot start: {error}"))?;
+    if let Ok(Err(refused)) = decided.await {
+        return Err(format!("cannot join the cluster: {refused}"));
+    }
     let readiness = Readiness::default();
     let metered = node.clone();
     let session = role::session::start(id, node.clone(), &embedded, settings)

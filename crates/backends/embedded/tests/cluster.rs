@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use xpush_core::ports::cluster::Cluster;
 use xpush_embedded::SoloCluster;
 use xpush_testkit::suite::cluster::ClusterStore;
 
 fn store() -> ClusterStore {
-    let cluster: Arc<dyn Cluster> = Arc::new(SoloCluster::new());
-    ClusterStore { handles: [Arc::clone(&cluster), cluster] }
+    let cluster = SoloCluster::new();
+    let handles = [Arc::new(cluster.handle()) as _, Arc::new(cluster.handle()) as _];
+    ClusterStore { handles, another: Box::new(move || Arc::new(cluster.handle())) }
 }
 
 xpush_testkit::cluster_suite!(store);

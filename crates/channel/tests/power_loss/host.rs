@@ -12,7 +12,7 @@ use xpush_embedded::{
     LocalHub, LocalOnline, LocalPresence, MemoryLastSeen, MemoryLog, OsEntropy, SoloCluster, SystemClock,
 };
 use xpush_sqlite::{Options, Store, Synchronous};
-use xpush_testkit::OpenAccess;
+use xpush_testkit::{OpenAccess, sample};
 
 use crate::seeded::{Bug, Handle, SeededBus, SeededLedger};
 
@@ -43,7 +43,13 @@ pub(crate) fn run(folder: &Path, bug: Bug, forgets: u64) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let mut urls = String::new();
     for name in NODES {
-        let node = Node::start(config(name), parts(name, ledger.clone(), &hub), "").unwrap();
+        let node = Node::start(
+            config(name),
+            parts(name, ledger.clone(), &hub),
+            sample::server(name),
+            Box::new(|_| {}),
+        )
+        .unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         urls += &format!(" ws://{}", listener.local_addr().unwrap());
         runtime.spawn(node.serve(listener, None, Router::new()));

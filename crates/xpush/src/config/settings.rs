@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use xpush_channel::config::{Config, Heartbeat, Limits, Network, Origins};
 use xpush_channel::{Tls, Unusable};
-use xpush_core::{App, NodeId};
+use xpush_core::ports::cluster::{Node, Roles};
+use xpush_core::{App, NodeId, NodeName, UnixMillis};
 
 use crate::backends;
 
@@ -139,6 +140,21 @@ impl Settings {
     /// Whether only this machine can reach the server.
     pub(crate) fn on_loopback(&self) -> bool {
         self.listen.iter().all(|address| address.ip().to_canonical().is_loopback())
+    }
+
+    /// What the cluster is told of this server, which starts now.
+    pub(crate) fn member(&self, id: NodeId, now: UnixMillis) -> Node {
+        Node {
+            id,
+            name: NodeName::new("node").expect("a good name"),
+            installation: 0,
+            url: self.advertise_url.clone().unwrap_or_default(),
+            peer: None,
+            capacity: self.limits.connections as u64,
+            version: env!("CARGO_PKG_VERSION").into(),
+            roles: Roles { session: true, channel: true },
+            since: now,
+        }
     }
 
     /// What a channel server is told.

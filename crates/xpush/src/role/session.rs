@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use xpush_channel::Node;
 use xpush_core::NodeId;
-use xpush_core::ports::cluster::{Standing, View};
+use xpush_core::ports::cluster::View;
 use xpush_session::api::{self, Pages};
 
 use crate::backends::Embedded;
@@ -19,7 +19,7 @@ pub(crate) fn start(
     embedded: &Embedded,
     settings: &Settings,
 ) -> io::Result<Router> {
-    let nobody = Arc::new(View { standing: Standing::Frozen, nodes: Vec::new() });
+    let nobody = Arc::new(View::default());
     let view = xpush_session::router(id, Arc::new(move || node.view().unwrap_or_else(|| nobody.clone())));
     let api = api::router(api::Parts {
         markers: Some(embedded.markers()),
