@@ -24,6 +24,7 @@ mod fanout;
 mod front;
 mod metrics;
 mod node;
+mod peers;
 mod session;
 mod shard;
 #[cfg(test)]
@@ -32,4 +33,5 @@ mod transport;
 
 pub use front::tls::{Tls, Unusable};
 pub use node::{MakeBus, Node, Parts};
+pub use session::moving::Assign;
 pub use session::online::GRACE_MS;

@@ -42,6 +42,8 @@ struct Reason {
 pub(crate) struct Metrics {
     registry: Registry,
     refused: Family<Reason, Counter>,
+    relayed: Counter,
+    moved: Counter,
 }
 
 #[derive(Debug)]
@@ -67,13 +69,27 @@ impl Metrics {
         let mut registry = Registry::with_prefix("xpush");
         let refused = Family::<Reason, Counter>::default();
         registry.register("refused", "Requests and connections refused, by error code", refused.clone());
+        let relayed = Counter::default();
+        registry.register("relayed", "Requests sent on to the node of their session", relayed.clone());
+        let moved = Counter::default();
+        registry.register("moved", "Clients asked to go on at another server", moved.clone());
         registry.register_collector(Box::new(Sums(shards.to_vec())));
-        Self { registry, refused }
+        Self { registry, refused, relayed, moved }
     }
 
     /// One refusal more.
     pub(crate) fn refused(&self, code: Code) {
         self.refused.get_or_create(&Reason { reason: code.as_str() }).inc();
+    }
+
+    /// One request more that another node answers.
+    pub(crate) fn relayed(&self) {
+        self.relayed.inc();
+    }
+
+    /// One client more that was asked to go.
+    pub(crate) fn moved(&self) {
+        self.moved.inc();
     }
 
     /// The OpenMetrics text.

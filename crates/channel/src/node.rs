@@ -22,7 +22,10 @@ use crate::driver;
 use crate::fanout::inbox::{Inbox, Mailbox};
 use crate::front::address::Addresses;
 use crate::front::advice::Advice;
+use crate::front::relay::Relay;
 use crate::metrics::{Metrics, ShardCounters};
+use crate::peers::{Peers, digest};
+use crate::session::moving::{Assign, Rebalance};
 use crate::session::resume::Seal;
 use crate::shard::Shard;
 
@@ -46,7 +49,7 @@ pub struct Parts {
     pub online: Arc<dyn Online>,
     /// Who may connect, and do what.
     pub access: Arc<dyn Access>,
-    /// Signs what clients resume event streams by: the same on every node and after every start.
+    /// Signs what clients resume event streams by, and what nodes say to each other: the same on every node and after every start.
     pub secret: [u8; 32],
     /// Which nodes there are.
     pub cluster: Arc<dyn Cluster>,
@@ -70,6 +73,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) addresses: Arc<Addresses>,
     pub(crate) advice: Advice,
+    pub(crate) peers: Peers,
+    pub(crate) relay: Relay,
     pub(crate) draining: AtomicBool,
     counters: Vec<Arc<ShardCounters>>,
     mailboxes: Vec<Arc<Mailbox>>,
@@ -84,6 +89,7 @@ pub(crate) struct Shared {
     cluster: Arc<dyn Cluster>,
     next_shard: AtomicUsize,
     has_peers: AtomicBool,
+    assign: OnceLock<Assign>,
     view: std::sync::RwLock<Option<Arc<View>>>,
     /// The users that are connected here, by how many connections: while there are other nodes, each is followed on the bus.
     users: Mutex<HashMap<(App, User), u32, foldhash::fast::RandomState>>,
@@ -145,7 +151,21 @@ impl Node {
         self.shared.draining.load(Ordering::Relaxed)
     }
 
-    /// Takes no more connections, tells every client, waits for what is being stored, sends what is still to be sent, leaves the cluster; then, or after
+    /// Says where the channels' clients should be. Before that, and after the first time, nothing changes: clients that must go are told no address.
+    pub fn assign_by(&self, assign: Assign) {
+        // A second one is no more right than the first.
+        let _ = self.shared.assign.set(assign);
+    }
+
+    /// Asks clients of these channels, of each so large a share (0 to 1), to go on at the server that is assigned to the channel, and spreads that over
+    /// `within`. Only clients that follow `moved` are asked, and only where another server is assigned; each goes by itself, within two seconds.
+    pub fn rebalance(&self, channels: Vec<(ChannelKey, f64)>, within: Duration) {
+        let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+        let wish = Arc::new(Rebalance { channels, within_ms });
+        self.shared.post_all(|| Inbox::Rebalance(wish.clone()));
+    }
+
+    /// Takes no more connections, tells every client (one after the other, when there are other nodes), waits for what is being stored, sends what is still to be sent, leaves the cluster; then, or after
     /// `within`, stops. What keeps the messages may be closed afterwards.
     pub async fn drain(&self, within: Duration) {
         self.shared.draining.store(true, Ordering::Relaxed);
@@ -204,6 +224,8 @@ impl Shared {
             metrics: Metrics::new(&counters),
             addresses: Arc::new(Addresses::default()),
             advice: Advice::default(),
+            peers: Peers::default(),
+            relay: Relay::new(&parts.secret),
             draining: AtomicBool::new(false),
             counters,
             mailboxes,
@@ -218,6 +240,7 @@ impl Shared {
             cluster: parts.cluster,
             next_shard: AtomicUsize::new(0),
             has_peers: AtomicBool::new(false),
+            assign: OnceLock::new(),
             view: std::sync::RwLock::new(None),
             users: Mutex::default(),
             config,
@@ -292,6 +315,11 @@ impl Shared {
 
     pub(crate) fn clock(&self) -> &dyn Clock {
         &*self.clock
+    }
+
+    /// Where a channel's clients should be, if that is known and not here.
+    pub(crate) fn assign(&self, channel: &ChannelKey) -> Option<Box<str>> {
+        self.assign.get().and_then(|assign| assign(channel))
     }
 
     /// Whether there are other nodes, whose messages may be lost on the way.
@@ -371,6 +399,7 @@ impl ClusterSink for Shared {
         }
         self.has_peers.store(has_peers, Ordering::Relaxed);
         drop(users);
+        self.peers.see(&view, self.id());
         if let Ok(mut newest) = self.view.write() {
             *newest = Some(view);
         }
@@ -384,9 +413,4 @@ impl Bus for NoBus {
     fn publish(&self, _: &Topic, _: Event) {}
     fn follow(&self, _: Topic) {}
     fn unfollow(&self, _: &Topic) {}
-}
-
-/// 32 bits of FNV-1a: enough to tell this start of this node from others.
-fn digest(node: &NodeId) -> u32 {
-    node.as_str().bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }

@@ -77,6 +77,10 @@ pub(crate) enum Timer {
     LastWords(Handle),
     /// A connection that was told to go.
     Farewell(Handle),
+    /// A client is to be told `moved`, for the channel of the subscription of this ticket.
+    Move(Handle, u32),
+    /// A client that was told `moved` should have gone.
+    Moved(Handle),
     /// A token's notice or end; the number says which token's.
     Token(Handle, u32),
     /// The permission of the subscription of this ticket ends.
@@ -192,6 +196,8 @@ impl Shard {
                 Timer::ProbeNoop(handle) => self.end_poll_for_probe(handle),
                 Timer::LastWords(handle) => self.say_last_words(handle),
                 Timer::Farewell(handle) => self.drop_session(handle),
+                Timer::Move(handle, ticket) => self.move_timer(handle, ticket),
+                Timer::Moved(handle) => self.moved_timer(handle),
                 Timer::Token(handle, number) => self.token_timer(handle, number),
                 Timer::Permission(handle, ticket) => self.permission_expired(handle, ticket),
                 Timer::Review(handle, ticket) => self.review_again(handle, ticket),
@@ -273,6 +279,7 @@ impl Shard {
             Inbox::Readmitted(handle, result) => self.readmitted(handle, result),
             Inbox::Changed(changed) => self.changed(*changed),
             Inbox::Drain { within_ms } => self.drain(within_ms),
+            Inbox::Rebalance(wish) => self.rebalance(&wish),
             Inbox::Stop => {
                 for handle in self.sessions.handles() {
                     self.drop_session(handle);

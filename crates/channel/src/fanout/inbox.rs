@@ -22,6 +22,7 @@ use crate::command::members::Enrolled;
 use crate::session::admission::Admitted;
 use crate::session::change::Reviewed;
 use crate::session::gate::Permitted;
+use crate::session::moving::Rebalance;
 use crate::transport::polling::{Poll, Post};
 use crate::transport::{Open, Probe};
 
@@ -85,6 +86,7 @@ pub(crate) enum Inbox {
     Chronicled(App, Result<Appended, PortError>),
     // From the node.
     Drain { within_ms: u64 },
+    Rebalance(Arc<Rebalance>),
     Stop,
 }
 

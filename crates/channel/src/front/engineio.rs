@@ -14,7 +14,7 @@ use xpush_wire::engine::Version;
 use xpush_wire::query;
 
 use super::route::{self, Asking};
-use super::{Verdict, handshake, origin};
+use super::{Verdict, handshake, origin, relay};
 use crate::dialect::Wire;
 use crate::fanout::inbox::Inbox;
 use crate::node::Shared;
@@ -73,7 +73,8 @@ async fn answer(shared: &Arc<Shared>, asking: Asking) -> Result<Verdict, Code> {
     let parameters = Parameters::read(&query)?;
     let sid = match parameters.sid {
         Some(sid) if sid.node == shared.digest && shared.has_shard(sid.handle.shard) => Some(sid),
-        Some(_) => return Err(Code::UnknownSession),
+        Some(sid) if sid.node == shared.digest || asking.relayed => return Err(Code::UnknownSession),
+        Some(sid) => return elsewhere(shared, asking, &parameters, sid).await,
         None => None,
     };
     if parameters.websocket {
@@ -102,6 +103,20 @@ async fn answer(shared: &Arc<Shared>, asking: Asking) -> Result<Verdict, Code> {
         (_, Some(_)) => return Err(Code::BadRequest),
     };
     Ok(Verdict::Respond(response))
+}
+
+/// A request of a session that another node has, as far as it makes sense.
+async fn elsewhere(
+    shared: &Arc<Shared>,
+    asking: Asking,
+    parameters: &Parameters,
+    sid: Sid,
+) -> Result<Verdict, Code> {
+    let is_poll = matches!(*asking.request.method(), Method::GET | Method::POST);
+    if !is_poll || handshake::is_upgrade(&asking.request) != parameters.websocket {
+        return Err(Code::BadRequest);
+    }
+    relay::request(shared, asking, sid).await
 }
 
 fn websocket(

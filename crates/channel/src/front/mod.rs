@@ -8,6 +8,7 @@ mod engineio;
 mod events;
 mod handshake;
 pub(crate) mod origin;
+pub(crate) mod relay;
 mod route;
 pub(crate) mod tls;
 
@@ -32,6 +33,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::server::TlsStream;
 use xpush_core::Code;
 
+use crate::front::relay::Tunnel;
 use crate::front::tls::Tls;
 use crate::node::{Node, Shared};
 use crate::transport::io::Io;
@@ -46,6 +48,8 @@ enum Verdict {
     Respond(http::Response<Body>),
     /// The raw stream goes to a shard.
     TakeOver(TakeOver),
+    /// The raw stream goes to another node.
+    Tunnel(Box<Tunnel>),
 }
 
 /// What is to be done with a raw stream and the bytes that came behind the request.
@@ -120,7 +124,7 @@ async fn speak_http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     into_io: impl FnOnce(S) -> io::Result<Io>,
 ) -> Result<(), Failure> {
     let limits = &shared.config.limits;
-    let taken: Arc<Mutex<Option<TakeOver>>> = Arc::default();
+    let taken: Arc<Mutex<Option<Verdict>>> = Arc::default();
     let service = service_fn(|mut request: Request<Incoming>| {
         if secure {
             // As a proxy would say it: answers that name this server name it as it was reached.
@@ -133,9 +137,9 @@ async fn speak_http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         async move {
             match route::route(&shared, peer.ip(), request, rest).await {
                 Verdict::Respond(response) => Ok::<_, std::convert::Infallible>(response),
-                Verdict::TakeOver(take_over) => {
+                stream => {
                     if let Ok(mut taken) = taken.lock() {
-                        *taken = Some(take_over);
+                        *taken = Some(stream);
                     }
                     // The connection's task sees it and drops this future.
                     std::future::pending().await
@@ -164,10 +168,17 @@ async fn speak_http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         }
         return Err(error.into());
     }
-    let take_over = taken.lock().ok().and_then(|mut taken| taken.take());
-    if let Some(take_over) = take_over {
-        let parts = connection.into_parts();
-        take_over(into_io(parts.io.into_inner())?, parts.read_buf);
+    let verdict = taken.lock().ok().and_then(|mut taken| taken.take());
+    match verdict {
+        Some(Verdict::TakeOver(take_over)) => {
+            let parts = connection.into_parts();
+            take_over(into_io(parts.io.into_inner())?, parts.read_buf);
+        }
+        Some(Verdict::Tunnel(tunnel)) => {
+            let parts = connection.into_parts();
+            tunnel.run(parts.io.into_inner(), parts.read_buf).await?;
+        }
+        Some(Verdict::Respond(_)) | None => {}
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ use xpush_core::{Code, Problem};
 use xpush_wire::query;
 
 use super::origin::Page;
+use super::relay::Sender;
 use super::{TakeOver, Verdict, address, engineio, events, handshake, origin};
 use crate::dialect::{Wire, object};
 use crate::fanout::inbox::Inbox;
@@ -30,6 +31,8 @@ pub(super) struct Asking {
     pub(super) origin: Option<HeaderValue>,
     /// Not every app welcomes that.
     pub(super) by_app: bool,
+    /// Another node has sent it here, or somebody says so.
+    pub(super) relayed: bool,
 }
 
 impl Asking {
@@ -60,6 +63,12 @@ pub(super) async fn route(
     if !ours {
         return Verdict::Respond(others(request, client.address, rest).await);
     }
+    let sender = if engine { shared.relay.sender(&request) } else { Sender::Client };
+    if let Sender::Node(address) = sender {
+        // The node that has sent it here has judged the page, and tells it what CORS needs.
+        let asking = Asking { request, peer: address, origin: None, by_app: false, relayed: true };
+        return engineio::request(shared, asking).await;
+    }
     let page = origin::judge(&shared.config.origins, &shared.access().apps(), request.headers());
     let Page { origin, by_app } = match page {
         Ok(page) => page,
@@ -72,7 +81,8 @@ pub(super) async fn route(
             return Verdict::Respond(engineio::refusal(code, None));
         }
     };
-    let asking = Asking { request, peer: client.address, origin, by_app };
+    let relayed = sender != Sender::Client;
+    let asking = Asking { request, peer: client.address, origin, by_app, relayed };
     if engine {
         engineio::request(shared, asking).await
     } else if asking.request.uri().path() == "/ws" {

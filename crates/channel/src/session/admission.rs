@@ -42,6 +42,9 @@ impl Session {
 impl Shard {
     /// Finds out who a client is. Guests are admitted at once; while ACCESS checks a token, commands are held. `asked`: the command that the welcome answers.
     pub(crate) fn admit(&mut self, handle: Handle, claims: Claims, asked: Option<Asked>) {
+        if let Some(session) = self.sessions.get(handle) {
+            session.follows_moves = claims.moves.is_some();
+        }
         if claims.token.is_none() {
             let identity = Identity::guest(&self.node.access().apps(), &claims, &mut *self.entropy);
             self.admitted(handle, asked, identity);

@@ -30,6 +30,8 @@ pub(crate) struct Claims {
     pub(crate) guest: Option<String>,
     pub(crate) device: Option<String>,
     pub(crate) token: Option<String>,
+    /// Said by clients that follow `moved`.
+    pub(crate) moves: Option<String>,
 }
 
 impl Claims {
@@ -41,6 +43,7 @@ impl Claims {
             "guest" => &mut self.guest,
             "device" => &mut self.device,
             "token" => &mut self.token,
+            "moves" => &mut self.moves,
             _ => return false,
         };
         *place = Some(value.to_owned());
@@ -67,7 +70,7 @@ impl Claims {
 
     /// What ACCESS is shown.
     pub(crate) fn credentials(self, address: IpAddr) -> Credentials {
-        let Self { app, name, guest, device, token } = self;
+        let Self { app, name, guest, device, token, moves: _ } = self;
         Credentials { app, token, guest, name, device, address: Some(address) }
     }
 

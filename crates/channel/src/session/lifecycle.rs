@@ -110,6 +110,7 @@ impl Shard {
             closing: false,
             paused: false,
             token_expiring: false,
+            follows_moves: false,
             awaits_pong: false,
             in_progress: 0,
             last_words: None,
@@ -425,21 +426,6 @@ impl Shard {
         };
         if let Some(subscription) = session.subscriptions.iter_mut().find(same) {
             subscription.place = Some(place);
-        }
-    }
-
-    /// Tells every client that the server goes, and where (nowhere else, yet) to go on.
-    pub(crate) fn drain(&mut self, within_ms: u64) {
-        self.draining = true;
-        for handle in self.sessions.handles() {
-            let Some(session) = self.sessions.get(handle) else { continue };
-            if session.native.is_some() {
-                let object = format!(r#"{{"within_ms":{within_ms}}}"#);
-                let mut frame = Vec::new();
-                dialect::push(session.format(Namespace::Native), "moved", &object, &[], &mut frame);
-                self.sessions.send(handle.slot, frame.into());
-            }
-            self.close(handle, Code::Draining.into());
         }
     }
 }

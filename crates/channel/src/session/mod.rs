@@ -5,6 +5,7 @@ pub(crate) mod change;
 pub(crate) mod gate;
 pub(crate) mod identity;
 pub(crate) mod lifecycle;
+pub(crate) mod moving;
 pub(crate) mod online;
 pub(crate) mod outbox;
 mod plain;
@@ -50,6 +51,8 @@ pub(crate) struct Session {
     pub(crate) paused: bool,
     /// The client was told to renew its token.
     pub(crate) token_expiring: bool,
+    /// The client goes elsewhere when it is told `moved`.
+    pub(crate) follows_moves: bool,
     /// A heartbeat has been sent and not been answered.
     pub(crate) awaits_pong: bool,
     /// Commands whose answers are still to come.

@@ -1,0 +1,79 @@
+//! Where the other nodes are, by the digest that their sids begin with.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio::sync::watch;
+use xpush_core::NodeId;
+use xpush_core::ports::cluster::{Node, Standing, View};
+
+/// The addresses of the newest view that could be trusted.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    addresses: RwLock<HashMap<u32, Arc<str>>>,
+    changes: watch::Sender<()>,
+}
+
+impl Default for Peers {
+    fn default() -> Self {
+        Self { addresses: RwLock::default(), changes: watch::Sender::new(()) }
+    }
+}
+
+impl Peers {
+    /// Takes a view of the node `own`. One that is frozen or has expired says nothing of who has gone.
+    pub(crate) fn see(&self, view: &View, own: &NodeId) {
+        if view.standing != Standing::Live {
+            return;
+        }
+        let others = view.nodes.iter().filter(|node| node.id != *own);
+        let addresses = others.filter_map(|node| Some((digest(&node.id), address(node)?.into()))).collect();
+        *self.addresses.write().unwrap_or_else(PoisonError::into_inner) = addresses;
+        self.changes.send_replace(());
+    }
+
+    /// Where the node of this digest is, while it lives.
+    pub(crate) fn address(&self, node: u32) -> Option<Arc<str>> {
+        self.addresses.read().unwrap_or_else(PoisonError::into_inner).get(&node).cloned()
+    }
+
+    /// Tells whenever addresses may have changed.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
+    }
+}
+
+/// Where other nodes reach a node: plain HTTP.
+fn address(node: &Node) -> Option<&str> {
+    node.url.starts_with("http://").then_some(&*node.url)
+}
+
+/// 32 bits of FNV-1a: enough to tell this start of this node from others.
+pub(crate) fn digest(node: &NodeId) -> u32 {
+    node.as_str().bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(standing: Standing, nodes: &[(&str, &str)]) -> View {
+        let node = |(id, url): &(&str, &str)| Node { id: NodeId::new(id).unwrap(), url: (*url).into() };
+        View { standing, nodes: nodes.iter().map(node).collect() }
+    }
+
+    #[test]
+    fn the_living_others_are_known() {
+        let peers = Peers::default();
+        let id = |name: &str| NodeId::new(name).unwrap();
+        let address = |name: &str| peers.address(digest(&id(name)));
+        let all = [("a", "http://10.0.0.1:8000"), ("b", "http://10.0.0.2:8000"), ("c", "")];
+        peers.see(&view(Standing::Live, &all), &id("a"));
+        assert_eq!(address("b").as_deref(), Some("http://10.0.0.2:8000"));
+        assert_eq!((address("a"), address("c")), (None, None));
+        peers.see(&view(Standing::Frozen, &[]), &id("a"));
+        assert!(address("b").is_some());
+        peers.see(&view(Standing::Live, &all[..1]), &id("a"));
+        assert_eq!(address("b"), None);
+    }
+}

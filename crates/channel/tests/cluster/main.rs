@@ -1,0 +1,156 @@
+//! Two real nodes on one machine, each behind a port of its own, and clients whose every request goes to the other one.
+
+#![allow(clippy::unwrap_used)]
+
+mod world;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tungstenite::Message;
+use xpush_core::{App, Channel, ChannelKey};
+
+use world::{Polling, World, posted};
+
+#[test]
+fn round_robin_in_front_of_polling() {
+    let world = World::new(2);
+    let mut clients = [Polling::open(&world, 0), Polling::open(&world, 1)];
+    for client in &mut clients {
+        let ok = client.call("subscribe", &json!({"channel": "chat:a"}));
+        assert_eq!(ok["channel"], "chat:a");
+    }
+    for number in 0..20_u64 {
+        let [one, two] = &mut clients;
+        let publisher = if number % 2 == 0 { &mut *one } else { &mut *two };
+        let ok = publisher.call("publish", &json!({"channel": "chat:a", "data": number}));
+        assert_eq!(ok["seq"], number + 1);
+        for client in &mut clients {
+            let message = client.push("message");
+            assert_eq!((&message["data"], &message["seq"]), (&json!(number), &json!(number + 1)));
+        }
+    }
+    for node in &world.nodes {
+        assert!(world::counter(node, "xpush_relayed_total") > 20);
+    }
+}
+
+#[test]
+fn an_upgrade_on_another_node_is_a_tunnel() {
+    let world = World::new(2);
+    let mut client = Polling::open(&world, 0);
+    let path = format!("/socket.io/?EIO=4&transport=websocket&sid={}", client.sid);
+    let mut socket = world.websocket(1, &path);
+    socket.send(Message::text("2probe")).unwrap();
+    assert_eq!(socket.read().unwrap(), Message::text("3probe"));
+    // The poll that hangs ends, wherever it hangs.
+    client.poll();
+    socket.send(Message::text("5")).unwrap();
+    // Larger than any buffer on the way, in both directions.
+    let data = "x".repeat(900_000);
+    let command = json!(["publish", {"channel": "chat:a", "data": data}]);
+    socket.send(Message::text(r#"427["subscribe",{"channel":"chat:a"}]"#)).unwrap();
+    socket.send(Message::text(format!("428{command}"))).unwrap();
+    let (mut acks, mut messages) = (0, 0);
+    while acks < 2 || messages < 1 {
+        let Message::Text(packet) = socket.read().unwrap() else { panic!("text") };
+        acks += usize::from(packet.starts_with("437") || packet.starts_with("438"));
+        if let Some(event) = packet.strip_prefix("42") {
+            let event: Value = serde_json::from_str(event).unwrap();
+            if event[0] == "message" {
+                assert_eq!(event[1]["data"], data.as_str());
+                messages += 1;
+            }
+        }
+    }
+    socket.close(None).unwrap();
+    world.wait_until(|world| world.nodes[0].connections() == 0);
+}
+
+#[test]
+fn what_is_asked_of_a_node_that_is_gone_is_refused_at_once() {
+    let world = World::new(2);
+    let client = Polling::open(&world, 0);
+    let path = format!("/socket.io/?EIO=4&transport=polling&sid={}", client.sid);
+    let begun = std::time::Instant::now();
+    let before = world::counter(&world.nodes[1], "xpush_relayed_total");
+    let hanging = std::thread::spawn({
+        let (address, path) = (world.addresses[1], path.clone());
+        move || world::get(address, &path)
+    });
+    world.wait_until(|world| world::counter(&world.nodes[1], "xpush_relayed_total") > before);
+    world.vanish(0);
+    let unknown = (400, r#"{"code":1,"message":"Session ID unknown"}"#.to_owned());
+    assert_eq!(hanging.join().unwrap(), unknown);
+    assert_eq!(world::get(world.addresses[1], &path), unknown);
+    assert!(begun.elapsed() < Duration::from_secs(20), "not by the poll's own time");
+}
+
+#[test]
+fn nobody_else_can_say_that_a_request_was_relayed_and_none_goes_round() {
+    let world = World::new(2);
+    let client = Polling::open(&world, 0);
+    let path = format!("/socket.io/?EIO=4&transport=polling&sid={}", client.sid);
+    let relayed = || world::counter(&world.nodes[1], "xpush_relayed_total");
+    let before = relayed();
+    let forged = "x-xpush-relay: 127.0.0.1;AAAA\r\n";
+    let (status, body) = world::request(world.addresses[1], "GET", &path, forged, "");
+    assert_eq!((status, body.contains("Session ID unknown")), (400, true), "{body}");
+    assert_eq!(relayed(), before);
+}
+
+#[test]
+fn a_body_that_is_too_large_is_refused_on_the_way() {
+    let world = World::new(2);
+    let client = Polling::open(&world, 0);
+    let body = format!(r#"42["publish",{{"channel":"chat:a","data":"{}"}}]"#, "x".repeat(1_100_000));
+    assert_eq!(posted(&world, 1, &client.sid, &body).0, 413);
+}
+
+fn key(channel: &str) -> ChannelKey {
+    ChannelKey::new(App::new("demo").unwrap(), Channel::new(channel).unwrap())
+}
+
+#[test]
+fn clients_that_can_are_asked_to_go_where_their_channel_is_assigned() {
+    let world = World::new(2);
+    let url = world.url(1);
+    world.nodes[0].assign_by(std::sync::Arc::new(move |channel| {
+        (channel.name.as_str() == "chat:a").then(|| url.as_str().into())
+    }));
+    let mut able = Polling::open_with(&world, 0, r#"{"moves":"1"}"#);
+    let mut stock = Polling::open(&world, 0);
+    let mut settled = Polling::open_with(&world, 0, r#"{"moves":"1"}"#);
+    for (client, channel) in [(&mut able, "chat:a"), (&mut stock, "chat:a"), (&mut settled, "chat:b")] {
+        client.call("subscribe", &json!({"channel": channel}));
+    }
+    world.nodes[0].rebalance(vec![(key("chat:a"), 1.0), (key("chat:b"), 1.0)], Duration::from_millis(50));
+    let moved = able.push("moved");
+    assert_eq!(moved["url"], world.url(1));
+    assert!(moved["within_ms"].as_u64().unwrap() > 0);
+    // The others stay, and hear nothing.
+    for client in [&mut stock, &mut settled] {
+        client.call("ping", &json!({}));
+        assert!(client.pushes("moved").is_empty());
+    }
+    assert_eq!(world.nodes[0].connections(), 3);
+}
+
+#[test]
+fn a_drain_tells_everybody_where_to_go_and_ends_when_they_have() {
+    let world = World::new(2);
+    let url = world.url(1);
+    world.nodes[0].assign_by(std::sync::Arc::new(move |_| Some(url.as_str().into())));
+    let mut clients: Vec<_> = (0..20).map(|_| Polling::open(&world, 0)).collect();
+    for client in &mut clients {
+        client.call("subscribe", &json!({"channel": "chat:a"}));
+    }
+    let node = world.nodes[0].clone();
+    let drained = world.runtime.spawn(async move { node.drain(Duration::from_secs(30)).await });
+    for client in &mut clients {
+        assert_eq!(client.push("moved")["url"], world.url(1));
+        assert_eq!(client.push("closing")["error"]["code"], "draining");
+    }
+    world.runtime.block_on(drained).unwrap();
+    assert_eq!(world.nodes[0].connections(), 0);
+}
