@@ -8,6 +8,7 @@ pub mod access;
 pub mod accounts;
 mod address;
 pub mod api;
+pub mod assign;
 pub mod devices;
 mod fetch;
 mod me;

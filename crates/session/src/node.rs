@@ -50,7 +50,7 @@ pub(crate) async fn choose(
 }
 
 /// The same node for the same channel as long as the nodes are the same.
-fn assign<'a>(channel: &ChannelKey, view: &'a View) -> Option<&'a Node> {
+pub(crate) fn assign<'a>(channel: &ChannelKey, view: &'a View) -> Option<&'a Node> {
     let at = channel.hash64().checked_rem(view.channel_nodes().count() as u64)?;
     view.channel_nodes().nth(usize::try_from(at).ok()?)
 }

@@ -1,4 +1,4 @@
-//! `/api/v1`: accounts and devices over HTTP, as JSON.
+//! `/api/v1`: accounts, devices and where to connect, over HTTP, as JSON.
 
 mod pages;
 mod refusal;
@@ -23,9 +23,10 @@ pub(crate) use request::{Bearer, Caller, Fields, Segment};
 
 use crate::access::DirectoryAccess;
 use crate::accounts::{Failures, Hashing};
+use crate::assign::Placement;
 use crate::fetch::Fetch;
 use crate::store::Store;
-use crate::{accounts, devices, me, oidc, setup};
+use crate::{accounts, assign, devices, me, oidc, setup};
 
 /// What the API stands on.
 pub struct Parts {
@@ -33,6 +34,8 @@ pub struct Parts {
     pub access: DirectoryAccess,
     /// How far users have read, where anything keeps it: what an account leaves behind there goes with it.
     pub markers: Option<Arc<dyn Markers>>,
+    /// Decides where clients connect.
+    pub placement: Arc<dyn Placement>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Which pages may ask, beside those of each app.
@@ -86,6 +89,7 @@ pub fn router(parts: Parts) -> std::io::Result<Router> {
 fn routes(api: Arc<Api>) -> Router {
     let routes = Router::new()
         .merge(accounts::routes())
+        .merge(assign::routes())
         .merge(devices::routes())
         .merge(me::routes())
         .merge(oidc::routes())

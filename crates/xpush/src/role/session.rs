@@ -7,7 +7,9 @@ use axum::Router;
 use xpush_channel::Node;
 use xpush_core::NodeId;
 use xpush_core::ports::cluster::View;
+use xpush_session::CurrentView;
 use xpush_session::api::{self, Pages};
+use xpush_session::assign::ByView;
 
 use crate::backends::Embedded;
 use crate::config::Settings;
@@ -20,10 +22,12 @@ pub(crate) fn start(
     settings: &Settings,
 ) -> io::Result<Router> {
     let nobody = Arc::new(View::default());
-    let view = xpush_session::router(id, Arc::new(move || node.view().unwrap_or_else(|| nobody.clone())));
+    let current: CurrentView = Arc::new(move || node.view().unwrap_or_else(|| nobody.clone()));
+    let view = xpush_session::router(id, current.clone());
     let api = api::router(api::Parts {
         markers: Some(embedded.markers()),
         access: embedded.access.clone(),
+        placement: Arc::new(ByView::new(current)),
         clock: embedded.clock.clone(),
         pages: Pages { allowed: settings.allowed_origins.clone(), loopback: settings.on_loopback() },
         url: settings.advertise_url.clone(),

@@ -1,6 +1,7 @@
 //! The whole API over a real store and the real ACCESS: requests in, answers out.
 
 mod accounts;
+mod assign;
 mod devices;
 mod oidc;
 mod pages;
@@ -19,15 +20,17 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt;
+use xpush_core::ports::cluster::{Node, Standing, View};
 use xpush_core::ports::directory::{
     Accounts, Change, Directory, Entry, Expected, Key, KeyRecord, Listing, Record, UserRecord,
 };
-use xpush_core::{Device, Permissions, Rule, Rules, User, Who};
+use xpush_core::{Device, NodeId, Permissions, Rule, Rules, User, Who};
 use xpush_sqlite::{Ledger, Options, SqliteDirectory, Store as SqliteStore};
 use xpush_testkit::{ManualClock, SeededEntropy};
 
 use super::*;
 use crate::access::{Configured, Parts as AccessParts};
+use crate::assign::ByView;
 use crate::port::ask;
 
 pub(super) const PASSWORD: &str = "correct horse battery";
@@ -96,6 +99,11 @@ pub(super) fn app(accounts: Accounts) -> AppRecord {
     }
 }
 
+fn two_nodes() -> Arc<View> {
+    let node = |id: &str| Node { id: NodeId::new(id).unwrap(), url: format!("https://{id}.example").into() };
+    Arc::new(View { standing: Standing::Live, nodes: vec![node("n1"), node("n2")] })
+}
+
 impl World {
     /// With the apps `demo` (open accounts; the default one), `invited` and `off`.
     pub(super) async fn new() -> Self {
@@ -131,6 +139,7 @@ impl World {
         let parts = Parts {
             access,
             markers: Some(markers.clone()),
+            placement: Arc::new(ByView::new(Arc::new(two_nodes))),
             clock: clock.clone(),
             pages: Pages { allowed: vec!["https://console.example".into()], loopback: true },
             url: None,

@@ -1,0 +1,98 @@
+//! `GET /api/v1/assign`: which channel servers the clients of some channels should use.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::routing::get;
+use serde_json::{Value, json};
+use xpush_core::ports::Done;
+use xpush_core::{Channel, ChannelKey, Code, NodeId, Problem};
+
+use crate::api::{Answer, Api, Caller, ok};
+use crate::port::ask;
+use crate::{CurrentView, node};
+
+/// Channels of one request.
+const MOST: usize = 64;
+
+/// A channel server for a channel's clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assigned {
+    /// Which.
+    pub node: NodeId,
+    /// Where clients reach it; empty: where they reach whoever tells them.
+    pub url: Box<str>,
+    /// Why this one, in one word for the log and for operators.
+    pub reason: Box<str>,
+}
+
+/// Decides where channels' clients connect.
+pub trait Placement: Send + Sync {
+    /// A server for each channel, in the order asked for; all `None` when there is no server.
+    fn assign(&self, channels: Vec<ChannelKey>, done: Done<Vec<Option<Assigned>>>);
+}
+
+/// Places channels by nothing but the nodes that there are: the same node for the same channel as long as they are the same.
+pub struct ByView(CurrentView);
+
+impl ByView {
+    /// Over the nodes of `view`.
+    pub fn new(view: CurrentView) -> Self {
+        Self(view)
+    }
+}
+
+impl Placement for ByView {
+    fn assign(&self, channels: Vec<ChannelKey>, done: Done<Vec<Option<Assigned>>>) {
+        let view = (self.0)();
+        let assigned = |channel: &ChannelKey| {
+            let node = node::assign(channel, &view)?;
+            Some(Assigned { node: node.id.clone(), url: node.url.clone(), reason: "hash".into() })
+        };
+        done(Ok(channels.iter().map(assigned).collect()));
+    }
+}
+
+pub(crate) fn routes() -> Router<Arc<Api>> {
+    Router::new().route("/assign", get(assign))
+}
+
+/// Says nothing that depends on who asks: whether one may follow a channel is seen when one does.
+async fn assign(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    Query(query): Query<Vec<(String, String)>>,
+) -> Answer {
+    let all = |wanted: &str| {
+        let values = query.iter().filter(move |(name, _)| name == wanted);
+        values.map(|(_, value)| value.as_str()).collect::<Vec<_>>()
+    };
+    let name = match all("app")[..] {
+        [] => None,
+        [name] => Some(name),
+        _ => return Err(Problem::new(Code::BadField, "app: given twice").into()),
+    };
+    let (app, _) = api.app(name, &caller)?;
+    let names = all("channel");
+    if !(1..=MOST).contains(&names.len()) {
+        return Err(Problem::new(Code::BadField, format!("channel: 1 to {MOST} of them")).into());
+    }
+    let key = |name: &&str| {
+        let channel = Channel::new(name);
+        let bad = |code: Code| Problem::new(code, format!("channel: {}", code.text()));
+        Ok(ChannelKey::new(app.clone(), channel.map_err(bad)?))
+    };
+    let keys = names.iter().map(key).collect::<Result<Vec<_>, Problem>>()?;
+    let assigned = ask(|done| api.parts.placement.assign(keys, done)).await?;
+    let channels: Option<Vec<Value>> = names
+        .iter()
+        .zip(assigned)
+        .map(|(channel, assigned)| {
+            let Assigned { node, url, reason } = assigned?;
+            Some(json!({"channel": channel, "url": url, "node": node.as_str(), "reason": reason}))
+        })
+        .collect();
+    let no_server = || Problem::new(Code::Unavailable, "no channel server is available");
+    ok(json!({"ok": {"channels": channels.ok_or_else(no_server)?}}))
+}
