@@ -25,7 +25,7 @@ export class Connection {
   #sampledAt = performance.now();
 
   constructor() {
-    this.client = connect(location.origin, { name: this.#name.value, storage: windowStorage });
+    this.client = connect(location.origin, { name: this.#name.value, storage: windowStorage, assign: true });
     const state = signal(this.client.state);
     const welcome = signal(this.client.welcome);
     const away = signal(false);

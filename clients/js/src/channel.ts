@@ -325,6 +325,15 @@ export class Channel extends Emitter<ChannelEvents> {
     return this.#request("presence", {});
   }
 
+  /**
+   * @internal Another connection is about to replace the present one: subscribes there, from the position that was delivered here. `done` is called
+   * when that was answered; from then on the channel hears the new connection.
+   */
+  moveTo(command: Carrier["command"], done: () => void): void {
+    if (this.#subscription) this.#subscribe(command, done);
+    else done();
+  }
+
   /** @internal A new connection is up: the server knows nothing of us yet. */
   connected(): void {
     this.#typedAt = -Infinity;
@@ -414,15 +423,15 @@ export class Channel extends Emitter<ChannelEvents> {
     this.#setPresence({ count, users: [...users, ...joined] });
   }
 
-  #subscribe(): void {
+  #subscribe(command: Carrier["command"] = this.#carrier.command, done?: () => void): void {
     const subscription = this.#subscription;
     if (!subscription || !this.#carrier.online) return;
     const attempt = ++subscription.attempt;
     const { token, reason } = subscription;
-    if (typeof token !== "function") return this.#sendSubscribe(subscription, token);
+    if (typeof token !== "function") return this.#sendSubscribe(subscription, token, command, done);
     takeToken(token, reason).then(
       (taken) => {
-        if (attempt === subscription.attempt) this.#sendSubscribe(subscription, taken);
+        if (attempt === subscription.attempt) this.#sendSubscribe(subscription, taken, command, done);
       },
       (error: XpushError) => {
         const current = subscription === this.#subscription && attempt === subscription.attempt;
@@ -431,7 +440,12 @@ export class Channel extends Emitter<ChannelEvents> {
     );
   }
 
-  #sendSubscribe(subscription: Subscription, token: string | undefined): void {
+  #sendSubscribe(
+    subscription: Subscription,
+    token: string | undefined,
+    command: Carrier["command"],
+    done?: () => void,
+  ): void {
     if (subscription !== this.#subscription || !this.#carrier.online) return;
     const since = this.#position;
     const fields = {
@@ -441,7 +455,8 @@ export class Channel extends Emitter<ChannelEvents> {
       ...(subscription.receipts && { receipts: true }),
       ...(token !== undefined && { token }),
     };
-    this.#carrier.command("subscribe", fields, (answer) => {
+    command("subscribe", fields, (answer) => {
+      done?.();
       if (subscription !== this.#subscription) return;
       if ("ok" in answer) this.#subscribed(subscription, since, answer.ok as Subscribed);
       else this.#notSubscribed(subscription, XpushError.from(answer.error));
@@ -460,7 +475,9 @@ export class Channel extends Emitter<ChannelEvents> {
     if (ok.epoch === undefined || ok.seq === undefined) return;
 
     const head: Position = { epoch: ok.epoch, seq: ok.seq };
-    const missed = ok.missed ?? 0;
+    // While the connection moved, the one before has gone on delivering.
+    const meanwhile = since?.epoch === head.epoch && this.#position?.epoch === head.epoch ? this.#position.seq - since.seq : 0;
+    const missed = Math.max(0, (ok.missed ?? 0) - meanwhile);
     if (!since) {
       this.#position = head;
     } else if (ok.recovered && since.epoch === head.epoch) {
@@ -469,7 +486,7 @@ export class Channel extends Emitter<ChannelEvents> {
       if (missed === 0) this.#endResume();
     } else {
       // The newest page follows, which `missed` counts; it is delivered from its first message on.
-      this.#startOver(since, head, head.seq - missed);
+      this.#startOver(since, head, head.seq - (ok.missed ?? 0));
     }
   }
 

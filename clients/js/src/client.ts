@@ -1,8 +1,10 @@
+import { askSessionServer, type Assign } from "./assign.ts";
 import { backoffDelay, type Backoff } from "./backoff.ts";
 import { Channel, type PublishOptions, type Stats } from "./channel.ts";
+import { Dial } from "./dial.ts";
 import { Emitter } from "./emitter.ts";
 import { guestSecret, localGuestStorage, type GuestStorage } from "./guest.ts";
-import { openSocketIo, type Link, type OpenLink } from "./link.ts";
+import { openSocketIo, type Link, type LinkEvents, type OpenLink } from "./link.ts";
 import { Outbox, type Carrier } from "./outbox.ts";
 import {
   newId,
@@ -39,6 +41,11 @@ export interface ClientOptions extends Omit<Credentials, "token"> {
   queueLimit?: number;
   /** Bounds of the time between attempts to connect, in ms; default 250 to 10,000. */
   backoff?: Backoff;
+  /**
+   * The address is a session server's, which names the channel server to use; asked for each connection, so that another one
+   * takes the place of one that is gone. A function asks in another way.
+   */
+  assign?: boolean | Assign;
   /** How connections are made; default over Socket.IO. */
   open?: OpenLink;
 }
@@ -88,8 +95,29 @@ const BACKOFF: Backoff = { min: 250, max: 10_000 };
 /** The server may accept a connection and never answer it. */
 const CONNECT_TIMEOUT = 15_000;
 
+/** How long a new connection may take to bring everything, before the one that it replaces is given up in any case. */
+const MOVE_TIMEOUT = 5_000;
+
+/** How long answers that are still to come by the old connection are waited for; what they answer goes again, by the same id. */
+const LAST_ANSWERS = 1_000;
+
 /** A connection that lived this long was a good one: its loss starts the back-off anew. */
 const STABLE_AFTER = 5_000;
+
+/** A connection that is to replace the present one. */
+interface Move {
+  readonly link: Dial;
+  /** Once it is up. */
+  transport?: string;
+  /** The channels that are heard there already. */
+  readonly moved: Set<string>;
+  /** Commands that wait until the old connection owes no more answers; undefined before. */
+  held?: (() => void)[];
+  timer?: ReturnType<typeof setTimeout>;
+}
+
+/** Pushes that belong to a subscription, and come by the connection that has it. */
+const OF_CHANNELS: ReadonlySet<string> = new Set(["message", "edit", "delete", "read", "delivered", "unsubscribed", "signal", "gap", "presence"]);
 
 /** A connection to an XPUSH server that is made again whenever it is lost. */
 export class Client extends Emitter<ClientEvents> {
@@ -98,6 +126,7 @@ export class Client extends Emitter<ClientEvents> {
   readonly #credentials: Credentials;
   readonly #token: TokenSource | undefined;
   readonly #open: OpenLink;
+  readonly #assign: Assign | undefined;
   readonly #ackTimeout: number;
   readonly #queueLimit: number;
   readonly #backoff: Backoff;
@@ -108,10 +137,16 @@ export class Client extends Emitter<ClientEvents> {
   #tokenReason: TokenReason = "connect";
   /** What {@link Client.status} said of us: the next connection is told, too. */
   #ownState: "online" | "away" = "online";
-  #url: string;
+  /** The address that a server has told us to go to. */
+  #url: string | undefined;
   #state: State = { status: "paused" };
   #welcome: Welcome | undefined;
   #link: Link | undefined;
+  /** Commands that `#link` has still to answer. */
+  #underWay = 0;
+  #move: Move | undefined;
+  /** How many moves in a row have come to nothing. */
+  #moves = 0;
   #attempt = 0;
   #upSince = 0;
   /** Why the server said that it would close this connection. */
@@ -121,11 +156,12 @@ export class Client extends Emitter<ClientEvents> {
 
   constructor(url: string, options: ClientOptions = {}) {
     super();
-    const { storage = localGuestStorage(), ackTimeout, queueLimit, backoff, open, token, ...credentials } = options;
-    this.#home = this.#url = url;
+    const { storage = localGuestStorage(), ackTimeout, queueLimit, backoff, open, assign, token, ...credentials } = options;
+    this.#home = url;
     this.#token = token;
     this.#credentials = { ...credentials, guest: credentials.guest ?? guestSecret(storage) };
     this.#open = open ?? openSocketIo;
+    this.#assign = assign === true ? askSessionServer : assign || undefined;
     this.#ackTimeout = ackTimeout ?? ACK_TIMEOUT;
     this.#queueLimit = queueLimit ?? QUEUE_LIMIT;
     this.#backoff = backoff ?? BACKOFF;
@@ -230,34 +266,33 @@ export class Client extends Emitter<ClientEvents> {
     this.#timer = setTimeout(() => {
       this.#down(new XpushError("timeout", "the server did not answer", "later"));
     }, CONNECT_TIMEOUT);
-    if (typeof this.#token === "function") this.#openWithToken(this.#token);
-    else this.#openLink(this.#token);
+    this.#link = this.#dial();
     this.emit("state", this.#state);
   }
 
-  #openWithToken(source: TokenSource): void {
-    // Whatever ends this attempt plans something else.
-    const attempt = this.#timer;
-    takeToken(source, this.#tokenReason).then(
-      (token) => {
-        if (attempt === this.#timer) this.#openLink(token);
-      },
-      (error: XpushError) => {
-        if (attempt === this.#timer) this.#down(error);
-      },
-    );
-  }
-
-  #openLink(token: string | undefined): void {
+  /** Begins a connection to where we belong now. */
+  #dial(): Dial {
     const { guest, name, ...shared } = this.#credentials;
-    const credentials = token === undefined ? this.#credentials : { ...shared, token };
-    const link = this.#open(this.#url, credentials, {
-      up: (transport) => link === this.#link && this.#up(transport),
-      upgraded: (transport) => link === this.#link && this.#setState({ status: "online", transport }),
-      push: (name, body) => link === this.#link && this.#push(name, body),
-      down: (error) => link === this.#link && this.#down(error),
-    });
-    this.#link = link;
+    const source = this.#token;
+    const assign = this.#assign;
+    // Asked when the app has had its turn: by then it has named its channels.
+    const ask = assign && (() => Promise.resolve().then(() => assign(this.#home, shared.app, [...this.#channels.keys()])));
+    const destination = {
+      address: this.#url ?? ask ?? this.#home,
+      token: typeof source === "function" ? () => takeToken(source, this.#tokenReason) : source,
+      credentials: (token: string | undefined) => (token === undefined ? this.#credentials : { ...shared, token }),
+    };
+    const events: LinkEvents = {
+      up: (transport) => (link === this.#link ? this.#up(transport) : link === this.#move?.link && this.#moveUp(this.#move, transport)),
+      upgraded: (transport) => {
+        if (link === this.#link) this.#setState({ status: "online", transport });
+        else if (link === this.#move?.link) this.#move.transport = transport;
+      },
+      push: (name, body) => this.#isHeard(link, name, body) && this.#push(name, body),
+      down: (error) => (link === this.#link ? this.#down(error) : link === this.#move?.link && this.#moveDown(this.#move)),
+    };
+    const link = new Dial(this.#open, destination, events);
+    return link;
   }
 
   #reconnect(): void {
@@ -276,10 +311,11 @@ export class Client extends Emitter<ClientEvents> {
   }
 
   #down(lost: XpushError): void {
+    if (this.#move?.transport !== undefined) return this.#endMove(this.#move);
     const error = this.#closing ?? lost;
     if (this.#state.status !== "online") {
       // The address that we were moved to may be gone; home, another node answers.
-      this.#url = this.#home;
+      this.#url = undefined;
     } else if (Date.now() - this.#upSince >= STABLE_AFTER) {
       this.#attempt = 0;
     }
@@ -307,8 +343,12 @@ export class Client extends Emitter<ClientEvents> {
     this.#timer = undefined;
     const link = this.#link;
     this.#link = undefined;
+    this.#underWay = 0;
     this.#state = next;
+    const held = this.#move?.held ?? [];
+    this.#dropMove();
     link?.drop();
+    for (const command of held) command();
   }
 
   #fail(error: XpushError): void {
@@ -350,7 +390,7 @@ export class Client extends Emitter<ClientEvents> {
         this.#welcome = body as Welcome;
         return this.emit("welcome", this.#welcome);
       case "moved":
-        this.#move(body as Moved);
+        this.#goElsewhere(body as Moved);
         return this.emit("moved", body as Moved);
       case "closing":
         this.#closing = XpushError.from((body as { error: ErrorBody }).error);
@@ -379,12 +419,98 @@ export class Client extends Emitter<ClientEvents> {
       });
   }
 
-  /** All clients of the node are told at once: each goes at a time of its own. */
-  #move({ within_ms, url }: Moved): void {
-    clearTimeout(this.#timer);
+  /** The server gives us a while; others are told too, so each goes at a time of its own. Half of it is left to get there. */
+  #goElsewhere({ within_ms, url }: Moved): void {
     // At once: the server may close the connection before our time has come.
-    if (url !== undefined) this.#url = url;
-    this.#timer = setTimeout(() => this.#reconnect(), within_ms * Math.random());
+    this.#url = url || undefined;
+    if (this.#move) return;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#beginMove(), (within_ms * Math.random()) / 2);
+  }
+
+  /** The new connection comes first; the present one goes when nothing is heard or answered by it alone any more. */
+  #beginMove(): void {
+    if (this.#state.status !== "online") return this.#reconnect();
+    const move: Move = { link: this.#dial(), moved: new Set() };
+    this.#move = move;
+    this.#planMove(move, CONNECT_TIMEOUT, () => this.#moveDown(move));
+  }
+
+  #planMove(move: Move, after: number, then: () => void): void {
+    clearTimeout(move.timer);
+    move.timer = setTimeout(() => move === this.#move && then(), after);
+  }
+
+  /** Subscribes there. */
+  #moveUp(move: Move, transport: string): void {
+    move.transport = transport;
+    this.#planMove(move, MOVE_TIMEOUT, () => this.#endMove(move));
+    const command: Carrier["command"] = (name, fields, done) =>
+      move.link.request(name, fields, this.#ackTimeout, (answer) => {
+        // Of a move that came to nothing nobody hears: the channels have never left.
+        if (move === this.#move || move.link === this.#link) done(answer);
+      });
+    const waiting = new Set(this.#channels.keys());
+    for (const [name, channel] of this.#channels) {
+      channel.moveTo(command, () => {
+        move.moved.add(name);
+        waiting.delete(name);
+        if (waiting.size === 0 && move === this.#move) this.#awaitAnswers(move);
+      });
+    }
+    if (waiting.size === 0) this.#awaitAnswers(move);
+  }
+
+  /** All is heard there. What was asked here is answered here; new commands wait for the new connection, so that they stay in order. */
+  #awaitAnswers(move: Move): void {
+    if (move.held) return;
+    move.held = [];
+    if (this.#underWay === 0) this.#endMove(move);
+    else this.#planMove(move, LAST_ANSWERS, () => this.#endMove(move));
+  }
+
+  /** The new connection takes over. */
+  #endMove(move: Move): void {
+    if (move !== this.#move) return;
+    const old = this.#link;
+    clearTimeout(move.timer);
+    this.#move = undefined;
+    this.#link = move.link;
+    this.#underWay = this.#attempt = this.#moves = 0;
+    this.#upSince = Date.now();
+    this.#closing = undefined;
+    old?.drop();
+    const { transport = "" } = move;
+    if (this.#state.status === "online" && this.#state.transport !== transport) this.#setState({ status: "online", transport });
+    if (this.#ownState !== "online") this.status({ state: this.#ownState }).catch(() => undefined);
+    for (const [name, channel] of this.#channels) if (!move.moved.has(name)) channel.connected();
+    for (const command of move.held ?? []) command();
+  }
+
+  /** The new connection cannot be had: another one is tried as long as the present one lasts. */
+  #moveDown(move: Move): void {
+    this.#dropMove();
+    this.#url = undefined;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#beginMove(), backoffDelay(this.#backoff, this.#moves++));
+    for (const name of move.moved) this.#channels.get(name)?.connected();
+    for (const command of move.held ?? []) command();
+  }
+
+  #dropMove(): void {
+    const move = this.#move;
+    this.#move = undefined;
+    clearTimeout(move?.timer);
+    move?.link.drop();
+  }
+
+  /** Whether a push comes by the connection that it belongs to. */
+  #isHeard(link: Link, name: string, body: unknown): boolean {
+    const move = this.#move;
+    const moved = OF_CHANNELS.has(name) && move?.moved.has((body as { channel: string }).channel) === true;
+    if (link === move?.link) return moved || name === "welcome";
+    // While we go anyway, the old connection need not tell us to.
+    return link === this.#link && !moved && !(move && (name === "moved" || name === "closing"));
   }
 
   #request<Ok>(name: string, fields: object): Promise<Ok> {
@@ -397,12 +523,29 @@ export class Client extends Emitter<ClientEvents> {
   }
 
   #command(name: string, fields: object, done: (answer: Answer) => void): void {
-    if (this.#link && this.#state.status === "online") {
-      this.#link.request(name, fields, this.#ackTimeout, done);
-    } else {
+    if (this.#move?.held) {
+      this.#move.held.push(() => this.#command(name, fields, done));
+      return;
+    }
+    const link = this.#link;
+    if (!link || this.#state.status !== "online") {
       const error = new XpushError("disconnected", "there is no connection", "reconnect");
       queueMicrotask(() => done({ error }));
+      return;
     }
+    this.#underWay += 1;
+    link.request(name, fields, this.#ackTimeout, (answer) => {
+      if (link === this.#link) {
+        this.#underWay -= 1;
+        done(answer);
+        if (this.#underWay === 0 && this.#move?.held) this.#endMove(this.#move);
+      } else if ("error" in answer && answer.error.code === "disconnected" && this.#state.status === "online") {
+        // Nothing is lost but the answer: there is another connection already.
+        done({ error: new XpushError("moved", "the connection was replaced before the answer came", "now") });
+      } else {
+        done(answer);
+      }
+    });
   }
 }
 

@@ -1,3 +1,4 @@
+export { type Assign } from "./assign.ts";
 export {
   Account,
   type AccountEvents,

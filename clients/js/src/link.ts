@@ -26,7 +26,8 @@ export type OpenLink = (url: string, credentials: Credentials, events: LinkEvent
 /** Links over Socket.IO: a WebSocket first, long polling where that is not let through. */
 export const openSocketIo: OpenLink = (url, credentials, events) => {
   const socket = io(url, {
-    auth: { ...credentials },
+    // `moves`: this client follows the push `moved`.
+    auth: { ...credentials, moves: "1" },
     forceNew: true,
     // The client reconnects, not the socket: it knows `moved`, `closing` and the errors' `retry`.
     reconnection: false,

@@ -114,45 +114,6 @@ test("closing that may be retried is only the reason of the wait", () => {
   assert.equal(next.status === "waiting" && next.error.code, "disconnected", "the reason was of one connection");
 });
 
-test("moved reconnects at a random time within the limit, to the new address, and resumes", (context) => {
-  context.mock.method(Math, "random", () => 0.5);
-  void client.channel("room").subscribe();
-  const link = server.accept();
-  link.take("subscribe").ok({ channel: "room", history: true, epoch: "e1", seq: 4 });
-  link.events.push("moved", { within_ms: 4_000, url: "http://other" });
-  mock.timers.tick(1_999);
-  assert.equal(server.links.length, 1);
-  mock.timers.tick(1);
-  assert.equal(server.links.length, 2);
-  assert.equal(link.dropped, true);
-  assert.equal(server.link.url, "http://other");
-  assert.deepEqual(server.accept().take("subscribe").fields["since"], { epoch: "e1", seq: 4 });
-});
-
-test("moved twice is one move, to the last address", () => {
-  const link = server.accept();
-  link.events.push("moved", { within_ms: 1_000, url: "http://first" });
-  link.events.push("moved", { within_ms: 1_000, url: "http://second" });
-  mock.timers.tick(1_000);
-  assert.deepEqual(server.links.map(({ url }) => url), ["http://home", "http://second"]);
-});
-
-test("a connection that is closed before the move goes to the new address too", () => {
-  const link = server.accept();
-  link.events.push("moved", { within_ms: 60_000, url: "http://other" });
-  link.cut();
-  client.retryNow();
-  assert.deepEqual(server.links.map(({ url }) => url), ["http://home", "http://other"]);
-});
-
-test("an address that does not answer is left for home", () => {
-  server.accept().events.push("moved", { within_ms: 0, url: "http://other" });
-  mock.timers.tick(1);
-  refuse("unreachable");
-  client.retryNow();
-  assert.equal(server.link.url, "http://home");
-});
-
 test("pause cuts and tries nothing; resume comes back at once", () => {
   const link = server.accept();
   client.pause();
