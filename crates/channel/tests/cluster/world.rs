@@ -147,7 +147,8 @@ impl Polling {
     }
 
     fn next(&mut self) -> SocketAddr {
-        self.next += 1;
+        // Not always by turns, or each node would see polls only, or posts only.
+        self.next += 1 + usize::from(self.acks.is_multiple_of(2));
         self.addresses[self.next % self.addresses.len()]
     }
 
