@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::watch;
 use xpush_core::NodeId;
-use xpush_core::ports::cluster::{Node, Standing, View};
+use xpush_core::ports::cluster::{Standing, View};
 
 /// The addresses of the newest view that could be trusted.
 #[derive(Debug)]
@@ -27,12 +27,13 @@ impl Peers {
             return;
         }
         let others = view.nodes.iter().filter(|node| node.id != *own);
-        let addresses = others.filter_map(|node| Some((digest(&node.id), address(node)?.into()))).collect();
+        let addresses =
+            others.filter_map(|node| Some((digest(&node.id), Arc::from(node.peer.as_deref()?)))).collect();
         *self.addresses.write().unwrap_or_else(PoisonError::into_inner) = addresses;
         self.changes.send_replace(());
     }
 
-    /// Where the node of this digest is, while it lives.
+    /// Where the node of this digest answers other nodes by plain HTTP, as `host:port`, while it lives.
     pub(crate) fn address(&self, node: u32) -> Option<Arc<str>> {
         self.addresses.read().unwrap_or_else(PoisonError::into_inner).get(&node).cloned()
     }
@@ -43,11 +44,6 @@ impl Peers {
     }
 }
 
-/// Where other nodes reach a node: plain HTTP.
-fn address(node: &Node) -> Option<&str> {
-    node.url.starts_with("http://").then_some(&*node.url)
-}
-
 /// 32 bits of FNV-1a: enough to tell this start of this node from others.
 pub(crate) fn digest(node: &NodeId) -> u32 {
     node.as_str().bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
@@ -55,11 +51,15 @@ pub(crate) fn digest(node: &NodeId) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use xpush_core::ports::cluster::Node;
+    use xpush_testkit::sample;
+
     use super::*;
 
-    fn view(standing: Standing, nodes: &[(&str, &str)]) -> View {
-        let node = |(id, url): &(&str, &str)| Node { id: NodeId::new(id).unwrap(), url: (*url).into() };
-        View { standing, nodes: nodes.iter().map(node).collect() }
+    fn view(standing: Standing, nodes: &[(&str, Option<&str>)]) -> View {
+        let node =
+            |(id, peer): &(&str, Option<&str>)| Node { peer: peer.map(Into::into), ..sample::server(id) };
+        View { standing, nodes: nodes.iter().map(node).collect(), ..View::default() }
     }
 
     #[test]
@@ -67,9 +67,9 @@ mod tests {
         let peers = Peers::default();
         let id = |name: &str| NodeId::new(name).unwrap();
         let address = |name: &str| peers.address(digest(&id(name)));
-        let all = [("a", "http://10.0.0.1:8000"), ("b", "http://10.0.0.2:8000"), ("c", "")];
+        let all = [("a", Some("10.0.0.1:8001")), ("b", Some("10.0.0.2:8001")), ("c", None)];
         peers.see(&view(Standing::Live, &all), &id("a"));
-        assert_eq!(address("b").as_deref(), Some("http://10.0.0.2:8000"));
+        assert_eq!(address("b").as_deref(), Some("10.0.0.2:8001"));
         assert_eq!((address("a"), address("c")), (None, None));
         peers.see(&view(Standing::Frozen, &[]), &id("a"));
         assert!(address("b").is_some());

@@ -236,9 +236,7 @@ async fn open_tunnel(
     asking: &Asking,
     address: &str,
 ) -> Result<(TcpStream, Bytes), super::Failure> {
-    let uri: Uri = address.parse()?;
-    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    let stream = timeout(CONNECT, TcpStream::connect((host, uri.port_u16().unwrap_or(80)))).await??;
+    let stream = timeout(CONNECT, TcpStream::connect(address)).await??;
     stream.set_nodelay(true)?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection.with_upgrades());
@@ -246,8 +244,7 @@ async fn open_tunnel(
         [header::UPGRADE, header::CONNECTION, header::SEC_WEBSOCKET_KEY, header::SEC_WEBSOCKET_VERSION];
     let path = asking.request.uri().path_and_query().ok_or("a request without a path")?;
     let builder = shared.relay.request(asking, path.as_str().parse()?, &named);
-    let host = uri.authority().ok_or("an address without a host")?;
-    let request = builder.header(header::HOST, host.as_str()).body(Body::empty())?;
+    let request = builder.header(header::HOST, address).body(Body::empty())?;
     let answer = sender.send_request(request).await?;
     if answer.status() != http::StatusCode::SWITCHING_PROTOCOLS {
         return Err(format!("it answers {}", answer.status()).into());
@@ -286,9 +283,8 @@ impl Tunnel {
 
 /// The same path and query at another address.
 fn target(address: &str, uri: &Uri) -> Option<Uri> {
-    let mut parts = address.parse::<Uri>().ok()?.into_parts();
-    parts.path_and_query = Some(uri.path_and_query()?.clone());
-    Uri::from_parts(parts).ok()
+    let path = uri.path_and_query()?.clone();
+    Uri::builder().scheme("http").authority(address).path_and_query(path).build().ok()
 }
 
 /// Whether sending failed because the client's body has more bytes than it may.

@@ -12,12 +12,12 @@ use tokio::runtime::Runtime;
 use tungstenite::WebSocket;
 use xpush_channel::config::{Config, Heartbeat, Limits, Origins};
 use xpush_channel::{GRACE_MS, Node, Parts};
-use xpush_core::ports::cluster::Cluster;
+use xpush_core::ports::cluster::{self, Cluster};
 use xpush_core::{Clock, History, NodeId, Permissions, Retention, Rule, Who};
 use xpush_embedded::{
     LocalHub, LocalOnline, LocalPresence, MemoryLastSeen, MemoryLog, OsEntropy, SoloCluster, SystemClock,
 };
-use xpush_testkit::{MemoryLedger, OpenAccess};
+use xpush_testkit::{MemoryLedger, OpenAccess, sample};
 
 /// Longer than anything here takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -26,7 +26,7 @@ pub(crate) struct World {
     pub(crate) nodes: Vec<Arc<Node>>,
     pub(crate) addresses: Vec<SocketAddr>,
     pub(crate) runtime: Runtime,
-    cluster: Arc<SoloCluster>,
+    handles: Vec<Arc<SoloCluster>>,
 }
 
 /// A client of Engine.IO 4, each of whose requests goes to the next node.
@@ -48,14 +48,16 @@ impl World {
         let ledger = Arc::new(MemoryLedger::new(1, clock.clone()));
         let presence = Arc::new(LocalPresence::new());
         let online = Arc::new(LocalOnline::new(GRACE_MS, clock.clone(), Arc::new(MemoryLastSeen::default())));
-        let cluster = Arc::new(SoloCluster::new());
+        let cluster = SoloCluster::new();
         let (hub, access) = (LocalHub::new(), Arc::new(OpenAccess::demo([rule()])));
-        let mut world = Self { nodes: Vec::new(), addresses: Vec::new(), runtime, cluster: cluster.clone() };
+        let mut world = Self { nodes: Vec::new(), addresses: Vec::new(), runtime, handles: Vec::new() };
         for number in 0..nodes {
             let listener = world.runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
             let address = listener.local_addr().unwrap();
             let id = NodeId::new(&format!("n{number}")).unwrap();
             let (hub, bus_id) = (hub.clone(), id.clone());
+            let handle = Arc::new(cluster.handle());
+            world.handles.push(handle.clone());
             let parts = Parts {
                 log: log.clone(),
                 ledger: ledger.clone(),
@@ -64,11 +66,14 @@ impl World {
                 online: online.clone(),
                 access: access.clone(),
                 secret: [7; 32],
-                cluster: cluster.clone(),
+                cluster: handle.clone(),
                 clock: clock.clone(),
                 entropy: || Box::new(OsEntropy::new()),
             };
-            let node = Node::start(config(id), parts, &format!("http://{address}")).unwrap();
+            let url = format!("http://{address}");
+            let peer = Some(address.to_string().into());
+            let member = cluster::Node { url: url.into(), peer, ..sample::server(id.as_str()) };
+            let node = Node::start(config(id), parts, member, Box::new(|joined| joined.unwrap())).unwrap();
             world.runtime.spawn(node.clone().serve(listener, None, Router::new()));
             world.nodes.push(node);
             world.addresses.push(address);
@@ -83,7 +88,7 @@ impl World {
 
     /// The others see a node no more; it knows nothing of that.
     pub(crate) fn vanish(&self, node: usize) {
-        self.cluster.leave(&NodeId::new(&format!("n{node}")).unwrap());
+        self.handles[node].leave(&sample::node(&format!("n{node}")), Box::new(|left| left.unwrap()));
     }
 
     pub(crate) fn websocket(&self, node: usize, path: &str) -> WebSocket<TcpStream> {

@@ -24,9 +24,9 @@ use xpush_core::ports::cluster::{Node, Standing, View};
 use xpush_core::ports::directory::{
     Accounts, Change, Directory, Entry, Expected, Key, KeyRecord, Listing, Record, UserRecord,
 };
-use xpush_core::{Device, NodeId, Permissions, Rule, Rules, User, Who};
+use xpush_core::{Device, Permissions, Rule, Rules, User, Who};
 use xpush_sqlite::{Ledger, Options, SqliteDirectory, Store as SqliteStore};
-use xpush_testkit::{ManualClock, SeededEntropy};
+use xpush_testkit::{ManualClock, SeededEntropy, sample};
 
 use super::*;
 use crate::access::{Configured, Parts as AccessParts};
@@ -100,8 +100,8 @@ pub(super) fn app(accounts: Accounts) -> AppRecord {
 }
 
 fn two_nodes() -> Arc<View> {
-    let node = |id: &str| Node { id: NodeId::new(id).unwrap(), url: format!("https://{id}.example").into() };
-    Arc::new(View { standing: Standing::Live, nodes: vec![node("n1"), node("n2")] })
+    let node = |id: &str| Node { url: format!("https://{id}.example").into(), ..sample::server(id) };
+    Arc::new(View { standing: Standing::Live, nodes: [node("n1"), node("n2")].into(), ..View::default() })
 }
 
 impl World {
