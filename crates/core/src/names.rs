@@ -183,6 +183,11 @@ impl NodeName {
     pub fn new(text: &str) -> Result<Self, Code> {
         check(text, 64, Code::BadField, |text| dotted(text) && !text.starts_with('.')).map(Self)
     }
+
+    /// 64 well-mixed bits, the same in every process and release: its points on the ring come from them.
+    pub fn hash64(&self) -> u64 {
+        mix(fnv1a(FNV_BASIS, self.0.as_bytes()))
+    }
 }
 
 /// A channel of an app. Its hash is made once and is the same in every process and on every node: shards are chosen by it.
@@ -199,7 +204,7 @@ impl ChannelKey {
     /// The channel `name` of `app`.
     pub fn new(app: App, name: Channel) -> Self {
         // A separator that neither name can hold keeps `a` + `bc` and `ab` + `c` apart.
-        let mut hash = fnv1a(0xcbf2_9ce4_8422_2325, app.as_str().as_bytes());
+        let mut hash = fnv1a(FNV_BASIS, app.as_str().as_bytes());
         hash = fnv1a(hash, &[0]);
         hash = fnv1a(hash, name.as_str().as_bytes());
         Self { app, name, hash: mix(hash) }
@@ -339,6 +344,9 @@ fn percent_decode(text: &str) -> Option<String> {
 fn printable(text: &str) -> bool {
     !text.chars().any(char::is_control)
 }
+
+/// Where FNV-1a begins.
+const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 
 /// FNV-1a, 64 bits: stable across processes and releases, which `std`'s hashers are not.
 fn fnv1a(mut hash: u64, bytes: &[u8]) -> u64 {
