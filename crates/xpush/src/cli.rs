@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::command::{admin, app, copy, member, token, user};
+use crate::command::{admin, app, copy, member, ring, token, user};
 use crate::config::{Flag, LogFormat};
 
 const EXAMPLES: &str = "\
@@ -19,6 +19,7 @@ Examples:
   XPUSH_LIMITS__PAYLOAD=2MB xpush              the same, from the environment (flags > environment > file)
   xpush app create shop                        beside a running server: apps, users, members, tokens, backups
   xpush token --user ann                       each of these commands has examples in its --help
+  xpush ring simulate                          how evenly servers would share channels, before there are any
 
 Endpoints of a running server:
   /             the start page: a live chat, and snippets to copy
@@ -55,6 +56,7 @@ pub(crate) enum Command {
     Admin(admin::Admins),
     Backup(copy::Backup),
     Restore(copy::Restore),
+    Ring(ring::Rings),
     Bench(xpush_bench::Args),
 }
 

@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         Command::Admin(admins) => command::run(|| command::admin::run(&admins)),
         Command::Backup(backup) => command::run(|| command::copy::backup(&backup)),
         Command::Restore(restore) => command::run(|| command::copy::restore(&restore)),
+        Command::Ring(rings) => command::run(|| command::ring::run(&rings)),
         Command::Bench(args) => xpush_bench::run(args),
     }
 }

@@ -1,9 +1,10 @@
-//! Commands for operators, one file a group. They work on the data folder's store, beside a running server, which follows the changes.
+//! Commands for operators, one file a group. Most work on the data folder's store, beside a running server, which follows the changes.
 
 pub(crate) mod admin;
 pub(crate) mod app;
 pub(crate) mod copy;
 pub(crate) mod member;
+pub(crate) mod ring;
 mod terminal;
 pub(crate) mod token;
 pub(crate) mod user;
