@@ -1,8 +1,6 @@
 //! Real services for tests: started on free loopback ports, with their files in folders that go with them, and ended when they are dropped.
 
-pub mod proxy;
 pub mod redis;
-pub mod zookeeper;
 
 use std::net::TcpListener;
 use std::sync::mpsc;
@@ -18,16 +16,12 @@ pub fn free_port() -> u16 {
 }
 
 /// Asks again and again until `ready`; panics with `what` when it takes too long.
-pub fn wait_until(what: &str, ready: impl FnMut() -> bool) {
-    wait_within(PATIENCE, what, ready);
-}
-
-fn wait_within(patience: Duration, what: &str, mut ready: impl FnMut() -> bool) {
-    let patient = Instant::now() + patience;
+pub fn wait_until(what: &str, mut ready: impl FnMut() -> bool) {
+    let patient = Instant::now() + PATIENCE;
     // Nobody sends: a pause that is no sleep of the thread's scheduler slot alone.
     let (_nobody, pause) = mpsc::channel::<()>();
     while !ready() {
-        assert!(Instant::now() < patient, "{what}: not within {patience:?}");
+        assert!(Instant::now() < patient, "{what}: not within {PATIENCE:?}");
         let _ = pause.recv_timeout(Duration::from_millis(20));
     }
 }

@@ -3,10 +3,12 @@
 pub mod bus;
 pub mod cluster;
 pub mod directory;
+pub mod hosts;
 pub mod markers;
 pub mod message_log;
 pub mod online;
 pub mod presence;
+pub mod rate_limit;
 
 pub use message_log::edits;
 
@@ -72,10 +74,12 @@ mod tests {
             ("cluster", include_str!("suite/cluster.rs")),
             ("directory", include_str!("suite/directory.rs")),
             ("edits", include_str!("suite/message_log/edits.rs")),
+            ("hosts", include_str!("suite/hosts.rs")),
             ("markers", include_str!("suite/markers.rs")),
             ("message_log", include_str!("suite/message_log.rs")),
             ("online", include_str!("suite/online.rs")),
             ("presence", include_str!("suite/presence.rs")),
+            ("rate_limit", include_str!("suite/rate_limit.rs")),
         ] {
             let head = format!("$crate::properties!($fixture, {suite}:");
             let (_, list) = source.split_once(&head).expect(suite);

@@ -9,10 +9,12 @@ mod bus;
 mod clock;
 mod cluster;
 mod entropy;
+mod hosts;
 mod last_seen;
 mod message_log;
 mod online;
 mod presence;
+mod rate_limit;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -20,10 +22,12 @@ pub use bus::{LocalBus, LocalHub};
 pub use clock::SystemClock;
 pub use cluster::SoloCluster;
 pub use entropy::OsEntropy;
+pub use hosts::LocalHosts;
 pub use last_seen::MemoryLastSeen;
 pub use message_log::{DEFAULT_BOUND, MemoryLog};
 pub use online::LocalOnline;
 pub use presence::LocalPresence;
+pub use rate_limit::LocalLimits;
 
 /// Locks, whatever became of earlier holders: no foreign code runs under the locks that are taken by this, so a panic there is no more than
 /// a failed allocation, and one channel's loss must not stop its neighbours.

@@ -1,11 +1,12 @@
 //! Who is online, counted in memory.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex};
 
 use foldhash::fast::RandomState;
 use xpush_core::ports::Done;
+use xpush_core::ports::lease::Lease;
 use xpush_core::ports::online::{LastSeen, Movement, Online, State, Status, Transition};
 use xpush_core::{App, Clock, Device, Monotonic, NodeId, UnixMillis, User};
 
@@ -17,6 +18,8 @@ const STRIPES: usize = 64;
 /// [`Online`] for the nodes of one process, which share its fate.
 pub struct LocalOnline {
     stripes: Box<[Mutex<Stripe>]>,
+    /// Nodes that have renewed and were not evicted since.
+    renewed: Mutex<HashSet<NodeId>>,
     hasher: RandomState,
     grace_ms: u64,
     clock: Arc<dyn Clock>,
@@ -55,7 +58,8 @@ impl LocalOnline {
     /// With nobody there. Who goes is offline `grace_ms` later.
     pub fn new(grace_ms: u64, clock: Arc<dyn Clock>, last_seen: Arc<dyn LastSeen>) -> Self {
         let stripes = (0..STRIPES).map(|_| Mutex::default()).collect();
-        Self { stripes, hasher: RandomState::default(), grace_ms, clock, last_seen }
+        let (renewed, hasher) = (Mutex::default(), RandomState::default());
+        Self { stripes, renewed, hasher, grace_ms, clock, last_seen }
     }
 
     fn stripe(&self, name: &Name) -> &Mutex<Stripe> {
@@ -108,6 +112,30 @@ impl LocalOnline {
         status
     }
 
+    /// The departures that would take away all that `node` has entered, and how often each.
+    fn entered_by(&self, node: &NodeId) -> Vec<(Movement, usize)> {
+        let mut entered = Vec::new();
+        for stripe in &self.stripes {
+            for ((app, user), stay) in &lock(stripe).stays {
+                for of in stay.connections.iter().filter(|connections| connections.node == *node) {
+                    let (app, user, device) = (app.clone(), user.clone(), of.device.clone());
+                    let gone = Movement { app, user, device, from: Some(of.state), to: None };
+                    entered.push((gone, usize::try_from(of.count).unwrap_or(usize::MAX)));
+                }
+            }
+        }
+        // The least present first: nobody is told to be away who goes altogether.
+        entered.sort_by_key(|(gone, _)| gone.from);
+        entered
+    }
+
+    /// Answers with `transitions` once it is noted who came.
+    fn tell(&self, transitions: Vec<Transition>, done: Done<Vec<Transition>>) {
+        let came = transitions.iter().filter(|transition| transition.state == State::Online);
+        let seen = came.map(|transition| (transition.app.clone(), transition.user.clone(), transition.at));
+        self.note(seen.collect(), move || done(Ok(transitions)));
+    }
+
     /// Notes `seen` and then answers, whether or not that could be kept: who is online is known all the same.
     fn note(&self, seen: Vec<(App, User, UnixMillis)>, answer: impl FnOnce() + Send + 'static) {
         if seen.is_empty() {
@@ -121,9 +149,17 @@ impl Online for LocalOnline {
     fn apply(&self, node: &NodeId, movements: Vec<Movement>, done: Done<Vec<Transition>>) {
         let transitions: Vec<_> =
             movements.into_iter().filter_map(|movement| self.make(node, movement)).collect();
-        let came = transitions.iter().filter(|transition| transition.state == State::Online);
-        let seen = came.map(|transition| (transition.app.clone(), transition.user.clone(), transition.at));
-        self.note(seen.collect(), move || done(Ok(transitions)));
+        self.tell(transitions, done);
+    }
+
+    fn restate(&self, node: &NodeId, arrivals: Vec<Movement>, done: Done<Vec<Transition>>) {
+        let before = self.entered_by(node);
+        let departures = before.into_iter().map(|(movement, count)| vec![movement; count]);
+        // First those who come: who is named again is never without a connection.
+        let movements = arrivals.into_iter().chain(departures.flatten());
+        let mut transitions: Vec<_> = movements.filter_map(|movement| self.make(node, movement)).collect();
+        settle(&mut transitions);
+        self.tell(transitions, done);
     }
 
     fn expire(&self, done: Done<Vec<Transition>>) {
@@ -165,7 +201,17 @@ impl Online for LocalOnline {
         self.last_seen.recall(app, users, recalled);
     }
 
+    fn renew(&self, node: &NodeId, done: Done<Lease>) {
+        let anew = lock(&self.renewed).insert(node.clone());
+        done(Ok(if anew { Lease::Anew } else { Lease::Kept }));
+    }
+
+    fn lapsed(&self, done: Done<Vec<NodeId>>) {
+        done(Ok(Vec::new()));
+    }
+
     fn evict(&self, node: &NodeId, done: Done<()>) {
+        lock(&self.renewed).remove(node);
         let (now, at) = (self.clock.monotonic(), self.clock.wall());
         for stripe in &self.stripes {
             let Stripe { stays, leaving, departures } = &mut *lock(stripe);
@@ -179,6 +225,14 @@ impl Online for LocalOnline {
         }
         done(Ok(()));
     }
+}
+
+/// Leaves the last transition of each user.
+fn settle(transitions: &mut Vec<Transition>) {
+    let mut later = HashSet::new();
+    transitions.reverse();
+    transitions.retain(|one| later.insert((one.app.clone(), one.user.clone())));
+    transitions.reverse();
 }
 
 impl Stay {

@@ -1,10 +1,11 @@
 //! Who is where, counted in memory.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use foldhash::fast::RandomState;
 use xpush_core::ports::Done;
+use xpush_core::ports::lease::Lease;
 use xpush_core::ports::presence::{Change, Delta, Member, Outcome, Presence, Roster};
 use xpush_core::{ChannelKey, NodeId, User};
 
@@ -15,9 +16,11 @@ const STRIPES: usize = 64;
 
 /// Presence of the nodes of one process.
 ///
-/// They share its fate, so entries need no lease: `renew` does nothing, and only a node that goes before the process is evicted.
+/// They share its fate, so entries need no lease: only a node that goes before the process is evicted.
 pub struct LocalPresence {
     stripes: Box<[Mutex<Rooms>]>,
+    /// Those that have renewed and were not evicted since.
+    renewed: Mutex<HashSet<NodeId>>,
 }
 
 type Rooms = HashMap<ChannelKey, Room, RandomState>;
@@ -44,7 +47,7 @@ struct Visit {
 impl LocalPresence {
     /// With nobody in it.
     pub fn new() -> Self {
-        Self { stripes: (0..STRIPES).map(|_| Mutex::default()).collect() }
+        Self { stripes: (0..STRIPES).map(|_| Mutex::default()).collect(), renewed: Mutex::default() }
     }
 
     fn stripe(&self, channel: &ChannelKey) -> &Mutex<Rooms> {
@@ -89,9 +92,28 @@ impl Presence for LocalPresence {
         done(Ok(roster));
     }
 
-    fn renew(&self, _: &NodeId) {}
+    fn restate(&self, node: &NodeId, channel: &ChannelKey, connections: Vec<Member>, done: Done<Delta>) {
+        let mut rooms = lock(self.stripe(channel));
+        let room = rooms.entry(channel.clone()).or_default();
+        let delta = room.restate(node, connections);
+        if delta.users == 0 {
+            rooms.remove(channel);
+        }
+        drop(rooms);
+        done(Ok(delta));
+    }
+
+    fn renew(&self, node: &NodeId, done: Done<Lease>) {
+        let anew = lock(&self.renewed).insert(node.clone());
+        done(Ok(if anew { Lease::Anew } else { Lease::Kept }));
+    }
+
+    fn lapsed(&self, done: Done<Vec<NodeId>>) {
+        done(Ok(Vec::new()));
+    }
 
     fn evict(&self, node: &NodeId, done: Done<Vec<(ChannelKey, Delta)>>) {
+        lock(&self.renewed).remove(node);
         let mut gone = Vec::new();
         for stripe in &self.stripes {
             lock(stripe).retain(|channel, room| {
@@ -141,6 +163,31 @@ impl Room {
         self.order.remove(&visit.entry);
         self.users.remove(user);
         true
+    }
+
+    /// What was entered stays where it is named again, so that nobody goes and comes back by it.
+    fn restate(&mut self, node: &NodeId, connections: Vec<Member>) -> Delta {
+        let mut before: Vec<(User, u64)> = Vec::new();
+        for (user, visit) in &self.users {
+            if let Some((_, count)) = visit.by_node.iter().find(|(of, _)| of == node) {
+                before.push((user.clone(), *count));
+            }
+        }
+        let mut delta = Delta::default();
+        for member in connections {
+            if self.enter(node, member.clone()) {
+                delta.joined.push(member);
+            }
+        }
+        for (user, count) in before {
+            for _ in 0..count {
+                if self.leave(node, &user) {
+                    delta.left.push(user.clone());
+                }
+            }
+        }
+        delta.users = self.users.len() as u64;
+        delta
     }
 
     /// The users who are gone with `node`, in the order of their entry.

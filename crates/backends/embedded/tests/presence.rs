@@ -8,7 +8,7 @@ use xpush_testkit::suite::presence::PresenceStore;
 
 fn store() -> PresenceStore {
     let presence: Arc<dyn Presence> = Arc::new(LocalPresence::new());
-    PresenceStore { handles: [Arc::clone(&presence), presence] }
+    PresenceStore { handles: [Arc::clone(&presence), presence], pass: Box::new(|_| ()) }
 }
 
 xpush_testkit::presence_suite!(store);

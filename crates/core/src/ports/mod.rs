@@ -7,10 +7,13 @@ pub mod access;
 pub mod bus;
 pub mod cluster;
 pub mod directory;
+pub mod hosts;
+pub mod lease;
 pub mod markers;
 pub mod message_log;
 pub mod online;
 pub mod presence;
+pub mod rate_limit;
 
 use std::fmt;
 

@@ -3,6 +3,7 @@
 use crate::environment::UnixMillis;
 use crate::names::{App, Device, NodeId, User};
 use crate::ports::Done;
+use crate::ports::lease::Lease;
 
 /// What a user, or one of its connections, is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -62,14 +63,22 @@ pub struct Transition {
 /// - Movements given in one call are applied in order, each atomically over all nodes: exactly one caller sees each transition.
 /// - A user whose last connection went is offline only after the grace time, unless it is back: [`Online::expire`] makes and returns those transitions, each to exactly one caller.
 /// - Entries belong to the node that made them, as in [`Presence`](super::presence::Presence): [`Online::evict`] removes a dead node's, and they have the grace time, too.
+/// - A store that fails or forgets: as in [`Presence`](super::presence::Presence). Nobody is offline because it could not be asked.
 /// - `last_seen` survives a restart as far as the store beside it keeps it ([`LastSeen`]): of a stay that a crash ended, the beginning.
 pub trait Online: Send + Sync {
     /// Applies `movements`; the transitions that they made.
     fn apply(&self, node: &NodeId, movements: Vec<Movement>, done: Done<Vec<Transition>>);
+    /// Says which connections `node` has, one arrival each, instead of all that it had entered before; the transitions that this made. Who is not named has the
+    /// grace time.
+    fn restate(&self, node: &NodeId, arrivals: Vec<Movement>, done: Done<Vec<Transition>>);
     /// Those whose grace time is over by now.
     fn expire(&self, done: Done<Vec<Transition>>);
     /// How `users` are seen, in the order asked for.
     fn status(&self, app: &App, users: Vec<User>, done: Done<Vec<Status>>);
+    /// Says that `node` lives, every [`RENEW_MS`](super::lease::RENEW_MS) or so; whether its entries do.
+    fn renew(&self, node: &NodeId, done: Done<Lease>);
+    /// Nodes whose lease is over and whose entries nobody has evicted.
+    fn lapsed(&self, done: Done<Vec<NodeId>>);
     /// Removes everything that `node` entered.
     fn evict(&self, node: &NodeId, done: Done<()>);
 }

@@ -6,6 +6,7 @@ use crate::codec::{Reader, Writer};
 use crate::message::RecordError;
 use crate::names::{ChannelKey, NodeId, User};
 use crate::ports::Done;
+use crate::ports::lease::Lease;
 
 /// Someone present.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,18 +61,30 @@ pub struct Delta {
 
 /// Counts connections by user and tells first and last.
 ///
-/// - Changes given in one call are applied in order, and calls of one caller are applied in the order in which they were made; every outcome is decided
+/// - In each channel, the changes of one call are applied in order, and the calls of one caller in the order in which they were made; every outcome is decided
 ///   atomically with its change, so that over all nodes exactly one caller sees each transition.
-/// - Entries belong to the node that made them and live as long as its lease (`renew`); [`Presence::evict`] removes a dead node's and returns who is gone by it.
+/// - Entries belong to the node that made them and live as long as its lease, which begins with the first entry or renewal; [`Presence::evict`] removes a dead
+///   node's and returns who is gone by it.
 /// - Leaving without having entered changes nothing and is no transition.
+/// - **A store that fails** says nothing about who is there: presence is then *unknown, never empty*, and whoever asked keeps what it knew. A call that ended
+///   with [`Failure::Unknown`](super::Failure::Unknown) must not be made again, since it would count twice: [`Presence::restate`] says how it is, however
+///   often it is called.
+/// - **A store that forgets** (it was restarted empty, or failed over to a copy that lags behind) says so by [`Lease::Anew`] at the next renewal: the node then
+///   restates each of its channels, again and again until that succeeds, and lists anew those whose members it has told to others. What is answered between
+///   the loss and that may be wrong.
 pub trait Presence: Send + Sync {
     /// Applies `changes`; one outcome each.
     fn apply(&self, node: &NodeId, changes: Vec<Change>, done: Done<Vec<Outcome>>);
+    /// Says which connections `node` has in a channel, one element each, instead of all that it had entered there before; who came and who left by it.
+    fn restate(&self, node: &NodeId, channel: &ChannelKey, connections: Vec<Member>, done: Done<Delta>);
     /// Who is in a channel: at most `limit` of them by name.
     fn list(&self, channel: &ChannelKey, limit: usize, done: Done<Roster>);
-    /// Says that `node` lives.
-    fn renew(&self, node: &NodeId);
-    /// Removes everything that `node` entered; the users who are gone by it, by channel.
+    /// Says that `node` lives, every [`RENEW_MS`](super::lease::RENEW_MS) or so; whether its entries do.
+    fn renew(&self, node: &NodeId, done: Done<Lease>);
+    /// Nodes whose lease is over and whose entries nobody has evicted.
+    fn lapsed(&self, done: Done<Vec<NodeId>>);
+    /// Removes everything that `node` entered; the users who are gone by it, by channel. After a failure some may be gone untold, and the node is among those that
+    /// have lapsed until all is removed.
     fn evict(&self, node: &NodeId, done: Done<Vec<(ChannelKey, Delta)>>);
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread;
 
 use xpush_core::Device;
+use xpush_core::ports::lease::Lease;
 use xpush_core::ports::online::{Movement, Online, State, Status, Transition};
 
 use crate::SeededEntropy;
@@ -45,6 +46,9 @@ macro_rules! online_suite {
             exactly_one_caller_sees_each_departure
             an_evicted_nodes_users_have_the_grace_time
             eviction_leaves_what_other_nodes_entered
+            what_is_restated_is_how_it_is
+            restating_the_same_changes_nothing
+            a_node_renews_until_it_is_evicted
             any_interleaving_ends_with_every_state_right
             done_may_call_online
         );
@@ -64,6 +68,14 @@ impl OnlineStore {
 
     fn goes(&self, handle: usize, name: &str, state: State) -> Vec<State> {
         states(self.apply(handle, vec![goes(name, None, state)]))
+    }
+
+    fn restate(&self, handle: usize, arrivals: Vec<Movement>) -> Vec<(String, State)> {
+        let told = answer(|done| self.handles[handle].restate(&node(&format!("n{handle}")), arrivals, done));
+        let told = told.expect("transitions").into_iter();
+        let mut told: Vec<_> = told.map(|one| (one.user.to_string(), one.state)).collect();
+        told.sort_unstable();
+        told
     }
 
     fn expire(&self, handle: usize) -> Vec<Transition> {
@@ -268,6 +280,60 @@ pub fn eviction_leaves_what_other_nodes_entered(store: &OnlineStore) {
     assert!(store.expired().is_empty());
     assert_eq!(store.goes(1, "ann", State::Online), [], "it is not counted any more");
     assert_eq!(store.state("ann"), State::Online);
+}
+
+pub fn what_is_restated_is_how_it_is(store: &OnlineStore) {
+    for (name, state) in [("ann", State::Online), ("bob", State::Online), ("cid", State::Away)] {
+        store.comes(0, name, state);
+        store.comes(0, name, state);
+    }
+    store.comes(1, "bob", State::Away);
+    let told = store.restate(
+        0,
+        vec![
+            comes("ann", Some("web"), State::Away),
+            comes("cid", None, State::Away),
+            comes("dee", None, State::Online),
+        ],
+    );
+    let expected = [("ann", State::Away), ("bob", State::Away), ("dee", State::Online)];
+    assert_eq!(told, expected.map(|(name, state)| (name.to_owned(), state)));
+    assert_eq!(store.status("ann").devices.len(), 1);
+    // Of cid one connection is left.
+    assert_eq!(store.goes(0, "cid", State::Away), []);
+    assert_eq!(store.restate(0, vec![comes("dee", None, State::Online)]), []);
+    (store.pass)(store.grace_ms);
+    let mut expired = store.expired();
+    expired.sort_unstable();
+    assert_eq!(expired, ["ann", "cid"]);
+    assert_eq!(store.state("bob"), State::Away);
+}
+
+pub fn restating_the_same_changes_nothing(store: &OnlineStore) {
+    let all = || {
+        let crowd = (0..700).map(|name| comes(&name.to_string(), Some("web"), State::Online));
+        crowd.chain([comes("0", None, State::Away), comes("0", None, State::Away)]).collect::<Vec<_>>()
+    };
+    assert_eq!(store.restate(0, all()).len(), 700);
+    assert_eq!(store.restate(0, all()), []);
+    (store.pass)(store.grace_ms);
+    assert!(store.expired().is_empty());
+    assert_eq!(store.restate(0, Vec::new()), []);
+    (store.pass)(store.grace_ms);
+    assert_eq!(store.expired().len(), 700);
+}
+
+pub fn a_node_renews_until_it_is_evicted(store: &OnlineStore) {
+    let renew =
+        |handle: usize| answer(|done| store.handles[handle].renew(&node("n0"), done)).expect("a renewal");
+    assert_eq!(renew(0), Lease::Anew, "the first time");
+    store.comes(0, "ann", State::Online);
+    assert_eq!(renew(0), Lease::Kept);
+    assert_eq!(answer(|done| store.handles[1].lapsed(done)).expect("nodes"), []);
+    answer(|done| store.handles[1].evict(&node("n0"), done)).expect("evicted");
+    assert_eq!(renew(0), Lease::Anew);
+    assert_eq!(store.restate(0, vec![comes("ann", None, State::Online)]), [], "within the grace time");
+    assert_eq!(renew(0), Lease::Kept);
 }
 
 pub fn any_interleaving_ends_with_every_state_right(store: &OnlineStore) {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 
 use xpush_core::ports::Done;
+use xpush_core::ports::lease::{LEASE_MS, Lease};
 use xpush_core::ports::presence::{Change, Delta, Member, Outcome, Presence, Roster};
 use xpush_core::{ChannelKey, NodeId, User};
 
@@ -18,6 +19,8 @@ use crate::suite::{answer, ends};
 pub struct PresenceStore {
     /// Two handles on it, as two nodes have them.
     pub handles: [Arc<dyn Presence>; 2],
+    /// Lets so many ms pass, as the store counts leases.
+    pub pass: Box<dyn Fn(u64)>,
 }
 
 /// Makes each property of a [`Presence`] a test; `$fixture` is a function that gives a [`PresenceStore`].
@@ -40,7 +43,15 @@ macro_rules! presence_suite {
             eviction_tells_who_is_gone_by_it
             an_evicted_node_may_enter_again
             exactly_one_caller_sees_each_user_go_when_a_node_is_evicted
+            what_is_restated_is_how_it_is
+            restating_the_same_changes_nothing
+            a_restatement_is_of_one_node_and_one_channel
+            a_restatement_keeps_its_place_among_the_changes
+            a_restated_user_keeps_its_place
+            a_crowd_is_listed_restated_and_evicted
             a_renewed_node_keeps_its_entries
+            a_node_that_was_evicted_is_told_so
+            nobody_lapses_who_renews
             done_may_call_presence
         );
     };
@@ -56,6 +67,15 @@ impl PresenceStore {
 
     fn one(&self, handle: usize, of: &str, change: Change) -> Outcome {
         self.apply(handle, of, vec![change]).remove(0)
+    }
+
+    fn restate(&self, handle: usize, of: &str, channel: &ChannelKey, ids: &[&str]) -> Delta {
+        let connections = ids.iter().map(|id| member(id)).collect();
+        answer(|done| self.handles[handle].restate(&node(of), channel, connections, done)).expect("a delta")
+    }
+
+    fn renew(&self, handle: usize, of: &str) -> Lease {
+        answer(|done| self.handles[handle].renew(&node(of), done)).expect("a renewal")
     }
 
     fn list(&self, handle: usize, channel: &ChannelKey, limit: usize) -> Roster {
@@ -355,9 +375,10 @@ pub fn exactly_one_caller_sees_each_user_go_when_a_node_is_evicted(store: &Prese
         let (mut came, mut left) = (0, 0);
         thread::scope(|scope| {
             // Meanwhile the same users come and go on another node.
-            let passing = scope.spawn(|| {
+            let (other, users, channel) = (&store.handles[1], &users, &channel);
+            let passing = scope.spawn(move || {
                 let pass =
-                    |id: &String| store.apply(1, "n2", vec![enters(&channel, id), leaves(&channel, id)]);
+                    |id: &String| apply(other, &node("n2"), vec![enters(channel, id), leaves(channel, id)]);
                 users.iter().flat_map(pass).collect::<Vec<Outcome>>()
             });
             left += store.evict(0, &dying).values().map(|delta| delta.left.len()).sum::<usize>();
@@ -371,12 +392,131 @@ pub fn exactly_one_caller_sees_each_user_go_when_a_node_is_evicted(store: &Prese
     }
 }
 
+pub fn what_is_restated_is_how_it_is(store: &PresenceStore) {
+    let channel = channel("chat:a");
+    store.apply(0, "n1", ["ann", "ann", "bob", "cid"].map(|id| enters(&channel, id)).to_vec());
+    let delta = store.restate(0, "n1", &channel, &["dee", "bob", "ann", "bob", "dee"]);
+    assert_eq!(delta, Delta { users: 3, joined: vec![member("dee")], left: vec![user("cid")] });
+    assert_eq!(store.users(&channel), ["ann", "bob", "dee"]);
+    // Every connection counts: one of ann, two of bob and of dee.
+    for (id, transition, users, connections) in [
+        ("ann", true, 2, 4),
+        ("bob", false, 2, 3),
+        ("bob", true, 1, 2),
+        ("dee", false, 1, 1),
+        ("dee", true, 0, 0),
+    ] {
+        let outcome = store.one(0, "n1", leaves(&channel, id));
+        assert_eq!(outcome, Outcome { transition, users, connections }, "{id}");
+    }
+    let name = |name: &str| Member { user: user("ann"), name: Some(Arc::from(name)) };
+    let named = vec![name("Ann"), name("Anna")];
+    let delta = answer(|done| store.handles[1].restate(&node("n1"), &channel, named, done)).expect("a delta");
+    assert_eq!((delta.users, delta.joined.len()), (1, 1));
+    assert_eq!(store.list(0, &channel, 10).members, [name("Anna")], "the latest gives the name");
+}
+
+pub fn restating_the_same_changes_nothing(store: &PresenceStore) {
+    let channel = channel("chat:a");
+    assert_eq!(store.restate(0, "n1", &channel, &[]), Delta::default());
+    store.apply(0, "n1", ["ann", "bob", "ann"].map(|id| enters(&channel, id)).to_vec());
+    for _ in 0..3 {
+        let delta = store.restate(0, "n1", &channel, &["bob", "ann", "ann"]);
+        assert_eq!(delta, Delta { users: 2, ..Delta::default() });
+    }
+    assert_eq!(
+        store.one(0, "n1", leaves(&channel, "bob")),
+        Outcome { transition: true, users: 1, connections: 2 }
+    );
+    let delta = store.restate(0, "n1", &channel, &[]);
+    assert_eq!(delta, Delta { users: 0, joined: Vec::new(), left: vec![user("ann")] });
+    assert_eq!(store.evict(1, "n1"), BTreeMap::new());
+}
+
+pub fn a_restatement_is_of_one_node_and_one_channel(store: &PresenceStore) {
+    let [a, b] = ["chat:a", "chat:b"].map(channel);
+    for (of, channel) in [("n1", &a), ("n2", &a), ("n1", &b)] {
+        store.one(0, of, enters(channel, "ann"));
+    }
+    let delta = store.restate(0, "n1", &a, &["bob"]);
+    assert_eq!(delta, Delta { users: 2, joined: vec![member("bob")], left: Vec::new() });
+    assert_eq!(store.users(&a), ["ann", "bob"]);
+    assert_eq!(store.users(&b), ["ann"]);
+    assert_eq!(store.one(1, "n2", leaves(&a, "ann")), Outcome { transition: true, users: 1, connections: 1 });
+}
+
+pub fn a_restatement_keeps_its_place_among_the_changes(store: &PresenceStore) {
+    let presence = &store.handles[0];
+    let of = node("n1");
+    for round in 0..50 {
+        let channel = channel(&format!("chat:{round}"));
+        presence.apply(&of, vec![enters(&channel, "ann"), enters(&channel, "bob")], Box::new(|_| ()));
+        presence.restate(&of, &channel, vec![member("cid")], Box::new(|_| ()));
+        presence.apply(&of, vec![enters(&channel, "dee"), leaves(&channel, "cid")], Box::new(|_| ()));
+        let last = store.one(0, "n1", enters(&channel, "eve"));
+        assert_eq!(last, Outcome { transition: true, users: 2, connections: 2 });
+        assert_eq!(store.users(&channel), ["dee", "eve"]);
+    }
+}
+
+pub fn a_restated_user_keeps_its_place(store: &PresenceStore) {
+    let channel = channel("chat:a");
+    store.apply(0, "n1", ["zoe", "ann", "bob"].map(|id| enters(&channel, id)).to_vec());
+    store.restate(0, "n1", &channel, &["new", "bob", "zoe"]);
+    assert_eq!(store.users(&channel), ["zoe", "bob", "new"]);
+}
+
+pub fn a_crowd_is_listed_restated_and_evicted(store: &PresenceStore) {
+    const CROWD: usize = 3_000;
+    let channel = channel("chat:crowd");
+    let ids: Vec<String> = (0..CROWD).map(|number| format!("u{number}")).collect();
+    let outcomes = store.apply(0, "n1", ids.iter().map(|id| enters(&channel, id)).collect());
+    assert!(outcomes.iter().map(|outcome| outcome.users).eq(1..=CROWD as u64));
+    assert_eq!(store.users(&channel), ids);
+    let second: Vec<&str> = ids.iter().skip(1).step_by(2).map(String::as_str).collect();
+    let delta = store.restate(0, "n1", &channel, &second);
+    assert_eq!((delta.users, delta.joined.len(), delta.left.len()), (CROWD as u64 / 2, 0, CROWD / 2));
+    assert_eq!(store.users(&channel), second);
+    let gone = store.evict(1, "n1");
+    assert_eq!(gone[&channel.to_string()].left.len(), CROWD / 2);
+    assert_eq!(store.users(&channel), Vec::<String>::new());
+}
+
 pub fn a_renewed_node_keeps_its_entries(store: &PresenceStore) {
     let channel = channel("chat:a");
+    assert_eq!(store.renew(0, "n1"), Lease::Anew, "the first time");
     store.one(0, "n1", enters(&channel, "ann"));
-    store.handles[0].renew(&node("n1"));
-    store.handles[1].renew(&node("stranger"));
+    assert_eq!(store.renew(0, "n1"), Lease::Kept);
+    store.renew(1, "stranger");
+    (store.pass)(LEASE_MS - 1);
+    assert_eq!(store.renew(0, "n1"), Lease::Kept);
+    (store.pass)(LEASE_MS - 1);
     assert_eq!(store.users(&channel), ["ann"]);
+}
+
+pub fn a_node_that_was_evicted_is_told_so(store: &PresenceStore) {
+    let channel = channel("chat:a");
+    for _ in 0..2 {
+        assert_eq!(store.renew(0, "n1"), Lease::Anew);
+        store.one(0, "n1", enters(&channel, "ann"));
+        store.evict(1, "n1");
+        // It goes on before it knows.
+        store.one(0, "n1", enters(&channel, "bob"));
+        assert_eq!(store.renew(0, "n1"), Lease::Anew);
+        store.restate(0, "n1", &channel, &["ann", "bob"]);
+        assert_eq!(store.renew(0, "n1"), Lease::Kept);
+        assert_eq!(store.users(&channel).len(), 2);
+        store.evict(1, "n1");
+    }
+}
+
+pub fn nobody_lapses_who_renews(store: &PresenceStore) {
+    store.renew(0, "n1");
+    store.one(0, "n1", enters(&channel("chat:a"), "ann"));
+    store.one(0, "n2", enters(&channel("chat:a"), "ann"));
+    assert_eq!(answer(|done| store.handles[1].lapsed(done)).expect("nodes"), []);
+    store.evict(1, "n1");
+    assert_eq!(answer(|done| store.handles[1].lapsed(done)).expect("nodes"), []);
 }
 
 pub fn done_may_call_presence(store: &PresenceStore) {
