@@ -69,7 +69,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step {
         name: "rust",
         title: "cargo test --workspace",
-        needs: &[Need::Redis, Need::ZooKeeper],
+        needs: &[Need::Redis],
         tests: Some(Runner::Cargo),
         run: |course| course.cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]),
     },

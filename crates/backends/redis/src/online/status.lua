@@ -1,0 +1,12 @@
+-- KEYS users; ARGV names. Of each: the state as told, when it went (-1: it is there; -2: unknown), its devices.
+local answer = {}
+for i, name in ipairs(ARGV) do
+  local stay = stay_of(KEYS[1], name)
+  local one = { 0, '-2' }
+  if stay then
+    one[1], one[2] = stay[3], stay[4] and whole(stay[4]) or '-1'
+    for device in pairs(stay[5]) do one[#one + 1] = device end
+  end
+  answer[i] = one
+end
+return answer
