@@ -58,6 +58,8 @@ export interface Gap {
 export interface Presence {
   readonly count: number;
   readonly users: readonly Person[];
+  /** Nobody can tell at the moment: this is what was known last. */
+  readonly unknown?: boolean;
 }
 
 /** What a channel tells. */
@@ -416,11 +418,16 @@ export class Channel extends Emitter<ChannelEvents> {
   }
 
   /** @internal */
-  receivePresence({ count, joined = [], left = [] }: PresenceChange): void {
+  receivePresence({ unknown, users: all, joined = [], left = [], ...change }: PresenceChange): void {
     if (!this.#subscription?.presence) return;
+    const count = change.count ?? this.#presence?.count ?? 0;
+    if (unknown) return this.#setPresence({ count, users: this.#presence?.users ?? [], unknown });
+    if (all) return this.#setPresence({ count, users: all });
     const gone = new Set([...left, ...joined].map(({ user }) => user));
     const users = (this.#presence?.users ?? []).filter(({ user }) => !gone.has(user));
-    this.#setPresence({ count, users: [...users, ...joined] });
+    // What comes while it is unknown is true of those whom it names.
+    const still = this.#presence?.unknown && { unknown: true };
+    this.#setPresence({ count, users: [...users, ...joined], ...still });
   }
 
   #subscribe(command: Carrier["command"] = this.#carrier.command, done?: () => void): void {

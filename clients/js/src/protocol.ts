@@ -142,10 +142,13 @@ export interface Skipped extends Position {
   readonly channel: string;
 }
 
-/** Push `presence`. `count` counts users, not connections. */
+/** Push `presence`. `count` counts users, not connections. With `users` (at most 100) it says all anew; with `unknown`, that nobody can tell at the moment. */
 export interface PresenceChange {
   readonly channel: string;
-  readonly count: number;
+  readonly count?: number;
+  readonly users?: readonly Person[];
+  readonly more?: boolean;
+  readonly unknown?: boolean;
   readonly joined?: readonly Person[];
   readonly left?: readonly Person[];
 }

@@ -174,6 +174,7 @@ impl Stage {
             }),
             secret: [7; 32],
             cluster: Arc::new(SoloCluster::new()),
+            hosting: None,
             clock: time,
             entropy: || Box::new(SeededEntropy::new(1)),
         };

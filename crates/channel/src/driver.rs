@@ -28,7 +28,12 @@ pub(crate) fn run(mut shard: Shard, mut poll: Poll, mailbox: &Arc<Mailbox>) {
         if wait == Some(0) {
             mailbox.awake();
         }
+        let before = shard.now;
         take_events(&mut shard, &mut poll, &mut events, wait);
+        if wait == Some(0) {
+            // Nobody has slept: so long did the turn take, and whatever came meanwhile waits.
+            shard.lag_ms = shard.lag_ms.max(shard.now.since(before));
+        }
         mailbox.awake();
         shard.take_inbox();
         if shard.sessions.waiting() >= GATHER {

@@ -15,6 +15,7 @@
 
 pub mod config;
 
+mod cluster;
 mod command;
 #[cfg(test)]
 mod conversation;
@@ -24,13 +25,13 @@ mod fanout;
 mod front;
 mod metrics;
 mod node;
-mod peers;
 mod session;
 mod shard;
 #[cfg(test)]
 mod simulation;
 mod transport;
 
+pub use cluster::hosting::Hosting;
 pub use front::tls::{Tls, Unusable};
 pub use node::{MakeBus, Node, Parts};
 pub use session::moving::Assign;

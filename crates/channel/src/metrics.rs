@@ -23,6 +23,10 @@ pub(crate) struct ShardCounters {
     pub(crate) connections: Tally,
     /// Channels with subscribers at the moment.
     pub(crate) channels: Tally,
+    /// Channels at home here.
+    pub(crate) hosted: Tally,
+    /// The longest turn of the last second, in ms.
+    pub(crate) lag: Tally,
     /// Publications that wait for their places.
     pub(crate) unfinished: Tally,
     pub(crate) opened: Tally,
@@ -109,6 +113,11 @@ impl Collector for Sums {
         };
         let gauges = [
             ("connections", "Connections at the moment", sum(|shard| &shard.connections)),
+            (
+                "lag_milliseconds",
+                "The longest turn of an event loop in the last second",
+                self.0.iter().map(|shard| shard.lag.get()).max().unwrap_or(0),
+            ),
             ("channels", "Channels with subscribers, by shard, at the moment", sum(|shard| &shard.channels)),
         ];
         for (name, help, value) in gauges {

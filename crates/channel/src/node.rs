@@ -17,6 +17,8 @@ use xpush_core::ports::online::Online;
 use xpush_core::ports::presence::Presence;
 use xpush_core::{App, ChannelKey, Clock, Entropy, History, NodeId, User};
 
+use crate::cluster::hosting::Hosting;
+use crate::cluster::peers::{Peers, digest};
 use crate::config::Config;
 use crate::driver;
 use crate::fanout::inbox::{Inbox, Mailbox};
@@ -24,8 +26,8 @@ use crate::front::address::Addresses;
 use crate::front::advice::Advice;
 use crate::front::relay::Relay;
 use crate::metrics::{Metrics, ShardCounters};
-use crate::peers::{Peers, digest};
 use crate::session::moving::{Assign, Rebalance};
+use crate::session::online::TELLER;
 use crate::session::resume::Seal;
 use crate::shard::Shard;
 
@@ -53,6 +55,8 @@ pub struct Parts {
     pub secret: [u8; 32],
     /// Which nodes there are.
     pub cluster: Arc<dyn Cluster>,
+    /// The registry of which server carries what, where clients are placed by it.
+    pub hosting: Option<Hosting>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Makes a source of randomness for each shard.
@@ -87,6 +91,7 @@ pub(crate) struct Shared {
     pub(crate) seal: Seal,
     clock: Arc<dyn Clock>,
     cluster: Arc<dyn Cluster>,
+    hosting: Option<Hosting>,
     next_shard: AtomicUsize,
     has_peers: AtomicBool,
     assign: OnceLock<Assign>,
@@ -138,7 +143,7 @@ impl Node {
 
     /// Live connections.
     pub fn connections(&self) -> u64 {
-        self.shared.counters.iter().map(|shard| shard.connections.get()).sum()
+        self.shared.connections()
     }
 
     /// Publications that wait for their places.
@@ -238,6 +243,7 @@ impl Shared {
             seal: Seal::new(&parts.secret),
             clock: parts.clock,
             cluster: parts.cluster,
+            hosting: parts.hosting,
             next_shard: AtomicUsize::new(0),
             has_peers: AtomicBool::new(false),
             assign: OnceLock::new(),
@@ -267,6 +273,33 @@ impl Shared {
 
     pub(crate) fn counters(&self, shard: u16) -> Arc<ShardCounters> {
         self.counters[usize::from(shard)].clone()
+    }
+
+    /// Live connections.
+    pub(crate) fn connections(&self) -> u64 {
+        self.counters.iter().map(|shard| shard.connections.get()).sum()
+    }
+
+    /// Channels with subscribers.
+    pub(crate) fn hosted(&self) -> u64 {
+        self.counters.iter().map(|shard| shard.hosted.get()).sum()
+    }
+
+    /// By how many ms the slowest event loop was late.
+    pub(crate) fn lag_ms(&self) -> u64 {
+        self.counters.iter().map(|shard| shard.lag.get()).max().unwrap_or(0)
+    }
+
+    pub(crate) fn shards(&self) -> u16 {
+        u16::try_from(self.mailboxes.len()).unwrap_or(u16::MAX)
+    }
+
+    pub(crate) fn cluster(&self) -> &dyn Cluster {
+        &*self.cluster
+    }
+
+    pub(crate) fn hosting(&self) -> Option<&Hosting> {
+        self.hosting.as_ref()
     }
 
     /// The shard where a channel is at home.
@@ -400,6 +433,7 @@ impl ClusterSink for Shared {
         self.has_peers.store(has_peers, Ordering::Relaxed);
         drop(users);
         self.peers.see(&view, self.id());
+        self.mailbox(TELLER).post(Inbox::View(view.clone()));
         if let Ok(mut newest) = self.view.write() {
             *newest = Some(view);
         }

@@ -12,6 +12,8 @@ use std::sync::mpsc::Receiver;
 use mio::Registry;
 use xpush_core::{Code, Entropy, Monotonic};
 
+use crate::cluster::keeping::{Keeper, Knowledge};
+use crate::cluster::recount::Recount;
 use crate::command::members;
 use crate::fanout::home::Homes;
 use crate::fanout::inbox::{Handle, HomeRef, Inbox, Mailbox};
@@ -51,6 +53,14 @@ pub(crate) struct Shard {
     own: VecDeque<Inbox>,
     /// Sockets that had more to read than their share of a turn, or whose commands were finished.
     pub(crate) unread: Vec<Handle>,
+    /// Of channels at home here.
+    pub(crate) recount: Recount,
+    pub(crate) presence: Knowledge,
+    bus_down: bool,
+    /// The longest turn lately, in ms: so late may a message be handled.
+    pub(crate) lag_ms: u64,
+    /// In one shard of the node: leases, and what the dead leave behind.
+    pub(crate) keeper: Keeper,
     /// In one shard of the node: what it tells of who is online.
     pub(crate) telling: Telling,
     pub(crate) draining: bool,
@@ -96,6 +106,8 @@ pub(crate) enum Timer {
     /// A join of this number may have waited long enough for the store.
     Join(HomeRef, u32),
     Heads,
+    /// What is done once a second.
+    Tick,
     /// A user's grace time may be over.
     Expire,
     /// Who is online is to be written once more.
@@ -115,6 +127,11 @@ impl Shard {
         let counters = node.counters(index);
         let mut wheel = Wheel::new(now);
         wheel.arm(now.after(HEADS_MS), Timer::Heads);
+        wheel.arm(now, Timer::Tick);
+        let mut homes = Homes::default();
+        if node.hosting().is_some() {
+            homes.note_changes();
+        }
         Self {
             index,
             node,
@@ -123,7 +140,7 @@ impl Shard {
             users: Users::default(),
             revocations: Revocations::default(),
             topics: Topics::default(),
-            homes: Homes::default(),
+            homes,
             wheel,
             entropy,
             registry,
@@ -131,6 +148,11 @@ impl Shard {
             inbox,
             own: VecDeque::new(),
             unread: Vec::new(),
+            recount: Recount::default(),
+            presence: Knowledge { known: true, held: true },
+            bus_down: false,
+            lag_ms: 0,
+            keeper: Keeper::new(now),
             telling: Telling::default(),
             draining: false,
             stopped: false,
@@ -146,6 +168,20 @@ impl Shard {
         } else {
             self.node.mailbox(shard).post(inbox);
         }
+    }
+
+    pub(crate) fn index(&self) -> u16 {
+        self.index
+    }
+
+    /// The bus works, or it does not: then what it does not bring is looked for in the logs, every second.
+    pub(crate) fn bus_is(&mut self, up: bool) {
+        self.bus_down = !up;
+        self.keeper.bus_is(up);
+    }
+
+    pub(crate) fn bus_is_down(&self) -> bool {
+        self.bus_down
     }
 
     /// This shard's address, for completions.
@@ -207,6 +243,7 @@ impl Shard {
                 Timer::Receipts(home) => self.receipts_timer(home),
                 Timer::Notices(home) => self.notices_timer(home),
                 Timer::Join(home, number) => self.join_is_old(home, number),
+                Timer::Tick => self.tick(),
                 Timer::Expire => self.expire_timer(),
                 Timer::Chronicles => self.chronicles_timer(),
                 Timer::Heads => {
@@ -266,7 +303,9 @@ impl Shard {
             Inbox::Notify(notification) => self.notify(*notification),
             Inbox::Counted(counted) => self.notify_counted(*counted),
             Inbox::Newest(message) => self.ask_members(message),
-            Inbox::Moves(movement) => self.tell_movement(*movement),
+            Inbox::Moves(shard, movement) => self.tell_movement(shard, *movement),
+            Inbox::Roll(number) => self.answer_roll(number),
+            Inbox::Rolled(rolled) => self.rolled(*rolled),
             Inbox::Transitions(result) => self.transitions(result),
             Inbox::Chronicled(app, result) => self.chronicled(app, result),
             Inbox::Enrolled(enrolled) => members::enrolled(self, *enrolled),
@@ -278,6 +317,18 @@ impl Shard {
             Inbox::Reviewed(reviewed) => self.reviewed(*reviewed),
             Inbox::Readmitted(handle, result) => self.readmitted(handle, result),
             Inbox::Changed(changed) => self.changed(*changed),
+            Inbox::Restate => self.restate_all(),
+            Inbox::Recount(question) => self.count(&question),
+            Inbox::Counts(count) => self.counts(*count),
+            Inbox::Restated(home, covered, result) => self.restated(home, covered, result),
+            Inbox::Relisted(home, relisted) => self.relisted(home, *relisted),
+            Inbox::Knowledge(knowledge) => self.presence_is(knowledge),
+            Inbox::Rehost => self.rehost(),
+            Inbox::Hosted(channels, result) => self.hosted(channels, result),
+            Inbox::View(view) => self.sees(&view),
+            Inbox::Leased(store, result) => self.leased(store, result),
+            Inbox::Lapsed(result) => self.lapsed(result),
+            Inbox::Evicted(evicted) => self.evicted(evicted),
             Inbox::Drain { within_ms } => self.drain(within_ms),
             Inbox::Rebalance(wish) => self.rebalance(&wish),
             Inbox::Stop => {

@@ -135,6 +135,7 @@ impl World {
                 access: access.clone(),
                 secret: [7; 32],
                 cluster: cluster.clone(),
+                hosting: None,
                 clock: shared_clock.clone(),
                 entropy,
             };

@@ -245,6 +245,7 @@ fn parts() -> Parts {
         access: Arc::new(access()),
         secret: [7; 32],
         cluster: Arc::new(SoloCluster::new()),
+        hosting: None,
         clock,
         entropy: || Box::new(OsEntropy::new()),
     }

@@ -44,6 +44,8 @@ struct State {
     waiting: BTreeMap<(Monotonic, u64), Arrival>,
     /// Arrivals numbered so far.
     numbered: u64,
+    /// It carries nothing.
+    down: bool,
 }
 
 struct Node {
@@ -79,12 +81,14 @@ impl HostileHub {
             nodes: Vec::new(),
             waiting: BTreeMap::new(),
             numbered: 0,
+            down: false,
         })))
     }
 
-    /// Connects a node, until the bus is dropped; `sink` is told [`Inbound::Up`] before this returns.
+    /// Connects a node, until the bus is dropped; `sink` is told [`Inbound::Up`] before this returns, or [`Inbound::Down`] while that is so.
     pub fn attach(&self, node: NodeId, sink: Arc<dyn BusSink>) -> Arc<dyn Bus> {
-        sink.receive(Inbound::Up);
+        let down = self.state().down;
+        sink.receive(if down { Inbound::Down } else { Inbound::Up });
         let mut state = self.state();
         state.nodes.push(Some(Node { id: node, sink, follows: HashSet::new(), latest: Monotonic(0) }));
         Arc::new(HostileBus { hub: self.clone(), place: state.nodes.len() - 1 })
@@ -93,6 +97,31 @@ impl HostileHub {
     /// Changes the behaviour for what is published from now on.
     pub fn set_hostility(&self, hostility: Hostility) {
         self.state().hostility = hostility;
+    }
+
+    /// Ends the bus, or lets it work again; every node is told. What is published meanwhile is lost.
+    pub fn set_up(&self, up: bool) {
+        let mut state = self.state();
+        if state.down != up {
+            return;
+        }
+        state.down = !up;
+        let sinks: Vec<_> = state.nodes.iter().flatten().map(|node| Arc::clone(&node.sink)).collect();
+        drop(state);
+        for sink in sinks {
+            sink.receive(if up { Inbound::Up } else { Inbound::Down });
+        }
+    }
+
+    /// Takes a node out that has ended without a word.
+    pub fn detach(&self, node: &NodeId) {
+        let mut state = self.state();
+        let place =
+            state.nodes.iter_mut().find(|found| found.as_ref().is_some_and(|found| found.id == *node));
+        let gone = place.and_then(Option::take);
+        // Its sink may hold the last handle of something that calls the bus as it goes.
+        drop(state);
+        drop(gone);
     }
 
     /// Delivers all that is due at `now`, and what is published meanwhile and due as well; says how many arrivals there were.
@@ -138,6 +167,9 @@ impl HostileHub {
 impl Bus for HostileBus {
     fn publish(&self, topic: &Topic, event: Event) {
         let mut state = self.hub.state();
+        if state.down {
+            return;
+        }
         let Some(origin) = state.nodes[self.place].as_ref().map(|node| node.id.clone()) else { return };
         let envelope = Envelope { origin, event };
         let bytes = envelope.encode();

@@ -107,6 +107,7 @@ impl Embedded {
             access: Arc::new(self.access.clone()),
             secret: self.secret,
             cluster: Arc::new(SoloCluster::new()),
+            hosting: None,
             clock,
             entropy: || Box::new(OsEntropy::new()),
         }

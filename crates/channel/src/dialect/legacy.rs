@@ -22,6 +22,8 @@ pub(crate) fn happening(wire: Wire, happening: &Happening, out: &mut Vec<u8>) {
         Happening::Message(_)
         | Happening::Signal(_)
         | Happening::Presence(..)
+        | Happening::Roster(..)
+        | Happening::Unknown(_)
         | Happening::Marker(_)
         | Happening::Gap(..) => {}
     }

@@ -201,6 +201,10 @@ pub(crate) fn happening(
         Happening::Presence(channel, delta) => {
             push(format, "presence", objects.presence(channel, delta), &[], out)
         }
+        Happening::Roster(channel, roster) => {
+            push(format, "presence", objects.roster(channel, roster), &[], out)
+        }
+        Happening::Unknown(channel) => push(format, "presence", &object::unknown(channel), &[], out),
         Happening::Marker(moved) => {
             let name = match moved.mark {
                 Mark::Read => "read",

@@ -32,6 +32,10 @@ impl Objects {
         self.object.get_or_insert_with(|| presence(channel, delta))
     }
 
+    pub(crate) fn roster(&mut self, channel: &ChannelKey, listed: &Roster) -> &str {
+        self.object.get_or_insert_with(|| roster(channel, listed))
+    }
+
     pub(crate) fn moved(&mut self, moved: &Moved) -> &str {
         self.object.get_or_insert_with(|| {
             let mut out = of_channel(&moved.channel.name);
@@ -109,6 +113,13 @@ pub(crate) fn roster(channel: &ChannelKey, roster: &Roster) -> String {
     out.push(b',');
     write_roster(roster, &mut out);
     out.push(b'}');
+    text(out)
+}
+
+/// The object of `presence` while nobody knows who is there.
+pub(crate) fn unknown(channel: &ChannelKey) -> String {
+    let mut out = of_channel(&channel.name);
+    out.extend_from_slice(br#","unknown":true}"#);
     text(out)
 }
 

@@ -3,7 +3,7 @@
 //! Architecture invariant: local publishes, bus deliveries and backfills of a channel enter only here. What the home posts to a shard (joins' answers and deliveries) goes through one FIFO, so
 //! that every subscriber sees the same order, and what a join's answer does not hold comes behind it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use slab::Slab;
@@ -30,8 +30,8 @@ const HOLE_PAGE: usize = 500;
 /// A channel at home in this shard.
 pub(crate) struct Home {
     generation: u32,
-    pub(super) key: ChannelKey,
-    pub(super) rule: Arc<Rule>,
+    pub(crate) key: ChannelKey,
+    pub(crate) rule: Arc<Rule>,
     /// Shards with subscribers, and how many.
     followers: Vec<(u16, u32)>,
     pub(super) order: Order,
@@ -40,7 +40,7 @@ pub(crate) struct Home {
     pub(super) joins: Vec<Joining>,
     /// What was released since the oldest of `joins` began to read.
     pub(super) tail: Vec<Arc<Message>>,
-    pub(super) attendance: Attendance,
+    pub(crate) attendance: Attendance,
     pub(super) receipts: Receipts,
     pub(super) notices: Notices,
 }
@@ -55,11 +55,20 @@ pub(crate) struct Homes {
     pub(crate) unsure: bool,
     /// Publications that wait for their places, in all channels.
     pub(crate) unfinished: u64,
+    /// Channels of which it is not known what the store of presence has.
+    pub(crate) astray: HashSet<ChannelKey>,
+    /// Channels whose number of subscriptions has changed since it was told; nothing is noted where nobody is told.
+    changed: Option<HashSet<ChannelKey>>,
 }
 
 impl Homes {
+    /// Notes from now on which channels have other numbers of subscriptions.
+    pub(crate) fn note_changes(&mut self) {
+        self.changed.get_or_insert_default();
+    }
+
     /// The home of a channel, made if there is none.
-    pub(super) fn open(&mut self, key: &ChannelKey, rule: &Arc<Rule>) -> HomeRef {
+    pub(crate) fn open(&mut self, key: &ChannelKey, rule: &Arc<Rule>) -> HomeRef {
         if let Some(found) = self.find(key) {
             return found;
         }
@@ -83,19 +92,62 @@ impl Homes {
         HomeRef { index, generation: self.generation }
     }
 
-    pub(super) fn find(&self, key: &ChannelKey) -> Option<HomeRef> {
+    pub(crate) fn find(&self, key: &ChannelKey) -> Option<HomeRef> {
         let index = *self.by_key.get(key)?;
         Some(HomeRef { index, generation: self.slab[index as usize].generation })
     }
 
     /// The channels of an app, or all.
-    pub(super) fn of(&self, app: Option<&App>) -> Vec<ChannelKey> {
+    pub(crate) fn of(&self, app: Option<&App>) -> Vec<ChannelKey> {
         let keys = self.slab.iter().map(|(_, home)| &home.key);
         keys.filter(|key| app.is_none_or(|app| key.app == *app)).cloned().collect()
     }
 
-    pub(super) fn get(&mut self, home: HomeRef) -> Option<&mut Home> {
+    pub(crate) fn get(&mut self, home: HomeRef) -> Option<&mut Home> {
         self.slab.get_mut(home.index as usize).filter(|found| found.generation == home.generation)
+    }
+
+    /// The channels with subscribers and presence.
+    pub(crate) fn with_presence(&self) -> Vec<ChannelKey> {
+        let homes = self.slab.iter().map(|(_, home)| home);
+        let shown = homes.filter(|home| home.rule.presence && !home.followers.is_empty());
+        shown.map(|home| home.key.clone()).collect()
+    }
+
+    /// How many channels have subscribers.
+    pub(crate) fn hosted(&self) -> u64 {
+        self.slab.len() as u64
+    }
+
+    /// A channel has another number of subscriptions.
+    pub(crate) fn changed(&mut self, channel: &ChannelKey) {
+        if let Some(changed) = &mut self.changed
+            && !changed.contains(channel)
+        {
+            changed.insert(channel.clone());
+        }
+    }
+
+    /// What was to be told of these channels is to be told again.
+    pub(crate) fn changed_again(&mut self, channels: Vec<ChannelKey>) {
+        if let Some(changed) = &mut self.changed {
+            changed.extend(channels);
+        }
+    }
+
+    /// At most so many channels that have changed, with their numbers of subscriptions.
+    pub(crate) fn take_changed(&mut self, most: usize) -> Vec<(ChannelKey, u64)> {
+        let Some(changed) = &mut self.changed else { return Vec::new() };
+        let keys: Vec<ChannelKey> = changed.iter().take(most).cloned().collect();
+        for key in &keys {
+            changed.remove(key);
+        }
+        keys.into_iter().map(|key| (self.subscriptions(&key), key)).map(|(count, key)| (key, count)).collect()
+    }
+
+    fn subscriptions(&self, channel: &ChannelKey) -> u64 {
+        let home = self.by_key.get(channel).and_then(|index| self.slab.get(*index as usize));
+        home.map_or(0, |home| home.followers.iter().map(|(_, count)| u64::from(*count)).sum())
     }
 
     /// The channels with history and subscribers: those that are durable, or the others.
@@ -180,7 +232,7 @@ impl Shard {
     }
 
     /// Posts to every shard that has subscribers of the channel.
-    pub(super) fn home_happens(&mut self, happening: Happening, exclude: Option<Handle>) {
+    pub(crate) fn home_happens(&mut self, happening: Happening, exclude: Option<Handle>) {
         let Some(home_ref) = self.homes.find(happening.channel()) else { return };
         let Some(home) = self.homes.get(home_ref) else { return };
         let shards: smallvec::SmallVec<[u16; 8]> = home.followers.iter().map(|(shard, _)| *shard).collect();
@@ -258,7 +310,7 @@ impl Shard {
     }
 
     /// Ends a home that nobody needs.
-    pub(super) fn retire(&mut self, home_ref: HomeRef) {
+    pub(crate) fn retire(&mut self, home_ref: HomeRef) {
         let Some(home) = self.homes.get(home_ref) else { return };
         if home.is_idle() {
             let key = home.key.clone();
@@ -281,7 +333,12 @@ impl Shard {
                     }
                     Event::Message(message) => self.home_happens(Happening::Message(message), None),
                     Event::Signal(message) => self.home_happens(Happening::Signal(message), None),
-                    Event::Presence(key, delta) => self.home_happens(Happening::Presence(key, delta), None),
+                    Event::Presence(key, delta) => {
+                        if let Some(home) = self.homes.get(home_ref) {
+                            home.attendance.tells();
+                        }
+                        self.tell_presence(key, delta);
+                    }
                     Event::Marker(moved) => self.home_happens(Happening::Marker(moved), None),
                     // Not for a channel, and not posted to its home.
                     Event::OwnMarker(_) | Event::Notify(_) => {}
@@ -290,9 +347,18 @@ impl Shard {
             Inbound::Gap(Some(Topic::Channel(key))) => {
                 if let Some(home_ref) = self.homes.find(&key) {
                     self.catch_up(home_ref);
+                    let shown = self.homes.get(home_ref).is_some_and(|home| home.rule.presence);
+                    if shown {
+                        self.relist(&key);
+                    }
                 }
             }
             Inbound::Gap(_) | Inbound::Up => {
+                if inbound == Inbound::Up {
+                    self.bus_is(true);
+                } else {
+                    self.homes.with_presence().iter().for_each(|key| self.relist(key));
+                }
                 let mut followed = self.homes.followed(false);
                 followed.append(&mut self.homes.followed(true));
                 for key in followed {
@@ -301,7 +367,10 @@ impl Shard {
                     }
                 }
             }
-            Inbound::Down => tracing::warn!("the bus is down; local subscribers are still served"),
+            Inbound::Down => {
+                tracing::warn!("the bus is down; local subscribers are still served");
+                self.bus_is(false);
+            }
         }
     }
 

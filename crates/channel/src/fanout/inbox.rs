@@ -9,20 +9,27 @@ use xpush_core::message::Message;
 use xpush_core::ports::PortError;
 use xpush_core::ports::access::Changed;
 use xpush_core::ports::bus::{Inbound, Moved, Signal};
+use xpush_core::ports::cluster::View;
+use xpush_core::ports::lease::Lease;
 use xpush_core::ports::message_log::{Appended, Draft, Page};
 use xpush_core::ports::online::{Movement, Transition};
 use xpush_core::ports::presence::{Delta, Member, Outcome, Roster};
-use xpush_core::{App, ChannelKey, ClientId, Grant, Monotonic, Position, Problem, Rule, UnixMillis, User};
+use xpush_core::{
+    App, ChannelKey, ClientId, Grant, Monotonic, NodeId, Position, Problem, Rule, UnixMillis, User,
+};
 
 use super::marking::{self, Marks};
 use super::notices::{Counted, Notification};
 use super::receipts::Marked;
+use crate::cluster::keeping::{Evicted, Knowledge, Store};
+use crate::cluster::recount::{Count, Question, Relisted};
 use crate::command::Asked;
 use crate::command::members::Enrolled;
 use crate::session::admission::Admitted;
 use crate::session::change::Reviewed;
 use crate::session::gate::Permitted;
 use crate::session::moving::Rebalance;
+use crate::session::online::Rolled;
 use crate::transport::polling::{Poll, Post};
 use crate::transport::{Open, Probe};
 
@@ -81,9 +88,26 @@ pub(crate) enum Inbox {
     Changed(Box<Changed>),
     Enrolled(Box<Enrolled>),
     // To the shard that tells who is online, and what came of it.
-    Moves(Box<Movement>),
+    Moves(u16, Box<Movement>),
+    Roll(u32),
+    Rolled(Box<Rolled>),
     Transitions(Result<Vec<Transition>, PortError>),
     Chronicled(App, Result<Appended, PortError>),
+    // Who is in channels, said again: between a home and the shards, and from the store.
+    Restate,
+    Recount(Question),
+    Counts(Box<Count>),
+    Restated(HomeRef, u64, Result<Delta, PortError>),
+    Relisted(HomeRef, Box<Relisted>),
+    Knowledge(Knowledge),
+    // To the registry of hosts, and what came of it.
+    Rehost,
+    Hosted(Vec<ChannelKey>, Result<(), PortError>),
+    // To the shard that keeps leases and clears up.
+    View(Arc<View>),
+    Leased(Store, Result<Lease, PortError>),
+    Lapsed(Result<Vec<NodeId>, PortError>),
+    Evicted(Evicted),
     // From the node.
     Drain { within_ms: u64 },
     Rebalance(Arc<Rebalance>),
@@ -174,6 +198,10 @@ pub(crate) enum Happening {
     Message(Arc<Message>),
     Signal(Arc<Signal>),
     Presence(ChannelKey, Arc<Delta>),
+    /// Who is there, all anew.
+    Roster(ChannelKey, Arc<Roster>),
+    /// Who is there cannot be known at the moment.
+    Unknown(ChannelKey),
     /// A user has read further: for those who asked for receipts.
     Marker(Arc<Moved>),
     /// Messages up to and with this position cannot be had any more.
@@ -229,11 +257,19 @@ pub(crate) struct Mailbox {
 }
 
 impl Happening {
+    /// Whether it is for those only who asked who is there.
+    pub(crate) fn is_of_presence(&self) -> bool {
+        matches!(self, Self::Presence(..) | Self::Roster(..) | Self::Unknown(_))
+    }
+
     pub(crate) fn channel(&self) -> &ChannelKey {
         match self {
             Self::Message(message) => &message.channel,
             Self::Signal(signal) => &signal.message.channel,
-            Self::Presence(channel, _) | Self::Gap(channel, _) => channel,
+            Self::Presence(channel, _)
+            | Self::Roster(channel, _)
+            | Self::Unknown(channel)
+            | Self::Gap(channel, _) => channel,
             Self::Marker(moved) => &moved.channel,
         }
     }

@@ -19,6 +19,8 @@ use crate::shard::{Shard, Timer};
 const RESUME_PAGE: usize = 10_000;
 /// Messages of the newest page after `recovered: false`.
 pub(crate) const NEWEST_PAGE: usize = 50;
+/// How often a list of who is here is asked for, if somebody comes or goes each time.
+pub(crate) const LISTINGS: u8 = 3;
 /// How long a join of a durable channel waits for the store at most, in ms.
 const PATIENCE_MS: u64 = 2_000;
 
@@ -48,8 +50,18 @@ enum Listing {
     NotNeeded,
     /// Until as many entries of this home have been applied: one's own is among them.
     Entering(u64),
-    Reading,
+    /// Asked for when subscribers had been told so often, for so many more times at most.
+    Reading {
+        told: u64,
+        tries: u8,
+    },
     Done(Roster),
+}
+
+impl Listing {
+    fn again(told: u64, tries: u8) -> Self {
+        Self::Reading { told, tries: tries - 1 }
+    }
 }
 
 impl Shard {
@@ -59,12 +71,14 @@ impl Shard {
         let rule = self.current_rule(&request.channel).unwrap_or_else(|| request.rule.clone());
         let home_ref = self.homes.open(&request.channel, &rule);
         self.adopt_rule(home_ref, rule);
+        let covered = self.recount.covers(&request.channel, request.who.shard);
+        self.homes.changed(&request.channel);
         let Some(home) = self.homes.get(home_ref) else { return };
         if !request.again && home.follow(request.who.shard) {
             self.node.bus().follow(Topic::Channel(request.channel.clone()));
         }
         let entered = match request.enters.clone() {
-            Some(entrance) => home.attendance.change(entrance, true),
+            Some(entrance) => home.attendance.change(entrance, true, covered),
             None => home.attendance.changes(),
         };
         let roster = if request.wants_roster { Listing::Entering(entered) } else { Listing::NotNeeded };
@@ -92,9 +106,11 @@ impl Shard {
 
     pub(crate) fn home_leave(&mut self, request: Leave) {
         let Some(home_ref) = self.homes.find(&request.channel) else { return };
+        let covered = self.recount.covers(&request.channel, request.who.shard);
+        self.homes.changed(&request.channel);
         let Some(home) = self.homes.get(home_ref) else { return };
         if let Some(entrance) = request.leaves {
-            home.attendance.change(entrance, false);
+            home.attendance.change(entrance, false, covered);
         }
         let last = home.unfollow(request.who.shard);
         let overtaken =
@@ -151,7 +167,16 @@ impl Shard {
         let Some(home) = self.homes.get(home_ref) else { return };
         let Some(index) = home.joins.iter().position(|join| join.number == number) else { return };
         match result {
-            Ok(roster) => home.joins[index].roster = Listing::Done(roster),
+            // While it is not known, nothing is said: what the store has may be a part.
+            Ok(_) if !self.presence.known => home.joins[index].roster = Listing::NotNeeded,
+            // The joining session has not heard what was told meanwhile.
+            Ok(roster) => match home.joins[index].roster {
+                Listing::Reading { told, tries } if told != home.attendance.told() && tries > 0 => {
+                    home.joins[index].roster = Listing::again(home.attendance.told(), tries);
+                    return self.read_roster(home_ref, number);
+                }
+                _ => home.joins[index].roster = Listing::Done(roster),
+            },
             Err(error) => {
                 // Presence is unknown; the messages can be had all the same.
                 tracing::warn!(%error, "cannot list who is here");
@@ -188,13 +213,13 @@ impl Shard {
     }
 
     /// Starts what joins wait for and answers those that have everything.
-    pub(super) fn advance_joins(&mut self, home_ref: HomeRef) {
+    pub(crate) fn advance_joins(&mut self, home_ref: HomeRef) {
         let Some(home) = self.homes.get(home_ref) else { return };
         let applied = home.attendance.applied();
         let mut lists = Vec::new();
         for join in &mut home.joins {
             if matches!(join.roster, Listing::Entering(number) if number <= applied) {
-                join.roster = Listing::Reading;
+                join.roster = Listing::Reading { told: home.attendance.told(), tries: LISTINGS };
                 lists.push(join.number);
             }
         }
@@ -274,7 +299,12 @@ impl Shard {
             roster,
             marks: join.marks,
         };
+        let unlisted = join.request.wants_roster && joined.roster.is_none();
         self.answer_join(&join.request, Ok(joined));
+        if unlisted && self.presence.known {
+            // It has become known while this join waited for something else.
+            self.relist(&join.request.channel);
+        }
     }
 
     /// The session hears of it, and leaves.

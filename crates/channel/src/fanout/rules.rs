@@ -10,7 +10,7 @@ use crate::shard::Shard;
 
 impl Shard {
     /// The rule of a channel as ACCESS has it now: whoever comes may have asked before it changed.
-    pub(super) fn current_rule(&self, channel: &ChannelKey) -> Option<Arc<Rule>> {
+    pub(crate) fn current_rule(&self, channel: &ChannelKey) -> Option<Arc<Rule>> {
         let apps = self.node.access().apps();
         apps.by_name.get(&channel.app)?.rules.find(&channel.name).cloned()
     }

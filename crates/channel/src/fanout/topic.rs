@@ -186,15 +186,16 @@ impl Burst {
 
 impl Delivery {
     fn is_for_everybody(&self) -> bool {
-        self.exclude.is_none() && !matches!(self.happening, Happening::Presence(..) | Happening::Marker(_))
+        self.exclude.is_none()
+            && !self.happening.is_of_presence()
+            && !matches!(self.happening, Happening::Marker(_))
     }
 
     fn is_for(&self, subscriber: &Subscriber, sessions: &Sessions) -> bool {
         let excluded = self.exclude.is_some_and(|handle| sessions.handle(subscriber.slot) == Some(handle));
         let wanted = match self.happening {
-            Happening::Presence(..) => subscriber.wants_presence,
             Happening::Marker(_) => subscriber.wants_receipts,
-            _ => true,
+            ref other => subscriber.wants_presence || !other.is_of_presence(),
         };
         wanted && !excluded
     }

@@ -29,7 +29,7 @@ pub const GRACE_MS: u64 = 5_000;
 /// Where an app's transitions are written, if one of its rules covers it.
 pub(crate) const CHANNEL: &str = "$presence";
 /// The shard that tells the port.
-const TELLER: u16 = 0;
+pub(crate) const TELLER: u16 = 0;
 /// Between two looks for grace times that are over, and before what could not be written is tried again; in ms.
 const PACE_MS: u64 = 1_000;
 /// Transitions in one append, and those that may wait for a log that does not take them.
@@ -42,12 +42,32 @@ pub(crate) struct Telling {
     movements: Vec<Movement>,
     /// The port has not answered yet.
     busy: bool,
+    /// Shards are asked who is here, to tell the port anew.
+    roll: Option<Roll>,
+    /// What they have answered, to be told.
+    restating: Option<Vec<Movement>>,
+    /// The port has not answered something: what it counts is not known.
+    pub(crate) astray: bool,
     /// Grace times may be over.
     expiring: bool,
     /// Until then some may be.
     watch_until: Monotonic,
     watched: bool,
     chronicles: HashMap<App, Chronicle>,
+}
+
+/// A roll call: which shards have answered, and what.
+struct Roll {
+    number: u32,
+    answered: Vec<bool>,
+    arrivals: Vec<Movement>,
+}
+
+/// A shard's answer.
+pub(crate) struct Rolled {
+    shard: u16,
+    number: u32,
+    arrivals: Vec<Movement>,
 }
 
 /// An app's transitions on their way into its `$presence`.
@@ -98,23 +118,78 @@ impl Shard {
         }
         let (app, user) = (grant.app.clone(), grant.sender.user.clone());
         let device: Option<Device> = grant.device.clone();
-        self.post(TELLER, Inbox::Moves(Box::new(Movement { app, user, device, from, to })));
+        let movement = Movement { app, user, device, from, to };
+        self.post(TELLER, Inbox::Moves(self.index(), Box::new(movement)));
     }
 }
 
 // === the telling shard ===
 
 impl Shard {
-    pub(crate) fn tell_movement(&mut self, movement: Movement) {
+    pub(crate) fn tell_movement(&mut self, shard: u16, movement: Movement) {
         if movement.to.is_none() {
-            self.telling.watch_until = self.now.after(GRACE_MS + 2 * PACE_MS);
-            if !self.telling.watched {
-                self.telling.watched = true;
-                self.arm(PACE_MS, Timer::Expire);
-            }
+            self.watch_grace();
         }
-        self.telling.movements.push(movement);
+        let answered = |roll: &Roll| roll.answered.get(usize::from(shard)) == Some(&true);
+        // Else it will be in the shard's answer.
+        if self.telling.roll.as_ref().is_none_or(answered) {
+            self.telling.movements.push(movement);
+        }
         self.tell();
+    }
+
+    /// Somebody's grace time begins about now.
+    pub(crate) fn watch_grace(&mut self) {
+        self.telling.watch_until = self.now.after(GRACE_MS + 2 * PACE_MS);
+        if !self.telling.watched {
+            self.telling.watched = true;
+            self.arm(PACE_MS, Timer::Expire);
+        }
+    }
+
+    /// The port has forgotten who is here, or may have: every shard is asked.
+    pub(crate) fn call_roll(&mut self) {
+        if self.telling.roll.is_some() {
+            return;
+        }
+        self.telling.astray = false;
+        let (number, shards) = (self.next_number(), self.node.shards());
+        // What waits is in what the shards are going to answer.
+        self.telling.movements.clear();
+        let answered = vec![false; usize::from(shards)];
+        self.telling.roll = Some(Roll { number, answered, arrivals: Vec::new() });
+        for shard in 0..shards {
+            self.post(shard, Inbox::Roll(number));
+        }
+    }
+
+    /// The telling shard asks who is connected here.
+    pub(crate) fn answer_roll(&mut self, number: u32) {
+        let mut arrivals = Vec::new();
+        for handle in self.sessions.handles() {
+            let Some(session) = self.sessions.get(handle) else { continue };
+            let Some(grant) = session.native.as_ref().map(|identity| &identity.grant) else { continue };
+            if grant.guest {
+                continue;
+            }
+            let (app, user) = (grant.app.clone(), grant.sender.user.clone());
+            let (device, to) = (grant.device.clone(), Some(session.shown));
+            arrivals.push(Movement { app, user, device, from: None, to });
+        }
+        let rolled = Rolled { shard: self.index(), number, arrivals };
+        self.post(TELLER, Inbox::Rolled(Box::new(rolled)));
+    }
+
+    pub(crate) fn rolled(&mut self, rolled: Rolled) {
+        let Some(roll) = self.telling.roll.as_mut().filter(|roll| roll.number == rolled.number) else {
+            return;
+        };
+        roll.arrivals.extend(rolled.arrivals);
+        roll.answered[usize::from(rolled.shard)] = true;
+        if !roll.answered.contains(&false) {
+            self.telling.restating = self.telling.roll.take().map(|roll| roll.arrivals);
+            self.tell();
+        }
     }
 
     /// Somebody left lately: perhaps the grace time is over.
@@ -134,7 +209,10 @@ impl Shard {
         }
         let mailbox = self.mailbox();
         let done = Box::new(move |result| mailbox.post(Inbox::Transitions(result)));
-        if !self.telling.movements.is_empty() {
+        if let Some(arrivals) = self.telling.restating.take() {
+            self.telling.busy = true;
+            self.node.online().restate(self.node.id(), arrivals, done);
+        } else if self.telling.roll.is_none() && !self.telling.movements.is_empty() {
             self.telling.busy = true;
             let movements = std::mem::take(&mut self.telling.movements);
             self.node.online().apply(self.node.id(), movements, done);
@@ -148,7 +226,10 @@ impl Shard {
         self.telling.busy = false;
         match result {
             Ok(transitions) => transitions.into_iter().for_each(|transition| self.note(transition)),
-            Err(error) => tracing::warn!(%error, "who is online is not known until it is told again"),
+            Err(error) => {
+                tracing::warn!(%error, "who is online is not known until it is told again");
+                self.telling.astray = true;
+            }
         }
         self.tell();
     }

@@ -67,6 +67,7 @@ impl World {
                 access: access.clone(),
                 secret: [7; 32],
                 cluster: handle.clone(),
+                hosting: None,
                 clock: clock.clone(),
                 entropy: || Box::new(OsEntropy::new()),
             };

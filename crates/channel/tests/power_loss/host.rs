@@ -90,6 +90,7 @@ fn parts(node: &str, ledger: Arc<SeededLedger>, hub: &LocalHub) -> Parts {
         // Each believes to be alone, so that nobody compares heads: what the bus does not bring does not come.
         secret: [7; 32],
         cluster: Arc::new(SoloCluster::new()),
+        hosting: None,
         clock,
         entropy: || Box::new(OsEntropy::new()),
     }

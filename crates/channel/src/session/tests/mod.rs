@@ -99,6 +99,7 @@ impl World {
             access: access.clone(),
             secret: [7; 32],
             cluster: Arc::new(SoloCluster::new()),
+            hosting: None,
             clock: shared_clock,
             entropy,
         };
