@@ -20,5 +20,7 @@ pub use access::{AppSettings, Grant, Permission};
 pub use environment::{Clock, Entropy, Monotonic, UnixMillis};
 pub use error::{Code, Problem, Retry};
 pub use message::{Epoch, Kind, Message, Payload, Position, Revision, Sender};
-pub use names::{App, Channel, ChannelKey, ClientId, Device, EventName, Login, NodeId, NodeName, Role, User};
+pub use names::{
+    App, Channel, ChannelKey, ClientId, Device, EventName, Login, NodeId, NodeName, Role, SettingName, User,
+};
 pub use rules::{Action, History, Permissions, Retention, Rule, Rules, Who};

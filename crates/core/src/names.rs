@@ -82,6 +82,10 @@ name! {
     /// file's or znode's name as it is.
     NodeName
 }
+name! {
+    /// The name of a setting that all nodes share. 1 to 64 of `a-z A-Z 0-9 - _ .`, without a dot in front.
+    SettingName
+}
 
 impl App {
     /// Checks a name.
@@ -175,6 +179,13 @@ impl NodeId {
     /// Checks an id.
     pub fn new(text: &str) -> Result<Self, Code> {
         check(text, 64, Code::BadField, dotted).map(Self)
+    }
+}
+
+impl SettingName {
+    /// Checks a name.
+    pub fn new(text: &str) -> Result<Self, Code> {
+        NodeName::new(text).map(|name| Self(name.0))
     }
 }
 

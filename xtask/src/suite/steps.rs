@@ -69,7 +69,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step {
         name: "rust",
         title: "cargo test --workspace",
-        needs: &[Need::Redis],
+        needs: &[Need::Redis, Need::ZooKeeper],
         tests: Some(Runner::Cargo),
         run: |course| course.cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]),
     },

@@ -3,10 +3,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use bytes::Bytes;
 use xpush_core::placement::Ring;
-use xpush_core::ports::cluster::{Cluster, ClusterSink, Load, Node, Standing, View};
+use xpush_core::ports::cluster::{
+    Cluster, ClusterSink, Load, MAX_SETTING, Node, Setting, Settings, Standing, View,
+};
 use xpush_core::ports::{Done, Failure, PortError};
-use xpush_core::{NodeId, NodeName};
+use xpush_core::{NodeId, NodeName, SettingName};
 
 use crate::lock;
 
@@ -101,6 +104,26 @@ impl SoloCluster {
         state.seen.ring = Some(ring);
         state.announce();
         Ok(())
+    }
+
+    fn try_set(&self, name: &SettingName, expected: u64, value: Bytes) -> Result<u64, PortError> {
+        if value.len() > MAX_SETTING {
+            return Err(PortError::new(Failure::Invalid, "a setting that is too long"));
+        }
+        let mut state = self.lock();
+        let there = state.seen.settings.get(name);
+        let generation = there.map_or(0, |setting| setting.generation);
+        if there.is_some_and(|setting| generation == expected + 1 && setting.value == value) {
+            return Ok(generation);
+        }
+        if generation != expected {
+            let detail = format!("{name} is of generation {generation}");
+            return Err(PortError::new(Failure::Conflict, detail));
+        }
+        let setting = Setting { generation: expected + 1, value };
+        Arc::make_mut(&mut state.seen.settings).insert(name.clone(), setting);
+        state.announce();
+        Ok(expected + 1)
     }
 }
 
@@ -201,6 +224,13 @@ impl Cluster for SoloCluster {
         }
         drop(state);
         done(Ok(()));
+    }
+}
+
+impl Settings for SoloCluster {
+    fn set(&self, name: &SettingName, expected: u64, value: Bytes, done: Done<u64>) {
+        let set = self.try_set(name, expected, value);
+        done(set);
     }
 }
 

@@ -7,8 +7,12 @@ use xpush_testkit::suite::cluster::ClusterStore;
 
 fn store() -> ClusterStore {
     let cluster = SoloCluster::new();
-    let handles = [Arc::new(cluster.handle()) as _, Arc::new(cluster.handle()) as _];
-    ClusterStore { handles, another: Box::new(move || Arc::new(cluster.handle())) }
+    let [a, b] = [Arc::new(cluster.handle()), Arc::new(cluster.handle())];
+    ClusterStore {
+        handles: [a.clone(), b.clone()],
+        settings: [a, b],
+        another: Box::new(move || Arc::new(cluster.handle())),
+    }
 }
 
 xpush_testkit::cluster_suite!(store);

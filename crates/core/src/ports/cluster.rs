@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::names::{NodeId, NodeName};
+use bytes::Bytes;
+
+use crate::names::{NodeId, NodeName, SettingName};
 use crate::placement::Ring;
 use crate::ports::Done;
 
@@ -97,10 +99,21 @@ pub struct View {
     pub ring: Option<Arc<Ring>>,
     /// The servers that an operator wants drained, whether they are there or not.
     pub draining: Arc<BTreeSet<NodeName>>,
+    /// What all nodes share besides ([`Settings`]).
+    pub settings: Arc<BTreeMap<SettingName, Setting>>,
     /// The term of the member that it is given to, while it is the elected planner and the view is live.
     pub planner: Option<u64>,
     /// How many records this handle has refused so far because they were no good: somebody has to look into it. What was known before stays.
     pub refused: u64,
+}
+
+/// A small record that all nodes share, as it was set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// 1 when it was set first, and one more each time.
+    pub generation: u64,
+    /// What was set, for whoever knows what it means: who reads it has to check it.
+    pub value: Bytes,
 }
 
 impl View {
@@ -175,3 +188,16 @@ pub trait Cluster: Send + Sync {
     /// Notes durably whether an operator wants the server of this name drained. Setting again what is set succeeds; nobody needs to be a member for it.
     fn set_draining(&self, name: &NodeName, wanted: bool, done: Done<()>);
 }
+
+/// Small records that all nodes share and are told of when they change, such as limits that are changed while servers run: a capability of clusters.
+/// [`View::settings`] has them; they are durable.
+pub trait Settings: Send + Sync {
+    /// Puts `value` in the place of that of the generation `expected` (0: it was never set), and answers the new generation.
+    ///
+    /// Fails with `Conflict` when the setting is of another generation, unless it has come there by this very value; with `Invalid` when the value has more
+    /// than [`MAX_SETTING`] bytes; with `NotApplied` when the cluster is out of reach. A setting is never unset: what means nothing is an empty value.
+    fn set(&self, name: &SettingName, expected: u64, value: Bytes, done: Done<u64>);
+}
+
+/// The most bytes of a setting.
+pub const MAX_SETTING: usize = 64 * 1024;

@@ -8,9 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
+use bytes::Bytes;
+use xpush_core::SettingName;
 use xpush_core::placement::Ring;
 use xpush_core::ports::Failure;
-use xpush_core::ports::cluster::{Cluster, ClusterSink, Load, Node, Roles, Standing, View};
+use xpush_core::ports::cluster::{
+    Cluster, ClusterSink, Load, MAX_SETTING, Node, Roles, Setting, Settings, Standing, View,
+};
 
 use crate::sample::{name, node, server};
 use crate::suite::{Until, answer};
@@ -21,6 +25,8 @@ pub use views::{Views, ids, join, ring};
 pub struct ClusterStore {
     /// Two handles on it, as two nodes have them.
     pub handles: [Arc<dyn Cluster>; 2],
+    /// The same handles, where the cluster has settings.
+    pub settings: [Arc<dyn Settings>; 2],
     /// Gives one more.
     pub another: Box<dyn Fn() -> Arc<dyn Cluster> + Send + Sync>,
 }
@@ -48,6 +54,7 @@ macro_rules! cluster_suite {
             only_the_elected_planner_publishes
             of_one_generation_there_is_one_ring
             what_an_operator_wants_is_kept
+            a_setting_follows_the_setting_before
         );
     };
 }
@@ -405,4 +412,43 @@ pub fn what_an_operator_wants_is_kept(store: &ClusterStore) {
     let views = Views::new();
     late.watch(Arc::clone(&views) as Arc<dyn ClusterSink>);
     views.until("one", |view| view.draining.iter().eq([&name("a")]));
+}
+
+pub fn a_setting_follows_the_setting_before(store: &ClusterStore) {
+    let [limits, other] = ["limits", "other"].map(|text| SettingName::new(text).expect("a name"));
+    let set = |handle: usize, name: &SettingName, expected, value: &'static [u8]| {
+        let set = answer(|done| store.settings[handle].set(name, expected, Bytes::from_static(value), done));
+        set.map_err(|error| error.kind)
+    };
+    let observer = store.watch(1);
+    assert_eq!(set(0, &limits, 1, b"a"), Err(Failure::Conflict), "it was never set");
+    for (generation, value) in [(1, &b"a"[..]), (2, b"b"), (3, b""), (4, b"\0\xff")] {
+        assert_eq!(set(0, &limits, generation - 1, value), Ok(generation));
+        assert_eq!(set(1, &limits, generation - 1, value), Ok(generation), "the very same again");
+        assert_eq!(set(1, &limits, generation - 1, b"x"), Err(Failure::Conflict));
+        assert_eq!(set(1, &limits, generation + 1, b"x"), Err(Failure::Conflict));
+        observer.until("the value", |view| {
+            view.settings.get(&limits) == Some(&Setting { generation, value: Bytes::from_static(value) })
+        });
+    }
+    assert_eq!(set(1, &other, 0, b"c"), Ok(1));
+    assert_eq!(set(1, &other, 1, &[0; MAX_SETTING]), Ok(2));
+    assert_eq!(set(1, &other, 2, &[0; MAX_SETTING + 1]), Err(Failure::Invalid));
+    let late = store.join(0, "a");
+    for views in [&observer, &late] {
+        views.until("both", |view| view.settings.values().map(|setting| setting.generation).eq([4, 2]));
+    }
+    // Of two who set it at once, one does.
+    let start = Barrier::new(2);
+    let ended = thread::scope(|scope| {
+        let set = |handle: usize, value: &'static [u8]| {
+            let (start, set, limits) = (&start, &set, &limits);
+            scope.spawn(move || {
+                start.wait();
+                set(handle, limits, 4, value)
+            })
+        };
+        [set(0, b"first"), set(1, b"second")].map(|thread| thread.join().expect("an answer"))
+    });
+    assert!(ended.contains(&Ok(5)) && ended.contains(&Err(Failure::Conflict)), "{ended:?}");
 }
