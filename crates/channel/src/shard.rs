@@ -23,6 +23,7 @@ use crate::metrics::ShardCounters;
 use crate::node::Shared;
 use crate::session::Sessions;
 use crate::session::change::Revocations;
+use crate::session::kept::Recoverable;
 use crate::session::online::Telling;
 use crate::session::users::Users;
 
@@ -40,6 +41,8 @@ pub(crate) struct Shard {
     /// Whose the sessions are.
     pub(crate) users: Users,
     pub(crate) revocations: Revocations,
+    /// What clients may have back whose pids name this shard.
+    pub(crate) recoverable: Recoverable,
     pub(crate) topics: Topics,
     pub(crate) homes: Homes,
     pub(crate) wheel: Wheel<Timer>,
@@ -112,6 +115,8 @@ pub(crate) enum Timer {
     Expire,
     /// Who is online is to be written once more.
     Chronicles,
+    /// What was kept for those who may recover may be too old.
+    Kept,
 }
 
 impl Shard {
@@ -139,6 +144,7 @@ impl Shard {
             sessions: Sessions::new(index, outbox_limit),
             users: Users::default(),
             revocations: Revocations::default(),
+            recoverable: Recoverable::default(),
             topics: Topics::default(),
             homes,
             wheel,
@@ -187,6 +193,11 @@ impl Shard {
     /// This shard's address, for completions.
     pub(crate) fn mailbox(&self) -> Arc<Mailbox> {
         self.node.mailbox(self.index).clone()
+    }
+
+    /// Which of the node's shards it is.
+    pub(crate) fn index(&self) -> u16 {
+        self.index
     }
 
     pub(crate) fn arm(&mut self, after_ms: u64, timer: Timer) {
@@ -246,6 +257,7 @@ impl Shard {
                 Timer::Tick => self.tick(),
                 Timer::Expire => self.expire_timer(),
                 Timer::Chronicles => self.chronicles_timer(),
+                Timer::Kept => self.kept_timer(),
                 Timer::Heads => {
                     if std::mem::take(&mut self.homes.unsure) || self.node.has_peers() {
                         self.compare_heads();
@@ -316,6 +328,11 @@ impl Shard {
             Inbox::Permitted(permitted) => self.permitted(*permitted),
             Inbox::Reviewed(reviewed) => self.reviewed(*reviewed),
             Inbox::Readmitted(handle, result) => self.readmitted(handle, result),
+            Inbox::Keep(pid, kept) => self.keep(&pid, kept),
+            Inbox::Reclaim(reclaim) => self.home_reclaim(reclaim),
+            Inbox::Reclaimed(reclaim, kept) => self.reclaimed(*reclaim, kept),
+            Inbox::Yield(handle) => self.gone(handle),
+            Inbox::Return(handle) => self.follow_next(handle),
             Inbox::Changed(changed) => self.changed(*changed),
             Inbox::Restate => self.restate_all(),
             Inbox::Recount(question) => self.count(&question),

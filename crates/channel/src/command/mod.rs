@@ -12,6 +12,7 @@ pub(crate) mod place;
 pub(crate) mod presence;
 pub(crate) mod publish;
 pub(crate) mod read;
+pub(crate) mod recover;
 pub(crate) mod refresh;
 pub(crate) mod signal;
 pub(crate) mod status;
@@ -54,6 +55,8 @@ pub(crate) enum Command {
     Ping,
     /// XPUSH 0.1's `send`.
     Send,
+    /// To follow a channel again, on behalf of a client that recovers: no client sends it.
+    Recover,
     Unknown,
 }
 
@@ -69,6 +72,7 @@ pub(crate) struct Asked {
 /// A command as it came.
 pub(crate) struct Call<'n, 'a> {
     pub(crate) namespace: Namespace,
+    pub(crate) command: Command,
     pub(crate) name: &'n str,
     /// Its argument: valid JSON of any type.
     pub(crate) object: &'a str,
@@ -103,7 +107,7 @@ impl Command {
         match self {
             Self::Connect => "connect",
             Self::Refresh => "refresh",
-            Self::Subscribe => "subscribe",
+            Self::Subscribe | Self::Recover => "subscribe",
             Self::Unsubscribe => "unsubscribe",
             Self::Publish => "publish",
             Self::Edit => "edit",
@@ -122,7 +126,8 @@ impl Command {
         }
     }
 
-    fn parse(namespace: Namespace, name: &str) -> Self {
+    /// The command that a client names.
+    pub(crate) fn parse(namespace: Namespace, name: &str) -> Self {
         const NATIVE: [Command; 15] = [
             Command::Refresh,
             Command::Subscribe,
@@ -146,12 +151,16 @@ impl Command {
         };
         commands.iter().copied().find(|command| command.as_str() == name).unwrap_or(Self::Unknown)
     }
+
+    /// Whether it is to follow a channel, which may hang by a token for that channel.
+    pub(crate) fn follows(self) -> bool {
+        matches!(self, Self::Subscribe | Self::Recover)
+    }
 }
 
 impl Call<'_, '_> {
     pub(crate) fn asked(&self) -> Asked {
-        let command = Command::parse(self.namespace, self.name);
-        Asked { namespace: self.namespace, ack: self.id, command }
+        Asked { namespace: self.namespace, ack: self.id, command: self.command }
     }
 }
 
@@ -213,6 +222,7 @@ pub(crate) fn execute(shard: &mut Shard, handle: Handle, call: Call<'_, '_>, per
         (_, Err(problem)) => Err(problem),
         (Command::Refresh, Ok(fields)) => refresh::run(shard, request(fields)),
         (Command::Subscribe, Ok(fields)) => subscribe::run(shard, request(fields)),
+        (Command::Recover, Ok(fields)) => recover::run(shard, request(fields)),
         (Command::Unsubscribe, Ok(fields)) => unsubscribe::run(shard, request(fields)),
         (Command::Publish, Ok(fields)) => publish::run(shard, request(fields)),
         (Command::Edit, Ok(fields)) => edit::run(shard, request(fields)),
@@ -281,6 +291,10 @@ impl Shard {
 
     /// Ends a command badly.
     pub(crate) fn fail(&mut self, to: Handle, asked: Asked, problem: &Problem) {
+        if asked.command == Command::Recover {
+            self.command_ends(to);
+            return self.return_failed(to, problem);
+        }
         self.answer_failure(to, asked, problem);
         self.command_ends(to);
     }

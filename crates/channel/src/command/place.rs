@@ -55,7 +55,7 @@ impl Command {
     fn needs(self, fields: &Fields<'_>) -> Actions {
         let one = |action| Actions::NONE.with(action);
         match self {
-            Self::Subscribe => {
+            Self::Subscribe | Self::Recover => {
                 let mut needed = one(Action::Subscribe);
                 if fields.get("presence") == Some("true") {
                     needed = needed.with(Action::Presence);
@@ -94,7 +94,7 @@ pub(crate) fn find(
         (Some(permission), _) => (permission, true),
         (None, Decision::Known(permission)) => (permission, false),
         (None, Decision::Ask(allowed)) => {
-            let by_token = asked.command == Command::Subscribe && fields.get("token").is_some();
+            let by_token = asked.command.follows() && fields.get("token").is_some();
             if !by_token && covers(allowed, asked.command.needs(fields)) {
                 (Permission::of(allowed), false)
             } else if !by_token && let Some(permission) = shard.remembered(handle, &key) {
@@ -111,6 +111,7 @@ pub(crate) fn find(
 fn target(command: Command, fields: &Fields<'_>) -> Result<Option<Channel>, Problem> {
     match command {
         Command::Subscribe
+        | Command::Recover
         | Command::Unsubscribe
         | Command::Edit
         | Command::Delete

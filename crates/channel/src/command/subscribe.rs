@@ -8,7 +8,7 @@ use xpush_core::{Action, Code, History, Position, Problem};
 use xpush_wire::json;
 
 use super::place::Place;
-use super::{Asked, Outcome, Request, legacy};
+use super::{Asked, Command, Outcome, Request, legacy};
 use crate::dialect::{self, Format, Namespace, Wire, object};
 use crate::fanout::inbox::{Handle, Happening, Inbox, Join, Joined};
 use crate::fanout::join::NEWEST_PAGE;
@@ -58,7 +58,9 @@ pub(crate) fn follow(
     let (wants_presence, wants_receipts) = (terms.presence, terms.receipts);
     let most = shard.node.config.limits.channels_per_connection;
     let Some(session) = shard.sessions.get(handle) else { return Ok(()) };
-    let marks_of = session.identity(asked.namespace).and_then(|identity| identity.marks());
+    // Whoever recovers is told nothing but what it missed.
+    let told = asked.command != Command::Recover;
+    let marks_of = session.identity(asked.namespace).filter(|_| told).and_then(|identity| identity.marks());
     if wants_presence && !rule.presence {
         return Err(Code::NoPresence.into());
     }
@@ -79,7 +81,7 @@ pub(crate) fn follow(
             session.subscriptions[index] =
                 Subscription { place: None, ticket, wants_presence, wants_receipts, actions, ..before };
             shard.unplace(before);
-            shard.forget_token(handle, before.ticket);
+            shard.forget_ticket(handle, before.ticket);
         }
         None if session.subscriptions.len() >= most => return Err(Code::TooManyChannels.into()),
         None => {
@@ -117,9 +119,9 @@ pub(crate) fn follow(
         since,
         unreadable,
         enters,
-        wants_roster: wants_presence,
+        wants_roster: told && wants_presence,
         marks_of,
-        wants_receipts,
+        wants_receipts: told && wants_receipts,
     };
     shard.post(home, Inbox::Join(Box::new(join)));
     Ok(())
@@ -140,14 +142,24 @@ pub(crate) fn joined(shard: &mut Shard, handle: Handle, asked: Asked, mut joined
         if let Some(subscription) = session.subscriptions.iter_mut().find(|one| one.ticket == joined.ticket) {
             subscription.place = Some(place);
         }
-        if let Some(stream) = session.stream.as_mut().filter(|_| joined.missed.is_empty()) {
+        if let Some(stream) = session.stream().filter(|_| joined.missed.is_empty()) {
             // Told at once: a stream that breaks before its first message resumes from here.
             let id = stream.advance(&joined.channel, joined.position);
             shard.sessions.send(handle.slot, format!("id: {id}\n\n").into());
         }
     }
     let missed = lay_out_missed(shard, handle, format, &mut joined);
+    if asked.namespace == Namespace::Native
+        && let Some(recovery) = shard.sessions.get(handle).and_then(|session| session.recovery())
+    {
+        recovery.follows(&joined);
+    }
     match asked.namespace {
+        Namespace::Native if asked.command == Command::Recover => {
+            if !shard.returned(handle, &joined) {
+                return shard.command_ends(handle);
+            }
+        }
         Namespace::Native => shard.answer(handle, asked, &answer(&joined)),
         Namespace::Legacy => shard.answer_connect(handle, Namespace::Legacy),
     }

@@ -7,7 +7,7 @@ pub(crate) mod object;
 
 use bytes::Bytes;
 use xpush_core::ports::markers::Mark;
-use xpush_core::{Code, Problem, message, names};
+use xpush_core::{ChannelKey, Code, Position, Problem, message, names};
 use xpush_wire::engine::Version;
 use xpush_wire::socket::{self, Kind};
 use xpush_wire::ws::{self, Opcode};
@@ -15,6 +15,7 @@ use xpush_wire::{engine, json, sse};
 
 use crate::command::Asked;
 use crate::fanout::inbox::Happening;
+use crate::session::recovery;
 
 /// A connection's encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,6 +29,10 @@ pub(crate) enum Wire {
     Engine3Msgpack,
     /// Engine.IO 4, Socket.IO packets as msgpack.
     Engine4Msgpack,
+    /// [`Wire::Engine4`] of a client that may recover: what has a position carries it as a second argument.
+    Engine4Offsets,
+    /// [`Wire::Engine4Msgpack`] of a client that may recover.
+    Engine4MsgpackOffsets,
     /// One JSON object a WebSocket text frame.
     Plain,
     /// Server-sent events.
@@ -53,7 +58,7 @@ pub(crate) struct Format {
 
 impl Format {
     /// How many formats there are.
-    pub(crate) const COUNT: usize = 12;
+    pub(crate) const COUNT: usize = 16;
 
     /// A dense number.
     pub(crate) const fn index(self) -> usize {
@@ -66,7 +71,9 @@ impl Wire {
     pub(crate) const fn engine(self) -> Option<Version> {
         match self {
             Self::Engine3 | Self::Engine3Msgpack => Some(Version::V3),
-            Self::Engine4 | Self::Engine4Msgpack => Some(Version::V4),
+            Self::Engine4 | Self::Engine4Msgpack | Self::Engine4Offsets | Self::Engine4MsgpackOffsets => {
+                Some(Version::V4)
+            }
             Self::Plain | Self::Sse => None,
         }
     }
@@ -80,8 +87,23 @@ impl Wire {
         }
     }
 
-    const fn msgpack(self) -> bool {
-        matches!(self, Self::Engine3Msgpack | Self::Engine4Msgpack)
+    /// The same with or without offsets; only Engine.IO 4 has them.
+    pub(crate) const fn with_offsets(self, offsets: bool) -> Self {
+        match (self, offsets) {
+            (Self::Engine4, true) => Self::Engine4Offsets,
+            (Self::Engine4Msgpack, true) => Self::Engine4MsgpackOffsets,
+            (Self::Engine4Offsets, false) => Self::Engine4,
+            (Self::Engine4MsgpackOffsets, false) => Self::Engine4Msgpack,
+            (other, _) => other,
+        }
+    }
+
+    const fn has_offsets(self) -> bool {
+        matches!(self, Self::Engine4Offsets | Self::Engine4MsgpackOffsets)
+    }
+
+    pub(crate) const fn msgpack(self) -> bool {
+        matches!(self, Self::Engine3Msgpack | Self::Engine4Msgpack | Self::Engine4MsgpackOffsets)
     }
 
     /// Whether binary attachments travel beside the JSON; else they go into it, as base64.
@@ -148,6 +170,18 @@ pub(crate) fn socket_packet(
 
 /// Appends a push: `object` is a JSON object. `attachments` are given only on a wire that carries them.
 pub(crate) fn push(format: Format, name: &str, object: &str, attachments: &[Bytes], out: &mut Vec<u8>) {
+    push_at(format, name, object, None, attachments, out);
+}
+
+/// [`push`] with an offset behind the object; only wires that have offsets are given one.
+fn push_at(
+    format: Format,
+    name: &str,
+    object: &str,
+    offset: Option<&str>,
+    attachments: &[Bytes],
+    out: &mut Vec<u8>,
+) {
     match format.wire {
         Wire::Plain => {
             let head_len = r#"{"push":"","#.len() + name.len();
@@ -160,11 +194,17 @@ pub(crate) fn push(format: Format, name: &str, object: &str, attachments: &[Byte
         }
         Wire::Sse => sse::write_event(None, name, object, out),
         wire => {
-            let mut data = Vec::with_capacity(object.len() + name.len() + 8);
+            let mut data = Vec::with_capacity(
+                object.len() + name.len() + 8 + offset.map_or(0, |offset| offset.len() + 3),
+            );
             data.push(b'[');
             json::write_string(name, &mut data);
             data.push(b',');
             data.extend_from_slice(object.as_bytes());
+            if let Some(offset) = offset {
+                data.push(b',');
+                json::write_string(offset, &mut data);
+            }
             data.push(b']');
             let data = String::from_utf8(data).unwrap_or_default();
             socket_packet(wire, Kind::Event, format.namespace.as_str(), None, &data, attachments, out);
@@ -183,6 +223,9 @@ pub(crate) fn happening(
         return legacy::happening(format.wire, happening, out);
     }
     let binary = format.wire.carries_binary();
+    let offset = |channel: &ChannelKey, position: Option<Position>| {
+        position.filter(|_| format.wire.has_offsets()).map(|at| recovery::spell_offset(&channel.name, at))
+    };
     match happening {
         Happening::Message(message) => {
             let attachments: &[Bytes] = if binary { &message.payload.attachments } else { &[] };
@@ -191,7 +234,8 @@ pub(crate) fn happening(
                 message::Kind::Edit { .. } => "edit",
                 message::Kind::Delete { .. } => "delete",
             };
-            push(format, name, objects.message(message, binary), attachments, out);
+            let offset = offset(&message.channel, message.position);
+            push_at(format, name, objects.message(message, binary), offset.as_deref(), attachments, out);
         }
         Happening::Signal(signal) if signal.message.event.as_str() != legacy::EVENT => {
             let attachments: &[Bytes] = if binary { &signal.message.payload.attachments } else { &[] };
@@ -212,7 +256,10 @@ pub(crate) fn happening(
             };
             push(format, name, objects.moved(moved), &[], out);
         }
-        Happening::Gap(channel, position) => push(format, "gap", &object::gap(channel, *position), &[], out),
+        Happening::Gap(channel, position) => {
+            let offset = offset(channel, Some(*position));
+            push_at(format, "gap", &object::gap(channel, *position), offset.as_deref(), &[], out);
+        }
     }
 }
 

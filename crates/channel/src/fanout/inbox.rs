@@ -28,8 +28,10 @@ use crate::command::members::Enrolled;
 use crate::session::admission::Admitted;
 use crate::session::change::Reviewed;
 use crate::session::gate::Permitted;
+use crate::session::kept::Reclaim;
 use crate::session::moving::Rebalance;
 use crate::session::online::Rolled;
+use crate::session::recovery::{Kept, Pid};
 use crate::transport::polling::{Poll, Post};
 use crate::transport::{Open, Probe};
 
@@ -85,6 +87,12 @@ pub(crate) enum Inbox {
     Permitted(Box<Permitted>),
     Reviewed(Box<Reviewed>),
     Readmitted(Handle, Result<(), Problem>),
+    // Of a client that recovers: to the shard that knows its pid, from there, and of whoever has it still.
+    Keep(Pid, Option<Box<Kept>>),
+    Reclaim(Box<Reclaim>),
+    Reclaimed(Box<Reclaim>, Option<Box<Kept>>),
+    Yield(Handle),
+    Return(Handle),
     Changed(Box<Changed>),
     Enrolled(Box<Enrolled>),
     // To the shard that tells who is online, and what came of it.

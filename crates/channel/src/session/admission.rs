@@ -7,6 +7,7 @@ use xpush_wire::json;
 
 use super::Session;
 use super::identity::{Claims, Identity};
+use super::recovery::Claim;
 use crate::command::Asked;
 use crate::dialect::{self, Namespace};
 use crate::fanout::inbox::{Handle, Inbox};
@@ -21,6 +22,16 @@ pub(crate) struct Admitted {
     pub(crate) to: Handle,
     pub(crate) number: u32,
     pub(crate) result: Result<Grant, Problem>,
+}
+
+/// How a client comes that is to be admitted.
+struct Arrival {
+    /// The command that the welcome answers.
+    asked: Option<Asked>,
+    /// What it wants to have back.
+    claim: Option<Box<Claim>>,
+    /// A guest without a secret: another one with each connection.
+    anonymous: bool,
 }
 
 impl Session {
@@ -41,19 +52,21 @@ impl Session {
 
 impl Shard {
     /// Finds out who a client is. Guests are admitted at once; while ACCESS checks a token, commands are held. `asked`: the command that the welcome answers.
-    pub(crate) fn admit(&mut self, handle: Handle, claims: Claims, asked: Option<Asked>) {
+    pub(crate) fn admit(&mut self, handle: Handle, mut claims: Claims, asked: Option<Asked>) {
+        let claim = claims.claim.take();
         if let Some(session) = self.sessions.get(handle) {
             session.follows_moves = claims.moves.is_some();
         }
         if claims.token.is_none() {
             let identity = Identity::guest(&self.node.access().apps(), &claims, &mut *self.entropy);
-            self.admitted(handle, asked, identity);
+            let arrival = Arrival { asked, claim, anonymous: claims.guest.is_none() };
+            self.admitted(handle, arrival, identity);
             // Nothing is held here, but for the place of what the first request brought.
             return self.go_on(handle);
         }
         let (number, mailbox) = (self.next_number(), self.mailbox());
         let Some(session) = self.sessions.get(handle) else { return };
-        session.await_admission(number, asked);
+        session.await_admission(number, asked, claim);
         let credentials = claims.credentials(session.permit.address());
         let done = Box::new(move |result| {
             mailbox.post(Inbox::Admitted(Box::new(Admitted { to: handle, number, result })));
@@ -64,39 +77,39 @@ impl Shard {
     /// ACCESS has answered. Whoever has gone meanwhile is nobody.
     pub(crate) fn admission_ends(&mut self, admitted: Admitted) {
         let Admitted { to, number, result } = admitted;
-        let Some(asked) = self.sessions.get(to).and_then(|session| session.admission_ends(number)) else {
-            return;
-        };
+        let ended = self.sessions.get(to).and_then(|session| session.admission_ends(number));
+        let Some((asked, claim)) = ended else { return };
         let identity = result.and_then(|grant| match self.revocations.matches(&grant) {
             true => Err(Code::Revoked.into()),
             false => Identity::of(&self.node.access().apps(), grant),
         });
-        self.admitted(to, asked, identity);
+        self.admitted(to, Arrival { asked, claim, anonymous: false }, identity);
         self.go_on(to);
     }
 
     /// Everything is in place before the client is answered.
-    fn admitted(&mut self, handle: Handle, asked: Option<Asked>, identity: Result<Identity, Problem>) {
+    fn admitted(&mut self, handle: Handle, arrival: Arrival, identity: Result<Identity, Problem>) {
+        let Arrival { asked, claim, anonymous } = arrival;
         let Some(session) = self.sessions.get(handle) else { return };
         let identity = identity.and_then(|identity| {
             may_come_from(session.origin(), &identity.app)?;
             Ok(identity)
         });
         match identity {
-            Ok(identity) => {
-                self.enter(handle, Arc::new(identity));
-                match asked {
-                    Some(asked) => {
-                        let body = self.welcome_object(handle);
-                        self.answer(handle, asked, &body);
-                    }
-                    None => {
-                        self.answer_connect(handle, Namespace::Native);
-                        self.welcome(handle);
-                    }
+            Ok(identity) => match (asked, claim.filter(|_| identity.app.recovery)) {
+                (Some(asked), _) => {
+                    self.enter(handle, Arc::new(identity));
+                    let body = self.welcome_object(handle);
+                    self.answer(handle, asked, &body);
+                    self.watch_token(handle);
                 }
-                self.watch_token(handle);
-            }
+                (None, Some(claim)) => self.reclaim(handle, *claim, identity.grant, anonymous),
+                (None, None) => {
+                    self.enter(handle, Arc::new(identity));
+                    self.offer_recovery(handle, anonymous);
+                    self.answer_admission(handle);
+                }
+            },
             Err(problem) => {
                 self.drop_held(handle);
                 match asked {
@@ -108,6 +121,13 @@ impl Shard {
                 }
             }
         }
+    }
+
+    /// CONNECT is answered.
+    pub(super) fn answer_admission(&mut self, handle: Handle) {
+        self.answer_connect(handle, Namespace::Native);
+        self.welcome(handle);
+        self.watch_token(handle);
     }
 
     /// From now on the session acts as somebody.

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use xpush_core::access::{Apps, Decision};
 use xpush_core::ports::access::Changed;
-use xpush_core::{Action, App, ChannelKey, Code, Grant, Monotonic, Permission, Problem, User};
-use xpush_wire::json;
+use xpush_core::{Action, App, Channel, ChannelKey, Code, Grant, Monotonic, Permission, Problem, User};
 
 use super::Subscription;
 use super::identity::Identity;
@@ -272,15 +271,18 @@ impl Shard {
             // These clients know no other word for it.
             return self.close(handle, problem.clone());
         }
-        let mut out = br#"{"channel":"#.to_vec();
-        json::write_string(key.name.as_str(), &mut out);
+        self.tell_unsubscribed(handle, &key.name, problem);
+        if wire == Wire::Sse && left == 0 {
+            self.close(handle, problem.clone());
+        }
+    }
+
+    pub(super) fn tell_unsubscribed(&mut self, handle: Handle, channel: &Channel, problem: &Problem) {
+        let mut out = object::of_channel(channel);
         out.extend_from_slice(br#","error":"#);
         out.extend_from_slice(object::error(problem).as_bytes());
         out.push(b'}');
         self.push(handle, "unsubscribed", &object::text(out));
-        if wire == Wire::Sse && left == 0 {
-            self.close(handle, problem.clone());
-        }
     }
 
     fn followed_in(&mut self, handle: Handle, namespace: Namespace) -> Vec<Subscription> {

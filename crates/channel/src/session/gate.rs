@@ -8,6 +8,7 @@ use xpush_core::access::Actions;
 use xpush_core::{Action, Channel, ChannelKey, Code, Permission, Problem};
 
 use super::Session;
+use super::recovery::Claim;
 use crate::command::fields::Fields;
 use crate::command::{self, Asked, Call, Command};
 use crate::dialect::Namespace;
@@ -48,13 +49,18 @@ pub(crate) struct Opening {
 
 enum Waiting {
     /// `asked`: the command that is answered by it.
-    Admission { number: u32, asked: Option<Asked> },
+    Admission { number: u32, asked: Option<Asked>, claim: Option<Box<Claim>> },
+    /// For what it followed before.
+    Reclaim { number: u32 },
+    /// To follow all of that again.
+    Return,
     /// For the first of the held commands. `stale`: something has changed since ACCESS was asked.
     Permission { number: u32, channel: ChannelKey, allowed: Actions, stale: bool },
 }
 
 /// A command that waits.
 struct Held {
+    command: Command,
     name: Box<str>,
     object: Box<str>,
     id: Option<u64>,
@@ -149,20 +155,40 @@ impl Session {
     }
 
     /// Begins to wait for admission.
-    pub(super) fn await_admission(&mut self, number: u32, asked: Option<Asked>) {
-        self.gate().waiting = Some(Waiting::Admission { number, asked });
+    pub(super) fn await_admission(&mut self, number: u32, asked: Option<Asked>, claim: Option<Box<Claim>>) {
+        self.gate().waiting = Some(Waiting::Admission { number, asked, claim });
     }
 
-    /// Ends the wait for the admission of this number; what it was asked by.
-    pub(super) fn admission_ends(&mut self, number: u32) -> Option<Option<Asked>> {
-        let gate = self.gate.as_mut()?;
-        match gate.waiting {
-            Some(Waiting::Admission { number: awaited, asked }) if awaited == number => {
-                gate.waiting = None;
-                Some(asked)
-            }
+    /// Ends the wait for the admission of this number; what it was asked by, and what the client wants back.
+    pub(super) fn admission_ends(&mut self, number: u32) -> Option<(Option<Asked>, Option<Box<Claim>>)> {
+        let awaited =
+            |waiting: &mut Waiting| matches!(waiting, Waiting::Admission { number: n, .. } if *n == number);
+        match self.gate.as_mut()?.waiting.take_if(awaited)? {
+            Waiting::Admission { asked, claim, .. } => Some((asked, claim)),
             _ => None,
         }
+    }
+
+    /// Begins to wait for what it followed before.
+    pub(super) fn await_reclaim(&mut self, number: u32) {
+        self.gate().waiting = Some(Waiting::Reclaim { number });
+    }
+
+    /// Whether it still waited for the answer of this number; not any more.
+    pub(super) fn reclaim_ends(&mut self, number: u32) -> bool {
+        let awaited =
+            |waiting: &mut Waiting| matches!(waiting, Waiting::Reclaim { number: n } if *n == number);
+        self.gate.as_mut().and_then(|gate| gate.waiting.take_if(awaited)).is_some()
+    }
+
+    /// Commands are held until it follows again what it followed before, or not.
+    pub(crate) fn await_return(&mut self, waits: bool) {
+        self.gate().waiting = waits.then_some(Waiting::Return);
+    }
+
+    /// Whether a command to follow a channel has not been run yet.
+    pub(super) fn holds_subscription(&self) -> bool {
+        self.gate.as_ref().is_some_and(|gate| gate.held.iter().any(|held| held.command.follows()))
     }
 
     /// Gives back what is not needed any more.
@@ -258,7 +284,7 @@ impl Shard {
         match result {
             Ok(mut permission) => {
                 permission.actions = permission.actions.and(allowed);
-                if held.call().asked().command != Command::Subscribe {
+                if !held.command.follows() {
                     self.remember(to, &channel, permission);
                 }
                 command::execute(self, to, held.call(), Some(permission));
@@ -308,11 +334,14 @@ impl Shard {
     }
 
     /// A subscription of this ticket is no more.
-    pub(crate) fn forget_token(&mut self, handle: Handle, ticket: u32) {
+    pub(crate) fn forget_ticket(&mut self, handle: Handle, ticket: u32) {
         let Some(session) = self.sessions.get(handle) else { return };
         if let Some(gate) = &mut session.gate {
             gate.tokens.retain(|(of, _)| *of != ticket);
             gate.reviews.retain(|(of, _)| *of != ticket);
+        }
+        if let Some(recovery) = session.recovery() {
+            recovery.leaves(ticket);
         }
         session.tidy_gate();
     }
@@ -322,6 +351,7 @@ impl Held {
     fn call(&self) -> Call<'_, '_> {
         Call {
             namespace: Namespace::Native,
+            command: self.command,
             name: &self.name,
             object: &self.object,
             fields: Fields::parse(&self.object),
@@ -335,13 +365,19 @@ impl Call<'_, '_> {
     /// A token for a channel: only `subscribe` brings one.
     fn subscription_token(&self) -> Option<String> {
         let fields = self.fields.as_ref().ok()?;
-        let subscribes = self.asked().command == Command::Subscribe;
+        let subscribes = self.command.follows();
         fields.text("token").ok().flatten().filter(|_| subscribes).map(Into::into)
     }
 }
 
 fn held(call: Call<'_, '_>) -> Held {
-    Held { name: call.name.into(), object: call.object.into(), id: call.id, attachments: call.attachments }
+    Held {
+        command: call.command,
+        name: call.name.into(),
+        object: call.object.into(),
+        id: call.id,
+        attachments: call.attachments,
+    }
 }
 
 /// Whether all of `needed` are among `allowed`.

@@ -12,6 +12,7 @@ use xpush_core::{App, AppSettings, Channel, ChannelKey, Code, Device, Entropy, G
 use xpush_wire::json;
 
 use crate::command::fields::bad;
+use crate::session::recovery::Claim;
 use crate::session::sid;
 
 /// Who, where, and with which rules. Shared by everything of a session.
@@ -32,6 +33,8 @@ pub(crate) struct Claims {
     pub(crate) token: Option<String>,
     /// Said by clients that follow `moved`.
     pub(crate) moves: Option<String>,
+    /// What it wants to have back of a connection that broke.
+    pub(crate) claim: Option<Box<Claim>>,
 }
 
 impl Claims {
@@ -70,7 +73,7 @@ impl Claims {
 
     /// What ACCESS is shown.
     pub(crate) fn credentials(self, address: IpAddr) -> Credentials {
-        let Self { app, name, guest, device, token, moves: _ } = self;
+        let Self { app, name, guest, device, token, moves: _, claim: _ } = self;
         Credentials { app, token, guest, name, device, address: Some(address) }
     }
 

@@ -11,7 +11,7 @@ use super::outbox::Outbox;
 use super::rate::Rate;
 use super::resume::Stream;
 use super::sid::{PublicId, Secret, Sid};
-use super::{Session, Subscription, Transport};
+use super::{Resuming, Session, Subscription, Transport};
 use crate::command::subscribe::{self, Terms};
 use crate::command::{Asked, Command};
 use crate::dialect::{self, Format, Namespace, Wire};
@@ -57,7 +57,8 @@ impl Shard {
                 self.enter(handle, identity.clone());
                 let positions = channels.iter().map(|(place, since)| (place.key.clone(), *since)).collect();
                 if let Some(session) = self.sessions.get(handle) {
-                    session.stream = Some(Box::new(Stream { channels: positions, credential }));
+                    let stream = Stream { channels: positions, credential };
+                    session.resuming = Some(Box::new(Resuming::Stream(stream)));
                 }
                 if self.revocations.matches(&identity.grant) {
                     return self.close(handle, Code::Revoked.into());
@@ -128,7 +129,7 @@ impl Shard {
             tickets: 0,
             assembly: None,
             probe: None,
-            stream: None,
+            resuming: None,
             secret,
             query,
             permit,
@@ -180,7 +181,12 @@ impl Shard {
         let Some(session) = self.sessions.get(handle) else { return };
         let wire = session.wire;
         let data = match wire.engine() {
-            Some(Version::V4) => format!(r#"{{"sid":"{}"}}"#, PublicId(handle)),
+            Some(Version::V4) => match session.recovery().filter(|_| namespace == Namespace::Native) {
+                Some(recovery) => {
+                    format!(r#"{{"sid":"{}","pid":"{}"}}"#, PublicId(handle), recovery.pid.encode())
+                }
+                None => format!(r#"{{"sid":"{}"}}"#, PublicId(handle)),
+            },
             Some(Version::V3) => String::new(),
             None => return,
         };
@@ -376,6 +382,10 @@ impl Shard {
 
     /// Ends what a client has in one namespace.
     pub(crate) fn leave_namespace(&mut self, handle: Handle, namespace: Namespace) {
+        if namespace == Namespace::Native {
+            // It goes by itself; one that is cut off has parted already.
+            self.part(handle, false);
+        }
         while let Some(session) = self.sessions.get(handle)
             && let Some(index) = session.subscriptions.iter().position(|one| one.namespace == namespace)
         {
@@ -398,6 +408,7 @@ impl Shard {
     }
 
     fn leave_everything(&mut self, handle: Handle) {
+        self.part(handle, true);
         self.leave_namespace(handle, Namespace::Native);
         self.leave_namespace(handle, Namespace::Legacy);
     }
@@ -406,7 +417,7 @@ impl Shard {
     pub(crate) fn end_subscription(&mut self, handle: Handle, subscription: Subscription) {
         let channel = self.topics.get(subscription.topic).key.clone();
         self.unplace(subscription);
-        self.forget_token(handle, subscription.ticket);
+        self.forget_ticket(handle, subscription.ticket);
         self.topics.leave(subscription.topic);
         let Some(session) = self.sessions.get(handle) else { return };
         let leaves = session.entrance(subscription.namespace).filter(|_| subscription.entered);

@@ -4,12 +4,14 @@ pub(crate) mod admission;
 pub(crate) mod change;
 pub(crate) mod gate;
 pub(crate) mod identity;
+pub(crate) mod kept;
 pub(crate) mod lifecycle;
 pub(crate) mod moving;
 pub(crate) mod online;
 pub(crate) mod outbox;
 mod plain;
 pub(crate) mod rate;
+pub(crate) mod recovery;
 pub(crate) mod resume;
 pub(crate) mod sid;
 mod socketio;
@@ -34,6 +36,7 @@ use crate::session::gate::Gate;
 use crate::session::identity::Identity;
 use crate::session::outbox::Outbox;
 use crate::session::rate::Rate;
+use crate::session::recovery::Recovery;
 use crate::session::resume::Stream;
 use crate::session::sid::Secret;
 use crate::transport::io::Io;
@@ -82,8 +85,8 @@ pub(crate) struct Session {
     pub(crate) assembly: Option<Box<Assembly>>,
     /// A WebSocket that may take over from long polling.
     pub(crate) probe: Option<Box<crate::transport::upgrade::Probing>>,
-    /// Positions that an event stream's ids tell.
-    pub(crate) stream: Option<Box<Stream>>,
+    /// By what the client resumes, where its transport has a way of its own.
+    pub(crate) resuming: Option<Box<Resuming>>,
     pub(crate) secret: Secret,
     /// The query of the first request.
     pub(crate) query: Box<str>,
@@ -95,6 +98,14 @@ pub(crate) struct Session {
 pub(crate) enum Transport {
     Socket(Io),
     Polling(Polling),
+}
+
+/// How a client goes on that does not ask for it by `subscribe`.
+pub(crate) enum Resuming {
+    /// Positions that an event stream's ids tell.
+    Stream(Stream),
+    /// Socket.IO's connection state recovery.
+    Recovery(Recovery),
 }
 
 /// A channel that a session follows, or is about to.
@@ -147,6 +158,20 @@ impl Session {
         match namespace {
             Namespace::Native => self.native.as_ref(),
             Namespace::Legacy => self.legacy.as_ref().map(|socket| &socket.identity),
+        }
+    }
+
+    pub(crate) fn stream(&mut self) -> Option<&mut Stream> {
+        match self.resuming.as_deref_mut()? {
+            Resuming::Stream(stream) => Some(stream),
+            Resuming::Recovery(_) => None,
+        }
+    }
+
+    pub(crate) fn recovery(&mut self) -> Option<&mut Recovery> {
+        match self.resuming.as_deref_mut()? {
+            Resuming::Stream(_) => None,
+            Resuming::Recovery(recovery) => Some(recovery),
         }
     }
 
@@ -236,7 +261,7 @@ impl Sessions {
     /// [`Sessions::send`] for one delivery; in an event stream with the id that resumes behind it.
     pub(crate) fn send_event(&mut self, slot: u32, happening: &Happening, frames: Bytes) {
         if let Some(session) = self.slab.get_mut(slot as usize)
-            && let Some(stream) = &mut session.stream
+            && let Some(stream) = session.stream()
             && let Happening::Message(message) = happening
         {
             let id = stream.advance(&message.channel, message.position);

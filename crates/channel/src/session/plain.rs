@@ -52,6 +52,7 @@ impl Shard {
         }
         let call = Call {
             namespace: Namespace::Native,
+            command: Command::parse(Namespace::Native, &name),
             name: &name,
             object: text,
             fields: Ok(fields),

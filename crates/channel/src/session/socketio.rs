@@ -5,9 +5,10 @@ use xpush_core::{Code, Problem};
 use xpush_wire::engine::{self, Kind, Packet, Version};
 use xpush_wire::{json, socket};
 
+use super::recovery::Claim;
 use super::{Assembly, Session};
 use crate::command::{self, fields::Fields};
-use crate::dialect::{self, Namespace, Wire};
+use crate::dialect::{self, Namespace};
 use crate::fanout::inbox::Handle;
 use crate::shard::Shard;
 use crate::transport::stream::Flow;
@@ -119,7 +120,7 @@ impl Shard {
     fn socket_msgpack(&mut self, handle: Handle, data: &[u8], most: usize) -> Flow {
         let Some(session) = self.sessions.get(handle) else { return Flow::Over };
         let undecided = !session.has_entered(Namespace::Native) && !session.has_entered(Namespace::Legacy);
-        if matches!(session.wire, Wire::Engine3 | Wire::Engine4) {
+        if !session.wire.msgpack() {
             if !undecided {
                 return self.break_off(handle, Code::BadPacket);
             }
@@ -186,6 +187,7 @@ impl Shard {
             Namespace::Native => {
                 let mut claims = session.claims();
                 claims.read_query(packet.query);
+                claims.claim = Claim::read(json::members(packet.data).into_iter().flatten());
                 match claims.read_members(json::members(packet.data).into_iter().flatten()) {
                     Ok(()) => self.admit(handle, claims, None),
                     Err(problem) => self.refuse_connect(handle, "/", &problem),
@@ -207,7 +209,9 @@ impl Shard {
         let name = arguments.next().and_then(json::string).unwrap_or_default();
         let object = arguments.next().unwrap_or("{}");
         let fields = Fields::parse(object);
-        let call = command::Call { namespace, name: &name, object, fields, id: packet.id, attachments };
+        let command = command::Command::parse(namespace, &name);
+        let call =
+            command::Call { namespace, command, name: &name, object, fields, id: packet.id, attachments };
         command::run(self, handle, call)
     }
 

@@ -3,6 +3,7 @@
 mod admission;
 mod late;
 mod permissions;
+mod recovery;
 mod revocation;
 
 use std::sync::Arc;
@@ -59,7 +60,13 @@ fn rule(pattern: &str, who: Who) -> Rule {
 }
 
 fn rules() -> Vec<Rule> {
-    vec![rule("open:*", Who::Anyone), rule("members:*", Who::Members), rule("token:*", Who::Token)]
+    vec![
+        rule("open:*", Who::Anyone),
+        rule("members:*", Who::Members),
+        rule("token:*", Who::Token),
+        Rule { history: History::None, ..rule("brief:*", Who::Anyone) },
+        Rule { history: History::None, ..rule("members-brief:*", Who::Members) },
+    ]
 }
 
 fn entropy() -> Box<dyn xpush_core::Entropy> {
