@@ -15,6 +15,7 @@ use xpush_core::{Code, Entropy, Monotonic};
 use crate::cluster::keeping::{Keeper, Knowledge};
 use crate::cluster::recount::Recount;
 use crate::command::members;
+use crate::command::patience::Awaited;
 use crate::fanout::home::Homes;
 use crate::fanout::inbox::{Handle, HomeRef, Inbox, Mailbox};
 use crate::fanout::topic::Topics;
@@ -43,6 +44,8 @@ pub(crate) struct Shard {
     pub(crate) revocations: Revocations,
     /// What clients may have back whose pids name this shard.
     pub(crate) recoverable: Recoverable,
+    /// Commands that wait for a store.
+    pub(crate) awaited: Awaited,
     pub(crate) topics: Topics,
     pub(crate) homes: Homes,
     pub(crate) wheel: Wheel<Timer>,
@@ -117,6 +120,8 @@ pub(crate) enum Timer {
     Chronicles,
     /// What was kept for those who may recover may be too old.
     Kept,
+    /// A command of this number may have waited long enough for a store.
+    Question(u32),
 }
 
 impl Shard {
@@ -145,6 +150,7 @@ impl Shard {
             users: Users::default(),
             revocations: Revocations::default(),
             recoverable: Recoverable::default(),
+            awaited: Awaited::default(),
             topics: Topics::default(),
             homes,
             wheel,
@@ -258,6 +264,7 @@ impl Shard {
                 Timer::Expire => self.expire_timer(),
                 Timer::Chronicles => self.chronicles_timer(),
                 Timer::Kept => self.kept_timer(),
+                Timer::Question(number) => self.question_is_old(number),
                 Timer::Heads => {
                     if std::mem::take(&mut self.homes.unsure) || self.node.has_peers() {
                         self.compare_heads();

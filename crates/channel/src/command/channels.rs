@@ -20,7 +20,8 @@ pub(crate) fn run(shard: &mut Shard, request: &Request<'_>) -> Result<Outcome, P
     }
     let after = request.fields.text("after")?.map(|after| parse(&after)).transpose()?;
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let (to, asked, mailbox) = (request.handle, request.asked, shard.mailbox());
+    let (to, mailbox) = (request.handle, shard.mailbox());
+    let asked = shard.ask_store(to, request.asked);
     let done = Box::new(move |result: Result<Vec<Conversation>, PortError>| {
         let reply = match result {
             Ok(conversations) => Reply::Body(answer(&conversations, limit)),

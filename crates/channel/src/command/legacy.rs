@@ -25,7 +25,8 @@ use crate::shard::Shard;
 pub(crate) fn connect(shard: &mut Shard, handle: Handle, packet_query: &str, auth: &str) {
     match admit(shard, handle, packet_query, auth) {
         Ok(place) => {
-            let asked = Asked { namespace: Namespace::Legacy, ack: None, command: Command::Subscribe };
+            let asked =
+                Asked { namespace: Namespace::Legacy, ack: None, command: Command::Subscribe, question: 0 };
             if let Err(problem) = subscribe::follow(shard, handle, asked, place, Terms::default()) {
                 refuse(shard, handle, &problem);
             }

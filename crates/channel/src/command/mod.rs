@@ -7,6 +7,7 @@ pub(crate) mod fields;
 pub(crate) mod history;
 pub(crate) mod legacy;
 pub(crate) mod members;
+pub(crate) mod patience;
 pub(crate) mod ping;
 pub(crate) mod place;
 pub(crate) mod presence;
@@ -67,6 +68,8 @@ pub(crate) struct Asked {
     /// The id of the acknowledgement; without one only a failure is told.
     pub(crate) ack: Option<u64>,
     pub(crate) command: Command,
+    /// Numbers what a store was asked for it; 0 for most.
+    pub(crate) question: u32,
 }
 
 /// A command as it came.
@@ -160,7 +163,7 @@ impl Command {
 
 impl Call<'_, '_> {
     pub(crate) fn asked(&self) -> Asked {
-        Asked { namespace: self.namespace, ack: self.id, command: self.command }
+        Asked { namespace: self.namespace, ack: self.id, command: self.command, question: 0 }
     }
 }
 
@@ -256,6 +259,9 @@ impl Shard {
 
     /// What a home or a port has to say to a command.
     pub(crate) fn replied(&mut self, to: Handle, asked: Asked, reply: Reply) {
+        if !self.is_unanswered(asked) {
+            return;
+        }
         match reply {
             Reply::Joined(joined) => subscribe::joined(self, to, asked, *joined),
             Reply::JoinFailed { ticket, problem } => subscribe::failed(self, to, asked, ticket, &problem),

@@ -14,7 +14,8 @@ pub(crate) fn run(shard: &mut Shard, request: Request<'_>) -> Result<Outcome, Pr
     if !rule.presence {
         return Err(Code::NoPresence.into());
     }
-    let (to, asked, mailbox, channel) = (request.handle, request.asked, shard.mailbox(), key.clone());
+    let (to, mailbox, channel) = (request.handle, shard.mailbox(), key.clone());
+    let asked = shard.ask_store(to, request.asked);
     let done = Box::new(move |result: Result<_, xpush_core::ports::PortError>| {
         let reply = match result {
             Ok(roster) => Reply::Roster(channel, Box::new(roster)),

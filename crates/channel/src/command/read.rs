@@ -14,7 +14,8 @@ pub(crate) fn run(shard: &mut Shard, request: &Request<'_>, mark: Mark) -> Resul
     let seq = request.fields.number("seq")?.ok_or_else(|| bad("seq", "the newest message's"))?;
     let (channel, rule) = request.place(Action::Subscribe)?;
     has_markers(&rule)?;
-    let (by, asked) = (request.handle, request.asked);
+    let by = request.handle;
+    let asked = shard.ask_store(by, request.asked);
     let user = request.identity.sender().user.clone();
     // By way of the channel's home: it tells the others.
     let mailbox = shard.node.mailbox(shard.node.home_of(&channel)).clone();

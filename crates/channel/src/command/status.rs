@@ -29,7 +29,8 @@ pub(crate) fn run(shard: &mut Shard, request: &Request<'_>) -> Result<Outcome, P
     if users.is_empty() {
         return Ok(Outcome::Now(answer(&[])));
     }
-    let (to, asked, mailbox) = (request.handle, request.asked, shard.mailbox());
+    let (to, mailbox) = (request.handle, shard.mailbox());
+    let asked = shard.ask_store(to, request.asked);
     let done = Box::new(move |result: Result<Vec<Status>, PortError>| {
         let reply = match result {
             Ok(statuses) => Reply::Body(answer(&statuses)),

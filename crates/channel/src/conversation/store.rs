@@ -73,6 +73,36 @@ fn a_subscriber_waits_two_seconds_for_the_store() {
 }
 
 #[test]
+fn whatever_else_is_asked_is_answered_within_two_seconds_and_once() {
+    let mut stage = Stage::new();
+    let ann = stage.connect("ann");
+    stage.ok(ann, "publish", json!({"channel": "log:a", "data": 1}));
+    stage.ledger.hold();
+    let asked = [
+        ("history", json!({"channel": "log:a"}), "unavailable"),
+        ("channels", json!({}), "unavailable"),
+        ("read", json!({"channel": "log:a", "seq": 1}), "outcome_unknown"),
+        ("delivered", json!({"channel": "log:a", "seq": 1}), "outcome_unknown"),
+    ];
+    let asked = asked.map(|(command, fields, code)| (stage.ask(ann, command, fields), code));
+    stage.pass(1_900);
+    for (ask, _) in asked {
+        assert_eq!(stage.answer(ask), None);
+    }
+    stage.pass(150);
+    for (ask, code) in asked {
+        assert_eq!(stage.code(ask), Some(code));
+    }
+    stage.ledger.let_go();
+    stage.pass(2_050);
+    for (ask, code) in asked {
+        assert_eq!(stage.code(ask), Some(code), "nothing comes behind it");
+    }
+    assert_eq!(stage.ok(ann, "history", json!({"channel": "log:a"}))["head"], 1);
+    assert_eq!(stage.ok(ann, "read", json!({"channel": "log:a", "seq": 1}))["read"], 1);
+}
+
+#[test]
 fn who_is_told_to_go_hears_first_what_became_of_its_messages() {
     let mut stage = Stage::new();
     let ann = stage.connect("ann");

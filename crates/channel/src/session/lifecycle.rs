@@ -67,8 +67,12 @@ impl Shard {
                 self.watch_token(handle);
                 for (place, since) in channels {
                     let terms = Terms { since, ..Terms::default() };
-                    let asked =
-                        Asked { namespace: Namespace::Native, ack: None, command: Command::Subscribe };
+                    let asked = Asked {
+                        namespace: Namespace::Native,
+                        ack: None,
+                        command: Command::Subscribe,
+                        question: 0,
+                    };
                     if let Err(problem) = subscribe::follow(self, handle, asked, place, terms) {
                         self.answer_failure(handle, asked, &problem);
                     }

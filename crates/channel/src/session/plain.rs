@@ -71,7 +71,7 @@ impl Shard {
         fields: &Fields<'_>,
     ) -> Option<Flow> {
         let session = self.sessions.get(handle)?;
-        let asked = Asked { namespace: Namespace::Native, ack: id, command: Command::Connect };
+        let asked = Asked { namespace: Namespace::Native, ack: id, command: Command::Connect, question: 0 };
         let connects = name == Command::Connect.as_str();
         if session.native.is_some() || session.waits() {
             return connects.then(|| {
@@ -96,7 +96,7 @@ impl Shard {
         if !self.may_go_on(handle) {
             return Flow::Over;
         }
-        let asked = Asked { namespace: Namespace::Native, ack, command: Command::Unknown };
+        let asked = Asked { namespace: Namespace::Native, ack, command: Command::Unknown, question: 0 };
         self.answer_failure(handle, asked, &problem);
         Flow::Go
     }
