@@ -138,7 +138,7 @@ impl Claim {
 }
 
 impl Recovery {
-    fn new(pid: Pid, anonymous: bool, returning: Option<Box<Returning>>) -> Box<Resuming> {
+    fn of(pid: Pid, anonymous: bool, returning: Option<Box<Returning>>) -> Box<Resuming> {
         Box::new(Resuming::Recovery(Self { pid, anonymous, histories: SmallVec::new(), returning }))
     }
 
@@ -248,7 +248,7 @@ impl Shard {
         let pid = Pid { node, shard: self.index(), number, secret };
         self.recoverable.note(&pid, Who { grant: identity.grant.clone(), anonymous }, handle);
         if let Some(session) = self.sessions.get(handle) {
-            session.resuming = Some(Recovery::new(pid, anonymous, None));
+            session.resuming = Some(Recovery::of(pid, anonymous, None));
         }
     }
 
@@ -386,7 +386,7 @@ impl Shard {
         let object = kept.history.as_ref().map(|(history, ..)| history.object(since));
         let answered = object.is_none();
         let returning = Box::new(Returning { kept, answered, next: 0 });
-        session.resuming = Some(Recovery::new(pid, anonymous, Some(returning)));
+        session.resuming = Some(Recovery::of(pid, anonymous, Some(returning)));
         match object {
             Some(object) => self.follow_again(handle, &object),
             None => {
