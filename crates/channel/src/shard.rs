@@ -201,11 +201,6 @@ impl Shard {
         self.node.mailbox(self.index).clone()
     }
 
-    /// Which of the node's shards it is.
-    pub(crate) fn index(&self) -> u16 {
-        self.index
-    }
-
     pub(crate) fn arm(&mut self, after_ms: u64, timer: Timer) {
         self.wheel.arm(self.now.after(after_ms), timer);
     }
@@ -335,7 +330,7 @@ impl Shard {
             Inbox::Permitted(permitted) => self.permitted(*permitted),
             Inbox::Reviewed(reviewed) => self.reviewed(*reviewed),
             Inbox::Readmitted(handle, result) => self.readmitted(handle, result),
-            Inbox::Keep(pid, kept) => self.keep(&pid, kept),
+            Inbox::Keep(pid, kept) => self.keep_left(&pid, kept),
             Inbox::Reclaim(reclaim) => self.home_reclaim(reclaim),
             Inbox::Reclaimed(reclaim, kept) => self.reclaimed(*reclaim, kept),
             Inbox::Yield(handle) => self.gone(handle),

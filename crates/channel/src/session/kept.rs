@@ -164,7 +164,7 @@ impl Recoverable {
 
 impl Shard {
     /// A session has ended, or has given up its pid.
-    pub(crate) fn keep(&mut self, pid: &Pid, kept: Option<Box<Kept>>) {
+    pub(crate) fn keep_left(&mut self, pid: &Pid, kept: Option<Box<Kept>>) {
         let Some(kept) = kept else {
             if let Some(reclaim) = self.recoverable.forget(pid) {
                 self.post(reclaim.to.shard, Inbox::Reclaimed(reclaim, None));
