@@ -17,8 +17,8 @@ use xpush_core::{Clock, Position, Retention};
 use xpush_embedded::MemoryLastSeen;
 use xpush_redis::{Connection, RedisHosts, RedisLimits, RedisLog, RedisOnline, RedisPresence, State, check};
 use xpush_testkit::sample::{app, channel, draft, draft_with, enters, leaves, member, node, user};
-use xpush_testkit::service::PATIENCE;
-use xpush_testkit::service::redis::{Redis, RedisSentinel};
+use xpush_testkit::service::redis::{Redis, RedisCluster, RedisSentinel};
+use xpush_testkit::service::{PATIENCE, wait_until};
 use xpush_testkit::suite::answer;
 
 const ROOMY: Retention = Retention { count: 100_000, bytes: 1 << 30, age_ms: 86_400_000 };
@@ -96,6 +96,8 @@ fn a_change_whose_answer_was_late_is_counted_once() {
     let rig = on(&server);
     let presence = RedisPresence::new(rig.connections[0].clone());
     let key = channel("chat:a");
+    // From here on the server knows the script: what it has not answered it will do.
+    answer(|done| presence.apply(&node("n1"), vec![enters(&key, "bob"), leaves(&key, "bob")], done)).unwrap();
     server.freeze();
     let (sender, receiver) = mpsc::channel();
     presence.apply(
@@ -108,7 +110,16 @@ fn a_change_whose_answer_was_late_is_counted_once() {
     server.thaw();
     let told = receiver.recv_timeout(PATIENCE).unwrap();
     assert_eq!(told.unwrap(), [Outcome { transition: true, users: 1, connections: 1 }]);
-    let left = answer(|done| presence.apply(&node("n1"), vec![leaves(&key, "ann")], done)).unwrap();
+    // The connection may still be on its way back: what is refused was not applied.
+    let mut left = Vec::new();
+    wait_until("the connection is back", || {
+        let result = answer(|done| presence.apply(&node("n1"), vec![leaves(&key, "ann")], done));
+        match result {
+            Ok(outcomes) => left = outcomes,
+            Err(error) => assert_eq!(error.kind, Failure::NotApplied),
+        }
+        !left.is_empty()
+    });
     assert_eq!(left, [Outcome { transition: true, users: 0, connections: 0 }]);
 }
 
@@ -269,6 +280,45 @@ fn a_failover_begins_another_epoch_and_another_lease() {
     let after = all(&log);
     assert_ne!(after.epoch, before.epoch);
     assert_eq!((after.head, after.messages.len()), (2, 2), "the replica had both");
+}
+
+#[test]
+fn a_master_of_a_cluster_that_dies_takes_nothing_away_in_silence() {
+    let mut cluster = RedisCluster::start(3, 1);
+    let rig = rig::rig(&cluster.urls(), ());
+    let (log, presence) =
+        (RedisLog::new(rig.connections[0].clone()), RedisPresence::new(rig.connections[0].clone()));
+    let channels: Vec<_> = (0..30).map(|number| channel(&format!("chat:{number}"))).collect();
+    let heads = || answer(|done| log.heads(channels.clone(), done));
+    renew(&presence);
+    for key in &channels {
+        let drafts = vec![draft("ann", "1"), draft("ann", "2")];
+        assert_eq!(answer(|done| log.append(key, ROOMY, drafts, done)).unwrap().taken.len(), 2);
+        answer(|done| presence.apply(&node("n1"), vec![enters(key, "ann")], done)).unwrap();
+    }
+    assert_eq!(renew(&presence), Lease::Kept);
+    let before = heads().unwrap();
+
+    cluster.nodes[0].kill();
+    cluster.wait_until_dead(0);
+    cluster.wait_until_whole();
+    wait_until("all slots are served again", || heads().is_ok());
+    let after = heads().unwrap();
+    let same = |(before, after): (&Position, &Position)| before == after;
+    assert!(before.iter().zip(&after).all(|pair| same(pair) || pair.0.epoch != pair.1.epoch));
+    let kept = before.iter().zip(&after).filter(|pair| same(*pair)).count();
+    assert!(kept > 0 && kept < 30, "{kept} of the channels lie on the two masters that live");
+    let mut lease = None;
+    wait_until("the lease can be renewed", || {
+        lease = answer(|done| presence.renew(&node("n1"), done)).ok();
+        lease.is_some()
+    });
+    assert_eq!(lease, Some(Lease::Anew));
+    for key in &channels {
+        let stated = || answer(|done| presence.restate(&node("n1"), key, vec![member("ann")], done));
+        assert_eq!(stated().unwrap().users, 1);
+        assert_eq!(stated().unwrap(), Delta { users: 1, ..Delta::default() });
+    }
 }
 
 #[test]

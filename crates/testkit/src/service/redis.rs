@@ -218,6 +218,20 @@ impl RedisCluster {
         cluster
     }
 
+    /// Waits until every living node has seen that the master `index`, which was killed, is no master any more.
+    pub fn wait_until_dead(&self, index: usize) {
+        let port = format!("127.0.0.1:{}@", self.nodes[index].port);
+        let is_replaced = |node: &Redis| {
+            let Ok(Reply::Text(text)) = node.try_command(&["CLUSTER", "NODES"]) else { return false };
+            // A master that was replaced has no slots any more: its line ends with its state.
+            text.lines()
+                .any(|line| line.contains(&port) && line.contains("fail") && line.ends_with("connected"))
+        };
+        for node in self.nodes.iter().filter(|node| node.child.is_some()) {
+            wait_until("another master took the slots", || is_replaced(node));
+        }
+    }
+
     /// Waits until every living node sees all slots served.
     pub fn wait_until_whole(&self) {
         for node in self.nodes.iter().filter(|node| node.child.is_some()) {
