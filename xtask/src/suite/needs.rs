@@ -16,6 +16,8 @@ pub(crate) enum Need {
     RustTools,
     /// Our Python environment with the packages of e2e/python/requirements.txt.
     Python,
+    /// A server that speaks MongoDB's protocol, of crates/testkit/requirements.txt: there is no package of MongoDB itself.
+    SecantusDb,
     /// Node and npm, as new as the pages' build wants them.
     Node,
     /// The locked npm packages of a folder.
@@ -38,6 +40,7 @@ const ORDER: &[Need] = &[
     Need::Chromium,
     Need::Redis,
     Need::ZooKeeper,
+    Need::SecantusDb,
 ];
 
 const NODE_MAJOR: u32 = 20;
@@ -57,6 +60,7 @@ impl fmt::Display for Need {
             Self::Node => write!(f, "Node {NODE_MAJOR} or newer, with npm"),
             Self::Npm(folder) => write!(f, "npm packages of {folder}"),
             Self::Chromium => write!(f, "Chromium"),
+            Self::SecantusDb => write!(f, "SecantusDB"),
             Self::Redis => write!(f, "redis-server 6.2 or newer"),
             Self::ZooKeeper => write!(f, "ZooKeeper 3.6 or newer, with Java"),
         }
@@ -82,10 +86,11 @@ pub(crate) fn chromium() -> Option<PathBuf> {
 fn ensure(repo: &Repo, need: Need) -> Result<(), String> {
     match need {
         Need::RustTools => rust_tools(repo),
-        Need::Python => python(repo),
+        Need::Python => packages(repo, "e2e/python/requirements.txt", "installed-requirements.txt"),
         Need::Node => node(repo),
         Need::Npm(folder) => npm_packages(repo, folder),
         Need::Chromium if chromium().is_some() => Ok(()),
+        Need::SecantusDb => packages(repo, "crates/testkit/requirements.txt", "installed-servers.txt"),
         Need::Redis if find("redis-server").is_some() => Ok(()),
         Need::Redis => apt(repo, &["redis-server"]),
         Need::ZooKeeper if find("java").is_some() && Path::new(ZOOKEEPER).exists() => Ok(()),
@@ -103,10 +108,11 @@ fn rust_tools(repo: &Repo) -> Result<(), String> {
     show(&mut command(repo, &["rustup", "component", "add", "rustfmt", "clippy"]))
 }
 
-fn python(repo: &Repo) -> Result<(), String> {
-    let wanted = repo.path("e2e/python/requirements.txt");
+/// The packages of a list, in our environment.
+fn packages(repo: &Repo, list: &str, stamp: &str) -> Result<(), String> {
+    let wanted = repo.path(list);
     venv(repo)?;
-    once_per(&wanted, &repo.venv().join("installed-requirements.txt"), || {
+    once_per(&wanted, &repo.venv().join(stamp), || {
         let file = wanted.to_string_lossy();
         pip(repo, &["-r", &file])
     })

@@ -69,9 +69,16 @@ pub(crate) const STEPS: &[Step] = &[
     Step {
         name: "rust",
         title: "cargo test --workspace",
-        needs: &[Need::Redis, Need::ZooKeeper],
+        needs: &[Need::Redis, Need::ZooKeeper, Need::SecantusDb],
         tests: Some(Runner::Cargo),
-        run: |course| course.cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]),
+        run: |course| {
+            let mut cargo =
+                command(course.repo, &["cargo", "test", "--locked", "--workspace", "--no-fail-fast"]);
+            if std::env::var_os("XPUSH_SECANTUSDB").is_none() {
+                cargo.env("XPUSH_SECANTUSDB", course.repo.venv().join("bin/secantusd-py"));
+            }
+            course.run(&mut cargo)
+        },
     },
     Step {
         name: "release",
