@@ -1,0 +1,252 @@
+//! How keys and records are written.
+
+use mongodb::bson::spec::BinarySubtype;
+use mongodb::bson::{Binary, Bson, Document};
+use serde::de::DeserializeOwned;
+use xpush_core::ports::directory::{Key, Listing, Record};
+use xpush_core::ports::{Failure, PortError};
+use xpush_core::{App, Channel, ChannelKey, Code, Device, Login, User};
+
+// Released numbers are never given to anything else.
+const APP: i32 = 1;
+const USER: i32 = 2;
+const DEVICE: i32 = 3;
+const LOGIN: i32 = 4;
+const MEMBER: i32 = 5;
+const BLOCK: i32 = 6;
+const IDENTITY: i32 = 7;
+const SECRET: i32 = 8;
+
+/// How bodies are written now: secrets as their bytes, everything else as JSON.
+pub(super) const FORM: i32 = 1;
+
+/// Between the parts of a key's text.
+const BETWEEN: char = '\u{1}';
+
+/// Before a character that a part may not hold as it is.
+const ESCAPE: char = '\u{2}';
+
+/// A key's kind and parts. What has no app of its own has the empty one, which no app is called.
+pub(super) struct Parts<'a> {
+    kind: i32,
+    parts: [&'a str; 3],
+}
+
+/// A range of texts, all of one listing.
+pub(super) struct Span {
+    /// The field that has them.
+    pub(super) field: &'static str,
+    kind: i32,
+    prefix: String,
+}
+
+impl<'a> Parts<'a> {
+    pub(super) fn of(key: &'a Key) -> Self {
+        let of = |kind, app, first, second| Self { kind, parts: [app, first, second] };
+        match key {
+            Key::App(app) => of(APP, "", app.as_str(), ""),
+            Key::User(app, user) => of(USER, app.as_str(), user.as_str(), ""),
+            Key::Device(app, user, device) => of(DEVICE, app.as_str(), user.as_str(), device.as_str()),
+            Key::Login(app, user, login) => of(LOGIN, app.as_str(), user.as_str(), login.as_str()),
+            Key::Member(channel, user) => {
+                of(MEMBER, channel.app.as_str(), channel.name.as_str(), user.as_str())
+            }
+            Key::Block(app, user, other) => of(BLOCK, app.as_str(), user.as_str(), other.as_str()),
+            Key::Identity(app, issuer, sub) => of(IDENTITY, app.as_str(), issuer, sub),
+            Key::Secret(name) => of(SECRET, "", name, ""),
+        }
+    }
+
+    /// What the key is known by. Such texts have the order of the keys' parts, by their bytes.
+    pub(super) fn text(&self) -> String {
+        let [app, first, second] = self.parts;
+        text(&[&self.kind.to_string(), app, first, second])
+    }
+
+    /// The same, behind its owner.
+    pub(super) fn owned_text(&self, owner: &str) -> String {
+        let [app, first, second] = self.parts;
+        text(&[&self.kind.to_string(), app, owner, first, second])
+    }
+}
+
+impl Span {
+    pub(super) fn of(listing: &Listing) -> Self {
+        let span = |field, kind: i32, parts: &[&str]| {
+            let mut prefix = text(&[&[&*kind.to_string()], parts].concat());
+            prefix.push(BETWEEN);
+            Self { field, kind, prefix }
+        };
+        match listing {
+            Listing::Apps => span("_id", APP, &[""]),
+            Listing::Users(app) => span("_id", USER, &[app.as_str()]),
+            Listing::Devices(app, user) => span("_id", DEVICE, &[app.as_str(), user.as_str()]),
+            Listing::Logins(app, user) => span("_id", LOGIN, &[app.as_str(), user.as_str()]),
+            Listing::Members(channel) => span("_id", MEMBER, &[channel.app.as_str(), channel.name.as_str()]),
+            Listing::Memberships(app, user) => span("o", MEMBER, &[app.as_str(), user.as_str()]),
+            Listing::Blocks(app, user) => span("_id", BLOCK, &[app.as_str(), user.as_str()]),
+            Listing::Identities(app, user) => span("o", IDENTITY, &[app.as_str(), user.as_str()]),
+        }
+    }
+
+    /// Where it begins, and before what it ends.
+    pub(super) fn bounds(&self) -> (String, String) {
+        let mut end = self.prefix.clone();
+        end.pop();
+        end.push(ESCAPE);
+        (self.prefix.clone(), end)
+    }
+
+    /// The text of a key of this listing, or of one that was; `None` when it is of another kind.
+    pub(super) fn text(&self, key: &Key) -> Option<String> {
+        let parts = Parts::of(key);
+        if parts.kind != self.kind {
+            return None;
+        }
+        if self.field == "_id" {
+            return Some(parts.text());
+        }
+        let [_, first, second] = parts.parts;
+        // The owner is the listing's, whoever has it now.
+        Some(format!("{}{}", self.prefix, text(&[first, second])))
+    }
+}
+
+/// Parts as one text that has their order and nobody else's.
+pub(crate) fn text(parts: &[&str]) -> String {
+    let mut text = String::with_capacity(parts.iter().map(|part| part.len() + 1).sum());
+    for (place, part) in parts.iter().enumerate() {
+        if place > 0 {
+            text.push(BETWEEN);
+        }
+        for character in part.chars() {
+            if character <= ESCAPE {
+                text.push(ESCAPE);
+                text.push(char::from(b'0' + u8::try_from(u32::from(character)).unwrap_or(0)));
+            } else {
+                text.push(character);
+            }
+        }
+    }
+    text
+}
+
+/// Reads a key's text.
+pub(super) fn key(text: &str) -> Result<Key, PortError> {
+    parts(text).and_then(|parts| checked(&parts).ok()).ok_or_else(|| unreadable("a key"))
+}
+
+fn parts(text: &str) -> Option<Vec<String>> {
+    let part = |part: &str| {
+        let mut plain = String::with_capacity(part.len());
+        let mut characters = part.chars();
+        while let Some(character) = characters.next() {
+            plain.push(match character {
+                ESCAPE => match characters.next()? {
+                    '0' => '\0',
+                    '1' => BETWEEN,
+                    '2' => ESCAPE,
+                    _ => return None,
+                },
+                plain => plain,
+            });
+        }
+        Some(plain)
+    };
+    text.split(BETWEEN).map(part).collect()
+}
+
+fn checked(parts: &[String]) -> Result<Key, Code> {
+    let [kind, app, first, second] = parts else { return Err(Code::Internal) };
+    let app = || App::new(app);
+    Ok(match kind.parse().unwrap_or(0) {
+        APP => Key::App(App::new(first)?),
+        USER => Key::User(app()?, User::new(first)?),
+        DEVICE => Key::Device(app()?, User::new(first)?, Device::new(second)?),
+        LOGIN => Key::Login(app()?, User::new(first)?, Login::new(second)?),
+        MEMBER => Key::Member(ChannelKey::new(app()?, Channel::new(first)?), User::new(second)?),
+        BLOCK => Key::Block(app()?, User::new(first)?, User::new(second)?),
+        IDENTITY => Key::Identity(app()?, first.as_str().into(), second.as_str().into()),
+        SECRET => Key::Secret(first.as_str().into()),
+        _ => return Err(Code::Internal),
+    })
+}
+
+/// Whose entry it is, for the listings that go by it.
+pub(super) fn owner<'a>(key: &'a Key, record: &'a Record) -> Option<&'a str> {
+    match (key, record) {
+        (Key::Member(_, user), _) | (Key::Identity(..), Record::Identity(user)) => Some(user.as_str()),
+        _ => None,
+    }
+}
+
+/// The fields of a record.
+pub(super) fn body(record: &Record) -> Result<Binary, PortError> {
+    let json = match record {
+        Record::App(app) => serde_json::to_vec(app),
+        Record::User(user) => serde_json::to_vec(user),
+        Record::Device(device) => serde_json::to_vec(device),
+        Record::Login(login) => serde_json::to_vec(login),
+        Record::Member(member) => serde_json::to_vec(member),
+        Record::Block(since) => serde_json::to_vec(since),
+        Record::Identity(user) => serde_json::to_vec(user),
+        Record::Secret(secret) => Ok(secret.to_vec()),
+    };
+    let bytes = json.map_err(|error| PortError::new(Failure::Invalid, format!("{:?}", error.classify())))?;
+    Ok(Binary { subtype: BinarySubtype::Generic, bytes })
+}
+
+/// The record of a document.
+pub(super) fn record(key: &Key, document: &Document) -> Result<Record, PortError> {
+    if document.get_i32("form").ok() != Some(FORM) {
+        let detail = "an entry was written by a later release of XPUSH, or cannot be read";
+        return Err(PortError::new(Failure::NotApplied, detail));
+    }
+    let Some(Bson::Binary(Binary { bytes, .. })) = document.get("body") else {
+        return Err(unreadable("a record"));
+    };
+    Ok(match key {
+        Key::App(_) => Record::App(json(bytes)?),
+        Key::User(..) => Record::User(json(bytes)?),
+        Key::Device(..) => Record::Device(json(bytes)?),
+        Key::Login(..) => Record::Login(json(bytes)?),
+        Key::Member(..) => Record::Member(json(bytes)?),
+        Key::Block(..) => Record::Block(json(bytes)?),
+        Key::Identity(..) => Record::Identity(json(bytes)?),
+        Key::Secret(_) => Record::Secret(bytes.as_slice().into()),
+    })
+}
+
+fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, PortError> {
+    // serde's own words may quote the body, which may hold secrets.
+    serde_json::from_slice(body).map_err(|_| unreadable("a record"))
+}
+
+pub(super) fn unreadable(what: &str) -> PortError {
+    PortError::new(Failure::NotApplied, format!("the store has {what} that cannot be read"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn any_parts() -> impl Strategy<Value = Vec<String>> {
+        // Few characters, most of them special, so that they meet.
+        proptest::collection::vec("[\u{0}\u{1}\u{2}\u{3}0a\u{e9}🔑]{0,4}", 3)
+    }
+
+    proptest! {
+        #[test]
+        fn texts_have_the_order_of_the_parts(one in any_parts(), other in any_parts()) {
+            let of = |parts: &[String]| text(&parts.iter().map(String::as_str).collect::<Vec<_>>());
+            prop_assert_eq!(of(&one).cmp(&of(&other)), one.cmp(&other));
+            prop_assert_eq!(parts(&of(&one)), Some(one));
+        }
+
+        #[test]
+        fn any_text_is_a_key_or_refused(text in "[\u{1}\u{2}0-9a-z]{0,24}") {
+            let _ = key(&text);
+        }
+    }
+}

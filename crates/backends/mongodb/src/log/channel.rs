@@ -1,0 +1,206 @@
+//! How a channel stands: its checkpoint and what came behind it.
+//!
+//! A channel's document says up to which slot (`settled`) everything that follows from slots has been written elsewhere: senders' markers, and what edits and
+//! deletions make of their targets. Whoever wants to know how the channel stands reads the checkpoint first and then all slots from it on, bodies apart: the
+//! newest of them is the head, and what the others would change is applied in memory. Read in this order nothing is missed, and what is applied twice changes
+//! nothing the second time.
+
+use std::collections::HashMap;
+
+use mongodb::Collection;
+use mongodb::bson::{Binary, Document, doc};
+use xpush_core::ports::PortError;
+use xpush_core::{ChannelKey, Epoch, Kind, Position};
+
+use super::Inner;
+use super::slot::{self, Slot};
+
+/// Channels asked for in one query.
+const AT_ONCE: usize = 100;
+
+/// A channel at a moment.
+#[derive(Debug, Clone)]
+pub(super) struct View {
+    pub(super) id: Binary,
+    pub(super) key: ChannelKey,
+    pub(super) incarnation: u64,
+    /// Everything up to this slot is written wherever it belongs.
+    pub(super) settled: u64,
+    /// Slots before have no body any more.
+    pub(super) blanked: u64,
+    /// The newest settled slot, and all behind it, ascending.
+    tail: Vec<Slot>,
+}
+
+/// What a change behind the checkpoint makes of its target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Change {
+    pub(super) by: u64,
+    pub(super) at: u64,
+    pub(super) deletes: bool,
+}
+
+impl View {
+    fn new(key: &ChannelKey, id: Binary, document: Option<&Document>) -> Self {
+        let number = |field: &str| {
+            document.and_then(|document| document.get_i64(field).ok()).map(|value| value as u64)
+        };
+        Self {
+            id,
+            key: key.clone(),
+            incarnation: number("incarnation").unwrap_or(0),
+            settled: number("settled").unwrap_or(0),
+            blanked: number("blanked").unwrap_or(1),
+            tail: Vec::new(),
+        }
+    }
+
+    pub(super) fn head(&self) -> Option<&Slot> {
+        self.tail.last()
+    }
+
+    /// The newest seq.
+    pub(super) fn seq(&self) -> u64 {
+        self.head().map_or(0, |head| head.seq)
+    }
+
+    /// The slots that are not settled.
+    pub(super) fn unsettled(&self) -> impl Iterator<Item = &Slot> {
+        self.tail.iter().filter(|slot| slot.seq > self.settled)
+    }
+
+    /// A slot, when it is among those that were read.
+    pub(super) fn slot(&self, seq: u64) -> Option<&Slot> {
+        let index = self.tail.binary_search_by_key(&seq, |slot| slot.seq).ok()?;
+        self.tail.get(index)
+    }
+
+    /// The newest unsettled change of each target.
+    pub(super) fn changes(&self) -> HashMap<u64, Change> {
+        let mut changes = HashMap::new();
+        for slot in self.unsettled() {
+            if let Some(target) = slot.kind.target() {
+                let deletes = matches!(slot.kind, Kind::Delete { .. });
+                changes.insert(target, Change { by: slot.seq, at: slot.at, deletes });
+            }
+        }
+        changes
+    }
+
+    /// Each sender's newest unsettled message.
+    pub(super) fn senders(&self) -> HashMap<&str, u64> {
+        let sent = self.unsettled().filter(|slot| slot.kind.is_message());
+        sent.map(|slot| (slot.user.as_str(), slot.seq)).collect()
+    }
+
+    /// A slot that was written after the view was made.
+    pub(super) fn push(&mut self, slot: Slot) {
+        self.tail.push(slot);
+        // Only the head is of use to whoever goes on writing.
+        if self.tail.len() > 2 * AT_ONCE {
+            self.tail.drain(..AT_ONCE);
+        }
+    }
+}
+
+impl Inner {
+    pub(super) fn epoch_of(&self, incarnation: u64) -> Epoch {
+        // An odd factor: no two incarnations have the same epoch.
+        Epoch(self.store.epoch().wrapping_add(incarnation.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+    }
+
+    pub(super) fn position(&self, view: &View, seq: u64) -> Position {
+        Position { epoch: self.epoch_of(view.incarnation), seq }
+    }
+
+    /// How a channel stands, as a majority has it.
+    pub(super) async fn look(&self, key: &ChannelKey) -> Result<View, PortError> {
+        self.look_in(key, &self.channels, &self.slots).await
+    }
+
+    /// The same as the primary has it: for whoever is about to write.
+    pub(super) async fn look_latest(&self, key: &ChannelKey) -> Result<View, PortError> {
+        self.look_in(key, &self.channels, &self.latest).await
+    }
+
+    async fn look_in(
+        &self,
+        key: &ChannelKey,
+        channels: &Collection<Document>,
+        slots: &Collection<Document>,
+    ) -> Result<View, PortError> {
+        let id = slot::channel_id(key);
+        let document = self.store.read(channels.find_one(doc! { "_id": id.clone() })).await?;
+        let mut view = View::new(key, id, document.as_ref());
+        if document.is_some() {
+            let tail = doc! { "c": view.id.clone(), "s": { "$gte": view.settled as i64 } };
+            let tail = slots.find(tail).projection(without_body());
+            view.tail = read_all(self.store.find(tail).await?)?;
+        }
+        Ok(view)
+    }
+
+    /// How several channels stand, in the order asked for.
+    pub(super) async fn look_at(&self, keys: &[ChannelKey]) -> Result<Vec<View>, PortError> {
+        if let [key] = keys {
+            return Ok(vec![self.look(key).await?]);
+        }
+        let ids: Vec<Binary> = keys.iter().map(slot::channel_id).collect();
+        let mut documents = HashMap::new();
+        for ids in ids.chunks(10 * AT_ONCE) {
+            let find = self.channels.find(doc! { "_id": { "$in": ids.to_vec() } });
+            for document in self.store.find(find).await? {
+                let id = document.get_binary_generic("_id").map_err(|_| slot::unreadable())?.clone();
+                documents.insert(id, document);
+            }
+        }
+        let view = |(key, id): (&ChannelKey, Binary)| {
+            let document = documents.get(&id.bytes);
+            View::new(key, id, document)
+        };
+        let mut views: Vec<View> = keys.iter().zip(ids).map(view).collect();
+        let clauses = views.iter().filter(|view| documents.contains_key(&view.id.bytes)).map(|view| {
+            doc! { "c": view.id.clone(), "s": { "$gte": view.settled as i64 } }
+        });
+        let mut tails: HashMap<Vec<u8>, Vec<Document>> = HashMap::new();
+        for found in self.any(clauses.collect(), Some(without_body())).await? {
+            let id = found.get_binary_generic("c").map_err(|_| slot::unreadable())?.clone();
+            tails.entry(id).or_default().push(found);
+        }
+        for view in &mut views {
+            view.tail = read_all(tails.get(&view.id.bytes).cloned().unwrap_or_default())?;
+        }
+        Ok(views)
+    }
+
+    /// Slots for which one of the clauses holds.
+    pub(super) async fn any(
+        &self,
+        clauses: Vec<Document>,
+        projection: Option<Document>,
+    ) -> Result<Vec<Document>, PortError> {
+        let mut found = Vec::new();
+        for clauses in clauses.chunks(AT_ONCE) {
+            let mut find = self.slots.find(doc! { "$or": clauses.to_vec() });
+            if let Some(projection) = &projection {
+                find = find.projection(projection.clone());
+            }
+            found.extend(self.store.find(find).await?);
+        }
+        Ok(found)
+    }
+}
+
+/// Leaves out what may be large.
+pub(super) fn without_body() -> Document {
+    doc! { "j": 0, "x": 0, "e": 0, "y": 0 }
+}
+
+fn read_all(documents: Vec<Document>) -> Result<Vec<Slot>, PortError> {
+    let mut slots = documents.iter().map(Slot::read).collect::<Result<Vec<_>, _>>()?;
+    slots.sort_unstable_by_key(|slot| slot.seq);
+    // A slot is written when the one before it is there. A query that passed the one and met the other ends before them.
+    let whole = slots.windows(2).position(|pair| pair[1].seq != pair[0].seq + 1);
+    slots.truncate(whole.map_or(slots.len(), |last| last + 1));
+    Ok(slots)
+}

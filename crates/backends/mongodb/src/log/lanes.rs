@@ -1,0 +1,161 @@
+//! Appends wait in lanes, one for each channel: one at a time is under way, and what has gathered meanwhile goes together.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use xpush_core::ports::message_log::{Appended, Draft};
+use xpush_core::ports::{Done, Failure, PortError};
+use xpush_core::{ChannelKey, Retention};
+
+use super::channel::View;
+use super::retention::Edge;
+use super::{Inner, LARGEST_MESSAGE, slot};
+use crate::lock;
+
+/// Bytes that wait in all lanes, at most.
+const WAITING: usize = 128 << 20;
+
+/// What a message takes beside its contents, about.
+const OVERHEAD: usize = 512;
+
+/// Channels whose head is remembered.
+const REMEMBERED: usize = 20_000;
+
+/// One call.
+pub(super) struct Call {
+    pub(super) retention: Retention,
+    pub(super) drafts: VecDeque<Draft>,
+    pub(super) appended: Appended,
+    /// Under a lock only because what is shared between threads needs one.
+    done: Mutex<Done<Appended>>,
+    size: usize,
+    /// What becomes of the draft behind the last one.
+    refusal: Option<PortError>,
+}
+
+/// What a lane's appender knows of its channel.
+pub(super) struct Known {
+    pub(super) view: View,
+    pub(super) edge: Edge,
+}
+
+#[derive(Default)]
+pub(super) struct Lanes {
+    /// Lanes that somebody serves, with who waits in them.
+    lanes: HashMap<ChannelKey, VecDeque<Call>>,
+    known: HashMap<ChannelKey, Known>,
+    bytes: usize,
+}
+
+impl Call {
+    /// Answers.
+    pub(super) fn end(mut self) {
+        if self.appended.failure.is_none() {
+            self.appended.failure = self.refusal.take();
+        }
+        let done = self.done.into_inner().unwrap_or_else(PoisonError::into_inner);
+        done(Ok(self.appended));
+    }
+
+    pub(super) fn fail(&mut self, error: PortError) {
+        self.drafts.clear();
+        self.appended.failure = Some(error);
+    }
+}
+
+impl Inner {
+    pub(super) fn append(
+        inner: &Arc<Self>,
+        channel: &ChannelKey,
+        retention: Retention,
+        mut drafts: Vec<Draft>,
+        done: Done<Appended>,
+    ) {
+        let failing = drafts.iter().position(|draft| draft.payload.size() >= LARGEST_MESSAGE);
+        let refusal = failing.map(|_| PortError::new(Failure::Invalid, "larger than a document may be"));
+        drafts.truncate(failing.unwrap_or(drafts.len()));
+        if drafts.is_empty() {
+            return done(Ok(Appended { taken: Vec::new(), failure: refusal }));
+        }
+        let size = drafts.iter().map(|draft| OVERHEAD + draft.payload.size()).sum();
+        let appended = Appended { taken: Vec::with_capacity(drafts.len()), failure: None };
+        let call = Call { retention, drafts: drafts.into(), appended, done: Mutex::new(done), size, refusal };
+        let mut lanes = lock(&inner.lanes);
+        // One call always fits: two of the largest messages must not refuse each other for ever.
+        if lanes.bytes > 0 && lanes.bytes + size > WAITING {
+            drop(lanes);
+            let error = PortError::new(Failure::Overloaded, "too many messages wait for the server");
+            let done = call.done.into_inner().unwrap_or_else(PoisonError::into_inner);
+            return done(Err(error));
+        }
+        lanes.bytes += size;
+        if let Some(lane) = lanes.lanes.get_mut(channel) {
+            lane.push_back(call);
+            return;
+        }
+        lanes.lanes.insert(channel.clone(), VecDeque::from([call]));
+        drop(lanes);
+        let (inner, channel) = (Arc::clone(inner), channel.clone());
+        let store = Arc::clone(&inner.store);
+        store.spawn(async move { inner.serve(&channel).await });
+    }
+
+    /// Appends until nothing waits in the lane.
+    async fn serve(&self, channel: &ChannelKey) {
+        while let Some(calls) = self.next(channel) {
+            let size: usize = calls.iter().map(|call| call.size).sum();
+            let turn = self.store.enter().await;
+            let (calls, away) = match turn {
+                Ok(_turn) => self.append_all(channel, calls).await,
+                Err(error) => (failed(calls, &error), true),
+            };
+            lock(&self.lanes).bytes -= size;
+            calls.into_iter().for_each(Call::end);
+            if away {
+                // They were not tried, and would only wait as long as these.
+                let waiting = lock(&self.lanes).lanes.get_mut(channel).map(std::mem::take);
+                let waiting: Vec<Call> = waiting.into_iter().flatten().collect();
+                lock(&self.lanes).bytes -= waiting.iter().map(|call| call.size).sum::<usize>();
+                let error = PortError::new(Failure::NotApplied, "the server does not answer");
+                failed(waiting, &error).into_iter().for_each(Call::end);
+            }
+        }
+    }
+
+    /// Whoever waits in the lane and goes together; `None` ends the lane.
+    fn next(&self, channel: &ChannelKey) -> Option<Vec<Call>> {
+        let mut lanes = lock(&self.lanes);
+        let lane = lanes.lanes.get_mut(channel)?;
+        let Some(retention) = lane.front().map(|call| call.retention) else {
+            lanes.lanes.remove(channel);
+            return None;
+        };
+        let together = lane.iter().take_while(|call| call.retention == retention).count();
+        Some(lane.drain(..together).collect())
+    }
+
+    /// What is known of a channel; nobody else has it then.
+    pub(super) fn recall(&self, channel: &ChannelKey) -> Option<Known> {
+        lock(&self.lanes).known.remove(channel)
+    }
+
+    pub(super) fn remember(&self, channel: &ChannelKey, known: Known) {
+        let mut lanes = lock(&self.lanes);
+        if lanes.known.len() >= REMEMBERED {
+            lanes.known.clear();
+        }
+        lanes.known.insert(channel.clone(), known);
+    }
+}
+
+pub(super) fn failed(mut calls: Vec<Call>, error: &PortError) -> Vec<Call> {
+    for call in &mut calls {
+        call.fail(error.clone());
+    }
+    calls
+}
+
+/// What a draft takes in an insert, about.
+pub(super) fn weight(draft: &Draft) -> usize {
+    OVERHEAD + usize::try_from(slot::bytes_of(draft)).unwrap_or(usize::MAX)
+}

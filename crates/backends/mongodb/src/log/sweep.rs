@@ -1,0 +1,100 @@
+//! What nobody else comes upon: channels whose writer has died before it settled them, and what grows old where nothing is written.
+
+use mongodb::bson::{Binary, Document, doc};
+use xpush_core::ports::PortError;
+use xpush_core::{App, Channel, ChannelKey};
+
+use super::Inner;
+use super::retention::KEPT;
+use crate::store::Update;
+
+/// Channels that are looked at in one step.
+const CHANNELS: i64 = 64;
+
+/// How long a node sweeps alone, ms: as long as it goes on, others leave it to it.
+const LEASE: u64 = 10_000;
+
+/// How often the database is told the time, ms.
+const MINUTE: u64 = 60_000;
+
+impl Inner {
+    /// One step, when it is this node's to make.
+    pub(super) async fn sweep(&self) {
+        if let Err(error) = self.swept().await {
+            tracing::debug!(%error, "channels were not swept");
+        }
+    }
+
+    async fn swept(&self) -> Result<(), PortError> {
+        let now = self.clock.now();
+        let Some(state) = self.lease(now).await? else { return Ok(()) };
+        let at = state.get("at").cloned().unwrap_or(mongodb::bson::Bson::Null);
+        let mut filter = Document::new();
+        if let mongodb::bson::Bson::Binary(at) = at {
+            filter.insert("_id", doc! { "$gt": at });
+        }
+        let find = self.channels.find(filter).sort(doc! { "_id": 1 }).limit(CHANNELS);
+        let channels = self.store.find(find).await?;
+        let last: Option<Binary> = channels.last().and_then(|channel| match channel.get("_id") {
+            Some(mongodb::bson::Bson::Binary(id)) => Some(id.clone()),
+            _ => None,
+        });
+        for channel in &channels {
+            // One that cannot be read keeps nobody from the others.
+            if let Some(key) = key(channel)
+                && let Err(error) = self.sweep_channel(&key, now).await
+            {
+                tracing::debug!(%error, channel = %key, "a channel was not swept");
+            }
+        }
+        let mut change = doc! { "$set": { "at": last } };
+        if now.saturating_sub(state.get_i64("told").unwrap_or(0) as u64) >= MINUTE {
+            change = doc! { "$set": { "told": now as i64, "at": change.get_document("$set").ok().and_then(|set| set.get("at").cloned()) } };
+            self.every_minute(now).await?;
+        }
+        let update = Update { filter: doc! { "_id": "sweep" }, change, upsert: false };
+        self.store.update("meta", vec![update]).await?;
+        Ok(())
+    }
+
+    /// Where the sweep has come to, when it is this node's.
+    async fn lease(&self, now: u64) -> Result<Option<Document>, PortError> {
+        let meta = self.store.collection("meta");
+        let me = self.me;
+        let free = doc! { "_id": "sweep", "$or": [{ "by": me }, { "until": { "$lt": now as i64 } }] };
+        let take = doc! { "$set": { "by": me, "until": (now + LEASE) as i64 } };
+        let taken = self.store.write(meta.find_one_and_update(free, take)).await?;
+        if taken.is_none() {
+            let make = doc! { "$setOnInsert": { "by": me, "until": 0_i64, "told": 0_i64 } };
+            let update = Update { filter: doc! { "_id": "sweep" }, change: make, upsert: true };
+            self.store.update("meta", vec![update]).await?;
+        }
+        Ok(taken)
+    }
+
+    async fn sweep_channel(&self, key: &ChannelKey, now: u64) -> Result<(), PortError> {
+        self.tidy(key).await?;
+        let view = self.look(key).await?;
+        self.delete(&view).await?;
+        // By now nobody settles slots any more that are older than a marker's end.
+        let cut = now.saturating_sub(KEPT) as i64;
+        let ended = doc! { "c": view.id.clone(), "on": false, "made": { "$lt": cut } };
+        self.store.write(self.markers.delete_many(ended)).await?;
+        Ok(())
+    }
+
+    async fn every_minute(&self, now: u64) -> Result<(), PortError> {
+        let clock = Update {
+            filter: doc! { "_id": "clock" },
+            change: doc! { "$max": { "at": now as i64 } },
+            upsert: false,
+        };
+        self.store.update("meta", vec![clock]).await?;
+        Ok(())
+    }
+}
+
+fn key(channel: &Document) -> Option<ChannelKey> {
+    let app = App::new(channel.get_str("app").ok()?).ok()?;
+    Some(ChannelKey::new(app, Channel::new(channel.get_str("name").ok()?).ok()?))
+}

@@ -1,0 +1,190 @@
+//! Opening a database: versions, indexes, and what is true of it as a whole.
+
+use std::fmt;
+use std::time::Duration;
+
+use mongodb::bson::{Document, doc};
+use mongodb::error::{Error, ErrorKind};
+use mongodb::options::{
+    DatabaseOptions, IndexOptions, ReadConcern, ReadPreference, ReturnDocument, SelectionCriteria,
+};
+use mongodb::{Client, Database, IndexModel};
+use tokio::time::timeout;
+use xpush_core::ports::PortError;
+
+use super::options::durable;
+use super::{Intent, Options, is_duplicate, port_error};
+
+/// What this release writes. A database of an earlier version is brought to it when it is opened.
+const VERSION: i32 = 1;
+
+/// How long opening may take in all: indexes may have to be made.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why a database cannot be opened.
+#[derive(Debug)]
+pub enum OpenError {
+    /// It was written by a later release.
+    Newer {
+        /// The database's version.
+        found: i32,
+        /// The newest one that this release reads.
+        known: i32,
+    },
+    /// Its strings are not compared by their bytes, so that names that differ could meet.
+    Collation(String),
+    /// The URI cannot be read.
+    BadUri,
+    /// The server says no, or is not there.
+    Server(PortError),
+    /// No threads could be started.
+    Io(std::io::Error),
+    /// The store's threads have ended.
+    Gone,
+}
+
+/// An open database.
+pub(super) struct Opened {
+    pub(super) database: Database,
+    pub(super) epoch: u64,
+    pub(super) clock: u64,
+}
+
+/// An index: a collection, its keys, and whether it is unique or sparse.
+struct Index(&'static str, &'static [(&'static str, i32)], Kind);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Unique,
+    Sparse,
+}
+
+/// Beside `_id`. What each is for, the module of its collection says.
+const INDEXES: &[Index] = &[
+    Index("slots", &[("c", 1), ("s", 1)], Kind::Unique),
+    Index("slots", &[("c", 1), ("t", 1)], Kind::Sparse),
+    Index("markers", &[("c", 1), ("m", -1)], Kind::Plain),
+    Index("markers", &[("a", 1), ("u", 1)], Kind::Plain),
+    Index("entries", &[("o", 1)], Kind::Sparse),
+];
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Newer { found, known } => write!(
+                f,
+                "written by a later release of XPUSH (version {found}, this one reads up to {known}): start that release, or restore a backup made before the upgrade"
+            ),
+            Self::Collation(name) => write!(
+                f,
+                "the collection {name} has a collation of its own: XPUSH needs strings that are compared by their bytes"
+            ),
+            Self::BadUri => f.write_str("the connection string cannot be read"),
+            Self::Server(error) => error.fmt(f),
+            Self::Io(error) => error.fmt(f),
+            Self::Gone => f.write_str("the store's threads have ended"),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+pub(super) async fn open(options: &Options) -> Result<Opened, OpenError> {
+    let client = Client::with_options(options.client().await?).map_err(|error| server(&error))?;
+    let settings = DatabaseOptions::builder()
+        .read_concern(ReadConcern::majority())
+        .write_concern(durable())
+        .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
+        .build();
+    let database = client.database_with_options(&options.database, settings);
+    match timeout(PATIENCE, prepare(database)).await {
+        Ok(opened) => opened,
+        Err(_) => Err(OpenError::Server(PortError::new(
+            xpush_core::ports::Failure::NotApplied,
+            "the server has not answered in time",
+        ))),
+    }
+}
+
+async fn prepare(database: Database) -> Result<Opened, OpenError> {
+    let meta = database.collection::<Document>("meta");
+    // The version first: nothing is changed in a database of a later release.
+    let version = meta.find_one(doc! { "_id": "schema" }).await.map_err(|error| server(&error))?;
+    let found = version.as_ref().and_then(|version| version.get_i32("version").ok());
+    if let Some(found) = found.filter(|found| *found > VERSION) {
+        return Err(OpenError::Newer { found, known: VERSION });
+    }
+    byte_order(&database).await?;
+    indexes(&database).await?;
+    let epoch = once(&database, "store", "epoch", crate::random()).await?;
+    let clock = once(&database, "clock", "at", 0).await?;
+    // Last: until then whoever opens it does all of this.
+    let version = doc! { "$max": { "version": VERSION } };
+    let set = meta.update_one(doc! { "_id": "schema" }, version).upsert(true).await;
+    if let Err(error) = set
+        && !is_duplicate(&error)
+    {
+        return Err(server(&error));
+    }
+    Ok(Opened { database, epoch: epoch as u64, clock: clock as u64 })
+}
+
+/// A number that whoever opens the database first has chosen.
+async fn once(database: &Database, id: &str, field: &str, value: i64) -> Result<i64, OpenError> {
+    let meta = database.collection::<Document>("meta");
+    loop {
+        let made = meta
+            .find_one_and_update(doc! { "_id": id }, doc! { "$setOnInsert": { field: value } })
+            .upsert(true)
+            .return_document(ReturnDocument::After)
+            .await;
+        match made {
+            Ok(made) => return Ok(made.and_then(|made| made.get_i64(field).ok()).unwrap_or(value)),
+            // Somebody else makes it at this moment.
+            Err(error) if is_duplicate(&error) => {}
+            Err(error) => return Err(server(&error)),
+        }
+    }
+}
+
+async fn byte_order(database: &Database) -> Result<(), OpenError> {
+    use futures_util::TryStreamExt as _;
+    let mut collections = database.list_collections().await.map_err(|error| server(&error))?;
+    while let Some(collection) = collections.try_next().await.map_err(|error| server(&error))? {
+        if collection.options.collation.is_some_and(|collation| collation.locale != "simple") {
+            return Err(OpenError::Collation(collection.name));
+        }
+    }
+    Ok(())
+}
+
+async fn indexes(database: &Database) -> Result<(), OpenError> {
+    for Index(collection, keys, kind) in INDEXES {
+        let mut fields = Document::new();
+        for (field, direction) in *keys {
+            fields.insert(*field, *direction);
+        }
+        let model = |kind: Kind| {
+            let mut options = IndexOptions::default();
+            options.unique = (kind == Kind::Unique).then_some(true);
+            options.sparse = (kind == Kind::Sparse).then_some(true);
+            IndexModel::builder().keys(fields.clone()).options(options).build()
+        };
+        let collection = database.collection::<Document>(collection);
+        let mut made = collection.create_index(model(*kind)).await;
+        // NotImplemented: a server without sparse indexes keeps a whole one, which finds the same.
+        if made
+            .as_ref()
+            .is_err_and(|error| matches!(&*error.kind, ErrorKind::Command(command) if command.code == 238))
+        {
+            made = collection.create_index(model(Kind::Plain)).await;
+        }
+        made.map_err(|error| server(&error))?;
+    }
+    Ok(())
+}
+
+fn server(error: &Error) -> OpenError {
+    OpenError::Server(port_error(Intent::Read, error))
+}

@@ -1,0 +1,58 @@
+//! The port's contract, over two stores on one database.
+
+#![allow(clippy::unwrap_used)]
+
+mod served;
+
+use std::sync::{Arc, Mutex};
+
+use served::Database;
+use xpush_core::ports::directory::Directory;
+use xpush_core::ports::online::LastSeen;
+use xpush_mongodb::{MongoDirectory, MongoLastSeen, Options, Store};
+use xpush_testkit::sample::{app, user};
+use xpush_testkit::service::mongo::{Mongo, Product};
+use xpush_testkit::suite::answer;
+use xpush_testkit::suite::directory::DirectoryStore;
+
+fn open(server: &Mongo) -> Arc<dyn Directory> {
+    Arc::new(MongoDirectory::new(Store::open(Options::new(server.uri(), "xpush")).unwrap()))
+}
+
+/// On a server of its own, which it can crash.
+fn fixture() -> DirectoryStore {
+    let server = Mongo::durable(Product::wanted());
+    let handles = [open(&server), open(&server)];
+    // The server, and the others that were made of it: they live as long as the test.
+    let servers = Mutex::new(vec![server]);
+    let after_a_crash = Box::new(move || {
+        let mut servers = servers.lock().unwrap();
+        let left = servers[0].crash();
+        let directory = open(&left);
+        servers.push(left);
+        directory
+    });
+    DirectoryStore { handles, after_a_crash }
+}
+
+xpush_testkit::directory_suite!(fixture);
+
+#[test]
+fn a_last_time_is_known_to_other_nodes_and_never_goes_back() {
+    let database = Database::new();
+    let open = || MongoLastSeen::new(database.open());
+    let note = |at: &MongoLastSeen, seen| answer(|done| at.note(seen, done)).unwrap();
+    let recall = |at: &MongoLastSeen, of: &str, names: [&str; 3]| {
+        answer(|done| at.recall(&app(of), names.map(user).to_vec(), done)).unwrap()
+    };
+    let first = open();
+    note(
+        &first,
+        vec![(app("demo"), user("ann"), 7), (app("other"), user("ann"), 9), (app("demo"), user("bob"), 8)],
+    );
+    note(&first, vec![(app("demo"), user("ann"), 6)]);
+    drop(first);
+    let second = open();
+    assert_eq!(recall(&second, "demo", ["bob", "eve", "ann"]), [Some(8), None, Some(7)]);
+    assert_eq!(recall(&second, "other", ["bob", "eve", "ann"]), [None, None, Some(9)]);
+}
