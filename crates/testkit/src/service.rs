@@ -1,7 +1,7 @@
 //! Real services for tests: started on free loopback ports, with their files in folders that go with them, and ended when they are dropped.
 
-pub mod proxy;
 pub mod mongo;
+pub mod proxy;
 pub mod redis;
 pub mod zookeeper;
 
