@@ -465,8 +465,13 @@ impl Keeper {
                 -1 => Some(now),
                 went => Some(u64::try_from(went).map_err(|_| strange())?),
             };
-            let device = |value| Device::new(&read::<String>(value)?).map_err(|_| strange());
-            let mut devices = devices.iter().map(device).collect::<Result<Vec<_>, _>>()?;
+            let device = |pair: &[Value]| {
+                let device = Device::new(&read::<String>(&pair[0])?).map_err(|_| strange())?;
+                Ok((device, state(read(&pair[1])?)?))
+            };
+            let devices = devices.chunks_exact(2).map(device);
+            let devices = devices.collect::<Result<Vec<(Device, State)>, PortError>>()?;
+            let mut devices: Vec<Device> = devices.into_iter().map(|(device, _)| device).collect();
             devices.sort_unstable();
             let (user, state) = (users[index].clone(), state(read(shown)?)?);
             statuses[index] = Some(Status { user, state, last_seen, devices });

@@ -1,6 +1,6 @@
 -- `users`: by APP:USER, packed, a user from its first connection until its grace time is over:
 --   1 connections that are away, 2 connections that are online, 3 the state that everybody was told last, 4 when its last connection went (ms since 1970) or false,
---   5 connections by device
+--   5 by device: connections that are away, and online
 -- `mine`: the node's connections by APP:USER, state and device, with zeros between. `leaving`: users without connections by when the last one went.
 
 local function stay_of(users, name)
@@ -18,8 +18,9 @@ local function add(mine, name, stay, state, device, by)
   if redis.call('HINCRBY', mine, field, by) <= 0 then redis.call('HDEL', mine, field) end
   stay[state] = stay[state] + by
   if device ~= '' then
-    local count = (stay[5][device] or 0) + by
-    stay[5][device] = count > 0 and count or nil
+    local counts = stay[5][device] or { 0, 0 }
+    counts[state] = counts[state] + by
+    stay[5][device] = counts[1] + counts[2] > 0 and counts or nil
   end
 end
 
