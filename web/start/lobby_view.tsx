@@ -18,7 +18,8 @@ const TEXT_LENGTH = 2_000;
 const clock = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
 
 export function LobbyCard({ connection, lobby }: { connection: Connection; lobby: Lobby }) {
-  const presence = connection.away.value ? undefined : lobby.presence.value;
+  const told = lobby.presence.value;
+  const presence = connection.away.value || told?.unknown ? undefined : told;
   const me = connection.welcome.value?.user;
   const others = (presence?.users ?? []).filter(({ user }) => user !== me);
   const people = [

@@ -10,7 +10,7 @@ use std::time::Duration;
 use xpush_core::ports::Done;
 use xpush_core::ports::access::{Access, AccessSink, Changed};
 use xpush_core::ports::bus::{Bus, BusSink, Envelope, Event, Inbound, Topic};
-use xpush_core::ports::cluster::{self, Cluster, ClusterSink, View};
+use xpush_core::ports::cluster::{self, Cluster, ClusterSink, Standing, View};
 use xpush_core::ports::markers::Ledger;
 use xpush_core::ports::message_log::MessageLog;
 use xpush_core::ports::online::Online;
@@ -189,6 +189,9 @@ impl Node {
                 "not every client went in time, or not everything was stored"
             );
         }
+        if let Some(hosting) = &self.shared.hosting {
+            hosting.forget();
+        }
         let (left, gone) = tokio::sync::oneshot::channel();
         let left = move |_| {
             // Nobody waits any more when it has taken too long.
@@ -253,6 +256,10 @@ impl Shared {
         });
         let bus = (parts.bus)(shared.clone());
         bus.follow(Topic::Nodes);
+        if let Some(hosting) = &shared.hosting {
+            // What an earlier start of this server has said holds no more.
+            hosting.forget();
+        }
         // The cell was just made, so it is empty.
         let _ = shared.bus.set(bus);
         shared.access.watch(shared.clone());
@@ -423,7 +430,9 @@ impl AccessSink for Shared {
 
 impl ClusterSink for Shared {
     fn view(&self, view: Arc<View>) {
-        let has_peers = view.channel_nodes().count() > 1;
+        // A view that cannot be trusted takes nobody away.
+        let blind = view.standing != Standing::Live && self.has_peers();
+        let has_peers = blind || view.channel_nodes().count() > 1;
         let users = self.users();
         if has_peers && !self.has_peers.swap(has_peers, Ordering::Relaxed) {
             for (app, user) in users.keys() {

@@ -22,6 +22,18 @@ pub struct Hosting {
     pub registry: Arc<dyn Hosts>,
 }
 
+impl Hosting {
+    /// Says that the server carries nothing.
+    pub(crate) fn forget(&self) {
+        let told = |result: Result<(), PortError>| {
+            if let Err(error) = result {
+                tracing::debug!(%error, "the registry of hosts was not told that nothing is carried");
+            }
+        };
+        self.registry.evict(&self.name, Box::new(told));
+    }
+}
+
 impl Shard {
     /// Tells what has changed since the last time.
     pub(crate) fn report_hosting(&mut self) {

@@ -9,7 +9,8 @@ mod world;
 use std::collections::BTreeSet;
 
 use xpush_core::ports::cluster::Standing;
-use xpush_testkit::SeededEntropy;
+use xpush_core::ports::hosts::Hosts;
+use xpush_testkit::{SeededEntropy, sample};
 
 use self::world::World;
 
@@ -27,6 +28,51 @@ fn whose_node_dies_has_ten_seconds_to_be_back() {
     let gone = [people[0], people[6]].map(|person| world.user(person));
     assert_eq!(world.told_left(), gone.into());
     world.check();
+}
+
+#[test]
+fn whose_node_dies_is_offline_ten_seconds_later_unless_back() {
+    let mut world = World::new(6);
+    let people: Vec<usize> = ["ann", "bob", "cid"].map(|name| world.come_as(0, Some(name))).into();
+    world.come_as(1, Some("dan"));
+    world.settle();
+    let entry = |user: &str, state: &str| (user.to_owned(), state.to_owned());
+    let online = |users: &[&str]| users.iter().map(|user| entry(user, "online")).collect::<BTreeSet<_>>();
+    let all = online(&["ann", "bob", "cid", "dan"]);
+    assert_eq!(world.chronicle().into_iter().collect::<BTreeSet<_>>(), all);
+    world.kill(0);
+    world.run_ms(5_000);
+    world.come_back(people[1], 2);
+    world.run_ms(4_500);
+    assert_eq!(world.chronicle().len(), 4, "nobody is offline yet");
+    world.run_ms(6_500);
+    let gone: BTreeSet<_> = world.chronicle().into_iter().skip(4).collect();
+    assert_eq!(gone, BTreeSet::from(["ann", "cid"].map(|user| entry(user, "offline"))));
+    world.run_ms(20_000);
+    assert_eq!(world.chronicle().len(), 6, "once each");
+}
+
+#[test]
+fn the_registry_knows_which_server_carries_what() {
+    let mut world = World::new(7);
+    let people: Vec<usize> = [0, 0, 1].map(|node| world.come(node)).into();
+    world.settle();
+    let host = |name: &str, connections| (name.to_owned(), connections);
+    assert_eq!(world.carried(), [host("n0", 2), host("n1", 1)]);
+    world.go(people[0]);
+    world.go(people[2]);
+    world.run_ms(2_000);
+    assert_eq!(world.carried(), [host("n0", 1)]);
+    // A new start of the same server carries nothing.
+    world.kill(0);
+    world.revive();
+    assert_eq!(world.carried(), []);
+    // A registry that has forgotten everything is told again.
+    world.come_back(people[0], 0);
+    world.settle();
+    world.hosts.evict(&sample::name("n0"), Box::new(|_| ()));
+    world.run_ms(4_000);
+    assert_eq!(world.carried(), [host("n0", 1)]);
 }
 
 #[test]

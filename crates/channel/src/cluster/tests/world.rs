@@ -7,14 +7,22 @@ use std::sync::{Arc, Mutex, RwLock};
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::oneshot;
+use xpush_core::access::Apps;
+use xpush_core::ports::access::{Access, AccessSink, Credentials, Decided, Enrolment, MemberOf};
 use xpush_core::ports::cluster::{ClusterSink, Standing, View};
+use xpush_core::ports::hosts::{Host, Hosts};
 use xpush_core::ports::lease::{LEASE_MS, Lease};
+use xpush_core::ports::message_log::{MessageLog, Range};
 use xpush_core::ports::presence::{Change, Delta, Member, Outcome, Presence, Roster};
 use xpush_core::ports::{Done, Failure, PortError};
-use xpush_core::{ChannelKey, Clock, History, Monotonic, NodeId, Permissions, Retention, Rule, Who};
-use xpush_embedded::{LocalOnline, LocalPresence, MemoryLastSeen, MemoryLog, SoloCluster};
+use xpush_core::{
+    ChannelKey, Clock, Grant, History, Monotonic, NodeId, Permission, Permissions, Retention, Rule, Sender,
+    User, Who,
+};
+use xpush_embedded::{LocalHosts, LocalOnline, LocalPresence, MemoryLastSeen, MemoryLog, SoloCluster};
 use xpush_testkit::{HostileHub, Hostility, ManualClock, MemoryLedger, OpenAccess, SeededEntropy, sample};
 
+use crate::cluster::hosting::Hosting;
 use crate::config::{Config, Heartbeat, Limits, Origins};
 use crate::dialect::Wire;
 use crate::fanout::inbox::Inbox;
@@ -46,6 +54,7 @@ pub(super) struct World {
     log: Arc<MemoryLog>,
     ledger: Arc<MemoryLedger>,
     online: Arc<LocalOnline>,
+    pub(super) hosts: Arc<LocalHosts>,
     nodes: Vec<Option<Node>>,
     standing: Standing,
     /// Starts of nodes so far: each has an id of its own.
@@ -64,6 +73,8 @@ struct Node {
 /// Somebody who follows the channel, or did.
 struct Person {
     user: Option<String>,
+    /// Its name, if it is no guest.
+    token: Option<&'static str>,
     /// Where, while there.
     at: Option<Place>,
     acks: u64,
@@ -143,11 +154,56 @@ impl Presence for Presences {
     }
 }
 
+// === access ===
+
+/// Guests as everywhere; a token is a user's name.
+struct Named(OpenAccess);
+
+impl Access for Named {
+    fn apps(&self) -> Arc<Apps> {
+        self.0.apps()
+    }
+
+    fn admit(&self, credentials: Credentials, done: Decided<Grant>) {
+        let user = User::new(&credentials.token.unwrap_or_default()).unwrap();
+        done(Ok(Grant {
+            app: sample::app("demo"),
+            sender: Sender { user, name: None },
+            device: None,
+            guest: false,
+            roles: Vec::new(),
+            capabilities: None,
+            issued_at: 1,
+            expires_at: None,
+            login: None,
+            info: None,
+        }));
+    }
+
+    fn readmit(&self, _: &Grant, done: Decided<()>) {
+        done(Ok(()));
+    }
+
+    fn permit(&self, channel: &ChannelKey, who: &Arc<Grant>, token: Option<&str>, done: Decided<Permission>) {
+        self.0.permit(channel, who, token, done);
+    }
+
+    fn members(&self, channel: &ChannelKey, fresh: bool, done: Decided<Arc<[MemberOf]>>) {
+        self.0.members(channel, fresh, done);
+    }
+
+    fn enrol(&self, channel: &ChannelKey, by: &Arc<Grant>, may: bool, change: Enrolment, done: Decided<()>) {
+        self.0.enrol(channel, by, may, change, done);
+    }
+
+    fn watch(&self, _: Arc<dyn AccessSink>) {}
+}
+
 // === nodes ===
 
-fn rule() -> Rule {
+fn rule(pattern: &str) -> Rule {
     Rule {
-        pattern: "chat:*".into(),
+        pattern: pattern.into(),
         history: History::Recent(Retention { count: 100_000, bytes: 100_000_000, age_ms: 1_000_000_000 }),
         presence: true,
         notify: false,
@@ -182,6 +238,7 @@ impl World {
             presence: Arc::new(presence),
             log: Arc::new(MemoryLog::new(seed, 1 << 30, shared_clock.clone())),
             ledger: Arc::new(MemoryLedger::new(seed, shared_clock.clone())),
+            hosts: Arc::new(LocalHosts::new(shared_clock.clone())),
             online: Arc::new(LocalOnline::new(GRACE_MS, shared_clock, last_seen)),
             clock,
             nodes: (0..NODES).map(|_| None).collect(),
@@ -211,10 +268,13 @@ impl World {
                 bus: Box::new(move |sink| hub.attach(bus_id, sink)),
                 presence: self.presence.clone(),
                 online: self.online.clone(),
-                access: Arc::new(OpenAccess::demo([rule()])),
+                access: Arc::new(Named(OpenAccess::demo([rule("chat:*"), rule("$presence")]))),
                 secret: [7; 32],
                 cluster: Arc::new(SoloCluster::new()),
-                hosting: None,
+                hosting: Some(Hosting {
+                    name: sample::name(&format!("n{place}")),
+                    registry: self.hosts.clone(),
+                }),
                 clock: self.clock.clone(),
                 entropy: || Box::new(SeededEntropy::new(7)),
             };
@@ -272,8 +332,14 @@ impl World {
 impl World {
     /// Somebody new, by this node; who it is.
     pub(super) fn come(&mut self, node: usize) -> usize {
+        self.come_as(node, None)
+    }
+
+    /// One with a name, who is counted as online.
+    pub(super) fn come_as(&mut self, node: usize, token: Option<&'static str>) -> usize {
         self.people.push(Person {
             user: None,
+            token,
             at: None,
             acks: 0,
             seen: None,
@@ -379,7 +445,11 @@ impl World {
             if let Some(at) = &mut self.people[person].at {
                 at.sid = Sid::decode(open["sid"].as_str().unwrap());
             }
-            self.post(person, format!(r#"40{{"guest":"the secret of person {person}"}}"#));
+            let auth = match self.people[person].token {
+                Some(token) => format!(r#"{{"token":"{token}"}}"#),
+                None => format!(r#"{{"guest":"the secret of person {person}"}}"#),
+            };
+            self.post(person, format!("40{auth}"));
         } else if packet.starts_with("40") {
             let ack = self.ack(person);
             let since = match &self.people[person].seen {
@@ -489,6 +559,33 @@ impl World {
 
     pub(super) fn told_left(&self) -> BTreeSet<String> {
         self.there().flat_map(|person| person.told_left.iter().cloned()).collect()
+    }
+
+    /// What stands in `$presence`: who became what, in order.
+    pub(super) fn chronicle(&self) -> Vec<(String, String)> {
+        let (sender, page) = std::sync::mpsc::channel();
+        let key = sample::channel("$presence");
+        self.log.read(
+            &key,
+            Range::After(0),
+            1_000,
+            Box::new(move |page| sender.send(page.unwrap()).unwrap()),
+        );
+        let messages = page.recv().unwrap().messages;
+        let entry = |json: &Bytes| -> Value { serde_json::from_slice(json).unwrap() };
+        let entries = messages.iter().map(|message| entry(&message.payload.json));
+        let text = |entry: &Value, field: &str| entry[field].as_str().unwrap().to_owned();
+        entries.map(|entry| (text(&entry, "user"), text(&entry, "state"))).collect()
+    }
+
+    /// Which servers carry the channel, with how many connections, as the registry has it.
+    pub(super) fn carried(&self) -> Vec<(String, u64)> {
+        let (sender, found) = std::sync::mpsc::channel();
+        let done =
+            Box::new(move |found: Result<Vec<Vec<Host>>, PortError>| sender.send(found.unwrap()).unwrap());
+        self.hosts.find(vec![sample::channel("chat:a")], done);
+        let hosts = found.recv().unwrap().remove(0);
+        hosts.into_iter().map(|host| (host.name.to_string(), host.connections)).collect()
     }
 
     pub(super) fn all_unknown(&self) -> bool {
