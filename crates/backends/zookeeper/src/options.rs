@@ -89,7 +89,9 @@ impl Options {
 
     /// What connects by these options.
     pub(crate) fn connector(&self) -> Result<Connector, BadOptions> {
-        let mut connector = zookeeper_client::Client::connector().with_session_timeout(self.session_timeout);
+        // Each server once: the client would wait longer each time, and a session may be waiting for us.
+        let connector = zookeeper_client::Client::connector().with_fail_eagerly();
+        let mut connector = connector.with_session_timeout(self.session_timeout);
         if let Some(Credentials { user, password }) = &self.credentials {
             connector = connector.with_auth("digest", format!("{user}:{password}").as_bytes());
         }
