@@ -14,8 +14,9 @@ use xpush_testkit::service::zookeeper::ZooKeeper;
 use xpush_testkit::suite::answer;
 use xpush_testkit::suite::cluster::{ids, join, ring};
 use xpush_zookeeper::{Credentials, Options};
+use zookeeper_client::Client;
 
-use super::{open, open_by, watch};
+use super::{open, open_by, runtime, watch};
 
 /// One server for the whole process, with sessions of 4 s.
 fn options() -> (&'static ZooKeeper, Options) {
@@ -132,6 +133,39 @@ fn a_planner_that_hung_publishes_nothing_more() {
     let fenced = answer(|done| a.publish_ring(ring(3, old, 2).into(), done)).expect_err("its term is over");
     assert_eq!(fenced.kind, Failure::Fenced);
     assert_eq!(hangs.last().planner, None);
+}
+
+#[test]
+fn a_planner_that_does_not_know_of_its_end_is_fenced() {
+    let (server_, options) = options();
+    // Nobody is counted out here.
+    let options = Options { session_timeout: Duration::from_secs(30), ..options };
+    let proxy = Proxy::start(server_.address(0));
+    let (a, b) = (open_by(&proxy, &options), open(&options));
+    let unaware = join(&a, server("a")).unwrap();
+    let next = join(&b, server("b")).unwrap();
+    a.campaign(&node("a"));
+    unaware.until("its election", |view| view.planner.is_some());
+    b.campaign(&node("b"));
+    let old = unaware.last().planner.unwrap();
+    let somebody = runtime().block_on(Client::connect(&server_.hosts())).unwrap();
+    let planners = format!("{}/planners", options.root);
+    proxy.stall();
+    let late = std::thread::scope(|scope| {
+        let late = scope.spawn(|| answer(|done| a.publish_ring(ring(1, old, 2).into(), done)));
+        runtime().block_on(async {
+            let all = somebody.list_children(&planners).await.unwrap();
+            let its = all.iter().find(|child| child.starts_with("a-")).unwrap();
+            somebody.delete(&format!("{planners}/{its}"), None).await.unwrap();
+        });
+        next.until("its election", |view| view.planner > Some(old));
+        proxy.pass();
+        late.join().unwrap()
+    });
+    assert_eq!(late.expect_err("another one is elected").kind, Failure::Fenced);
+    let new = next.last().planner.unwrap();
+    answer(|done| b.publish_ring(ring(1, new, 3).into(), done)).unwrap();
+    unaware.until("the other's ring", |view| view.ring.as_deref() == Some(&ring(1, new, 3)));
 }
 
 #[test]
