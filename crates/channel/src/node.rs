@@ -176,8 +176,9 @@ impl Node {
         self.shared.draining.store(true, Ordering::Relaxed);
         let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
         self.shared.post_all(|| Inbox::Drain { within_ms });
+        self.shared.relay.end_tunnels(within_ms * 3 / 8);
         let emptied = async {
-            while self.connections() > 0 || self.unfinished() > 0 {
+            while self.connections() > 0 || self.unfinished() > 0 || self.shared.relay.tunnels() > 0 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };

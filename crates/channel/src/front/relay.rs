@@ -9,6 +9,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::{constant_time, hmac};
@@ -25,7 +26,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 use xpush_core::Code;
 
@@ -45,6 +46,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Idle connections to one node, and for how long they are kept.
 const IDLE: usize = 64;
 const IDLE_FOR: Duration = Duration::from_secs(30);
+/// Between two tunnels that end because this node does, in ms.
+const PACE_MS: u64 = 2;
 /// What is left of a tunnel when one of its sides has ended.
 const LINGER: Duration = Duration::from_secs(5);
 
@@ -53,6 +56,11 @@ pub(crate) struct Relay {
     key: hmac::Key,
     client: Client<HttpConnector, Body>,
     under_way: Arc<Semaphore>,
+    /// Every tunnel has a clone.
+    tunnels: Arc<()>,
+    numbered: AtomicU64,
+    /// Once this node drains: for how many ms tunnels may still last.
+    ending: watch::Sender<Option<u64>>,
 }
 
 /// Whether another node has sent a request on.
@@ -75,6 +83,8 @@ pub(super) struct Tunnel {
     early: Bytes,
     /// The client's `101`.
     response: Bytes,
+    number: u64,
+    _counted: Arc<()>,
     _permit: Permit,
     _place: OwnedSemaphorePermit,
 }
@@ -93,7 +103,35 @@ impl Relay {
             .pool_max_idle_per_host(IDLE)
             .build(connector);
         let key = hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref());
-        Self { key, client, under_way: Arc::new(Semaphore::new(UNDER_WAY)) }
+        Self {
+            key,
+            client,
+            under_way: Arc::new(Semaphore::new(UNDER_WAY)),
+            tunnels: Arc::default(),
+            numbered: AtomicU64::new(0),
+            ending: watch::Sender::new(None),
+        }
+    }
+
+    /// This node drains: its tunnels end one after the other within so many ms. Their clients are other nodes', and connect to those anew.
+    pub(crate) fn end_tunnels(&self, within_ms: u64) {
+        self.ending.send_replace(Some(within_ms));
+    }
+
+    /// WebSockets that are carried to other nodes.
+    pub(crate) fn tunnels(&self) -> usize {
+        Arc::strong_count(&self.tunnels) - 1
+    }
+
+    fn count_tunnel(&self) -> (u64, Arc<()>) {
+        (self.numbered.fetch_add(1, Ordering::Relaxed), self.tunnels.clone())
+    }
+
+    /// Waits for the turn of the tunnel of this number to end.
+    async fn ends(&self, number: u64) {
+        let mut ending = self.ending.subscribe();
+        let within = ending.wait_for(Option::is_some).await.map_or(0, |within| within.unwrap_or(0));
+        tokio::time::sleep(Duration::from_millis(number * PACE_MS % within.max(1))).await;
     }
 
     /// Who sends a request of Engine.IO.
@@ -219,8 +257,9 @@ async fn tunnel(
     let opened = timeout(CONNECT + PATIENCE, open_tunnel(shared, asking, address)).await;
     match opened {
         Ok(Ok((peer, early))) => {
+            let (number, _counted) = shared.relay.count_tunnel();
             let (shared, _permit, _place) = (shared.clone(), permit, place);
-            Ok(Tunnel { shared, node, peer, early, response, _permit, _place })
+            Ok(Tunnel { shared, node, peer, early, response, number, _counted, _permit, _place })
         }
         Ok(Err(error)) => {
             tracing::debug!(%error, address, "a node does not take a probe of its session");
@@ -277,6 +316,7 @@ impl Tunnel {
             ended = &mut up => ended.and(timeout(LINGER, down).await.unwrap_or(Ok(()))),
             ended = &mut down => ended.and(timeout(LINGER, up).await.unwrap_or(Ok(()))),
             () = gone(&self.shared, self.node) => Ok(()),
+            () = self.shared.relay.ends(self.number) => Ok(()),
         }
     }
 }

@@ -68,6 +68,24 @@ fn an_upgrade_on_another_node_is_a_tunnel() {
 }
 
 #[test]
+fn a_node_that_drains_ends_its_tunnels_and_their_clients_go_on_elsewhere() {
+    let world = World::new(2);
+    let client = Polling::open(&world, 0);
+    let path = format!("/socket.io/?EIO=4&transport=websocket&sid={}", client.sid);
+    let mut socket = world.websocket(1, &path);
+    socket.send(Message::text("2probe")).unwrap();
+    assert_eq!(socket.read().unwrap(), Message::text("3probe"));
+    socket.send(Message::text("5")).unwrap();
+    let node = world.nodes[1].clone();
+    let drained = world.runtime.spawn(async move { node.drain(Duration::from_secs(50)).await });
+    while socket.read().is_ok() {}
+    world.runtime.block_on(drained).unwrap();
+    // The session's node has seen its client go, and takes it again.
+    world.wait_until(|world| world.nodes[0].connections() == 0);
+    assert_eq!(world::get(world.addresses[0], "/socket.io/?EIO=4&transport=polling").0, 200);
+}
+
+#[test]
 fn what_is_asked_of_a_node_that_is_gone_is_refused_at_once() {
     let world = World::new(2);
     let client = Polling::open(&world, 0);
