@@ -4,6 +4,7 @@ pub mod bus;
 pub mod cluster;
 pub mod directory;
 pub mod hosts;
+pub mod erasure;
 pub mod markers;
 pub mod message_log;
 pub mod online;
@@ -73,6 +74,7 @@ mod tests {
             ("bus", include_str!("suite/bus.rs")),
             ("cluster", include_str!("suite/cluster.rs")),
             ("directory", include_str!("suite/directory.rs")),
+            ("erasure", include_str!("suite/erasure.rs")),
             ("edits", include_str!("suite/message_log/edits.rs")),
             ("hosts", include_str!("suite/hosts.rs")),
             ("markers", include_str!("suite/markers.rs")),

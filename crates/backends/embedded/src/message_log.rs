@@ -1,5 +1,6 @@
 //! Recent history, in memory.
 
+mod erasure;
 mod history;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use xpush_core::ports::{Done, Failure, PortError};
 use xpush_core::{ChannelKey, Clock, Epoch, Position, Retention};
 
 use crate::lock;
+use erasure::Begun;
 use history::{History, weight_of_draft};
 
 /// Bytes that a log takes when nothing else is said: 256 MB.
@@ -49,6 +51,8 @@ pub struct MemoryLog {
     /// Held while channels are evicted, so that two appends do not evict for the same want of room. Taken before any stripe's lock, and never while one is
     /// held; of the stripes, no two are held together.
     evicting: Mutex<()>,
+    /// Never held together with another lock.
+    erasures: Mutex<Vec<Begun>>,
 }
 
 #[derive(Default)]
@@ -74,6 +78,7 @@ impl MemoryLog {
             writes: AtomicU64::new(0),
             incarnations: AtomicU64::new(0),
             evicting: Mutex::default(),
+            erasures: Mutex::default(),
         }
     }
 
@@ -182,6 +187,12 @@ impl MemoryLog {
         let oldest = stripe.by_write.first_entry().filter(|oldest| oldest.get() != spared)?;
         let channel = oldest.remove();
         let history = stripe.histories.remove(&channel)?;
+        self.forget(stripe, &channel, &history);
+        Some(history)
+    }
+
+    /// The channel has gone with its history: should it come again, it begins anew.
+    fn forget(&self, stripe: &mut Stripe, channel: &ChannelKey, history: &History) {
         self.weighed(history.weight(), 0);
         let incarnation = || self.incarnations.fetch_add(1, Ordering::Relaxed) + 1;
         stripe.evicted.insert(channel.hash64(), incarnation());
@@ -189,7 +200,6 @@ impl MemoryLog {
             stripe.evicted.clear();
             stripe.incarnation = incarnation();
         }
-        Some(history)
     }
 }
 

@@ -123,6 +123,7 @@ impl Query {
             }
             Listing::Memberships(app, user) => query(row::MEMBER, app.as_str(), None, Some(user.as_str())),
             Listing::Blocks(app, user) => query(row::BLOCK, app.as_str(), Some(user.as_str()), None),
+            Listing::BlockedBy(app, user) => query(row::BLOCK, app.as_str(), None, Some(user.as_str())),
             Listing::Identities(app, user) => query(row::IDENTITY, app.as_str(), None, Some(user.as_str())),
         }
     }
@@ -218,8 +219,10 @@ fn put(
 
 fn remove(writing: &Writing<'_>, columns: &Columns) -> Result<(), Fault> {
     let sql = "DELETE FROM entries WHERE kind = ?1 AND app = ?2 AND first = ?3 AND second = ?4";
-    writing.prepare_cached(sql)?.execute(columns.params())?;
-    Ok(())
+    writing.without_a_trace(|| {
+        writing.prepare_cached(sql)?.execute(columns.params())?;
+        Ok(())
+    })
 }
 
 fn changes(connection: &Connection, since: u64, limit: usize) -> Result<Changes, Fault> {

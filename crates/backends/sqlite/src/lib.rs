@@ -13,7 +13,7 @@ mod store;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub use backup::{CopyError, Progress, backup, restore};
+pub use backup::{CopyError, Progress, backup, compact, restore};
 pub use directory::SqliteDirectory;
 pub use last_seen::SqliteLastSeen;
 pub use log::{LARGEST_MESSAGE, Ledger};

@@ -7,6 +7,7 @@
 mod append;
 mod channels;
 mod clock;
+mod erasure;
 mod markers;
 mod page;
 mod retention;

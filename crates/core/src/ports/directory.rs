@@ -238,6 +238,8 @@ pub enum Listing {
     Memberships(App, User),
     /// Whom a user has blocked.
     Blocks(App, User),
+    /// Who has blocked a user, by those.
+    BlockedBy(App, User),
     /// A user's accounts at identity providers.
     Identities(App, User),
 }
@@ -280,7 +282,7 @@ pub struct Changes {
 /// - **Atomic**: a change is made whole, if what it expects holds over all handles, or not at all.
 /// - **Visible**: a change is seen by every later `get`, `page` and `changes`, on every handle.
 /// - **Durable**: a change that was answered survives a crash.
-/// - `changes` tells every change at least once to whoever goes on at `next`; the store remembers at least the last 10,000.
+/// - `changes` tells every change at least once to whoever goes on at `next`; the store remembers at least the last 10,000, but for what named a user that was erased.
 /// - Removing an app or a user removes nothing else: whoever does it removes what belongs to it, by the listings.
 pub trait Directory: Send + Sync {
     /// One entry.
@@ -292,6 +294,14 @@ pub trait Directory: Send + Sync {
     /// What was changed since `since`, the first `limit` of it; 0 is the beginning, and `u64::MAX` asks only where to go on. A position that the store has
     /// not reached is from before something was lost: a gap.
     fn changes(&self, since: u64, limit: usize, done: Done<Changes>);
+}
+
+impl Listing {
+    /// Everything that belongs to a user or names it, but for its own entry.
+    pub fn of_user(app: &App, user: &User) -> [Self; 6] {
+        [Self::Logins, Self::Identities, Self::Devices, Self::Memberships, Self::Blocks, Self::BlockedBy]
+            .map(|listing| listing(app.clone(), user.clone()))
+    }
 }
 
 impl Record {

@@ -7,6 +7,7 @@ pub mod access;
 pub mod bus;
 pub mod cluster;
 pub mod directory;
+pub mod erasure;
 pub mod hosts;
 pub mod lease;
 pub mod markers;

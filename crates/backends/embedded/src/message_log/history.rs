@@ -127,11 +127,37 @@ impl History {
     }
 
     fn rewrite(&mut self, index: usize, payload: Payload, revision: Option<Revision>) {
-        let old = Arc::clone(&self.slots[index].message);
-        let new = Arc::new(Message { payload, revision, ..Message::clone(&old) });
+        let old = &self.slots[index].message;
+        let new = Message { payload, revision, ..Message::clone(old) };
+        self.put(index, new);
+    }
+
+    fn put(&mut self, index: usize, new: Message) {
+        let new = Arc::new(new);
+        let old = std::mem::replace(&mut self.slots[index].message, Arc::clone(&new));
         self.uncount(&old);
         self.count(&new);
-        self.slots[index].message = new;
+    }
+
+    /// The message in a slot that is kept.
+    pub(super) fn message(&self, seq: u64) -> Arc<Message> {
+        Arc::clone(&self.slots[self.index(seq)].message)
+    }
+
+    /// Another one in its place.
+    pub(super) fn replace(&mut self, seq: u64, new: Message) {
+        let index = self.index(seq);
+        self.put(index, new);
+    }
+
+    /// What is kept, in order.
+    pub(super) fn messages(&self) -> impl Iterator<Item = &Message> {
+        self.slots.iter().map(|slot| &*slot.message)
+    }
+
+    /// How many messages are kept.
+    pub(super) fn kept(&self) -> u64 {
+        self.slots.len() as u64
     }
 
     fn count(&mut self, message: &Arc<Message>) {
@@ -205,7 +231,7 @@ impl History {
         self.weight
     }
 
-    fn first(&self) -> u64 {
+    pub(super) fn first(&self) -> u64 {
         self.head + 1 - self.slots.len() as u64
     }
 

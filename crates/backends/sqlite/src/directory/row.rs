@@ -92,6 +92,7 @@ pub(super) fn owner(key: &Key, record: &Record) -> Option<String> {
         (Key::Member(_, user), _) | (Key::Identity(..), Record::Identity(user)) => {
             Some(user.as_str().to_owned())
         }
+        (Key::Block(_, _, blocked), _) => Some(blocked.as_str().to_owned()),
         _ => None,
     }
 }

@@ -173,15 +173,11 @@ impl Append<'_> {
             self.writing.prepare_cached(EDIT)?.execute([target, by])?;
             return Ok(());
         }
-        // Zeros over all of it, the pages that it leaves included.
-        self.secure_delete("PRAGMA secure_delete = ON")?;
-        self.writing.prepare_cached(DELETE)?.execute([target, by])?;
-        self.writing.prepare_cached(EDITS)?.execute([target])?;
-        self.secure_delete("PRAGMA secure_delete = FAST")
-    }
-
-    fn secure_delete(&self, sql: &str) -> Result<(), Fault> {
-        Ok(self.writing.prepare_cached(sql)?.query_row([], |_| Ok(()))?)
+        self.writing.without_a_trace(|| {
+            self.writing.prepare_cached(DELETE)?.execute([target, by])?;
+            self.writing.prepare_cached(EDITS)?.execute([target])?;
+            Ok(())
+        })
     }
 }
 

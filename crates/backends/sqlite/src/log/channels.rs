@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use xpush_core::{ChannelKey, User};
 
-use super::retention;
+use super::{erasure, retention};
 use crate::store::{Fault, Writing};
 
 /// Channels that the writer remembers, at some 300 bytes each.
@@ -84,9 +84,12 @@ impl Channel {
         Ok(select.query_row([key.app.as_str(), key.name.as_str()], Self::from_row).optional()?)
     }
 
+    /// Makes one that there is not.
     fn insert(connection: &Connection, key: &ChannelKey) -> Result<(), Fault> {
-        let mut insert = connection.prepare_cached("INSERT INTO channels (app, name) VALUES (?1, ?2)")?;
-        insert.execute([key.app.as_str(), key.name.as_str()])?;
+        const SQL: &str = "INSERT INTO channels (app, name, incarnation) VALUES (?1, ?2, ?3)";
+        let incarnation = erasure::incarnation(connection, key)?;
+        let mut insert = connection.prepare_cached(SQL)?;
+        insert.execute(params![key.app.as_str(), key.name.as_str(), incarnation])?;
         Ok(())
     }
 
@@ -146,6 +149,11 @@ impl Channels {
             self.known.insert(key.clone(), Known { channel, changed: false });
         }
         Ok(self.known.get_mut(key).ok_or(rusqlite::Error::QueryReturnedNoRows)?)
+    }
+
+    /// A channel is no more.
+    pub(super) fn forget(&mut self, key: &ChannelKey) {
+        self.known.remove(key);
     }
 
     /// `user` has placed a message of its own.

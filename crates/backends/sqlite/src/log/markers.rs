@@ -49,7 +49,10 @@ impl Inner {
     }
 
     /// The channels, with the markers of those who have published in this batch where they belong.
-    fn settled(&self, writing: &Writing<'_>) -> Result<std::sync::MutexGuard<'_, Channels>, Fault> {
+    pub(super) fn settled(
+        &self,
+        writing: &Writing<'_>,
+    ) -> Result<std::sync::MutexGuard<'_, Channels>, Fault> {
         let mut channels = lock(&self.channels);
         channels.renew(writing);
         channels.move_senders(writing)?;

@@ -8,7 +8,7 @@ use xpush_core::{ChannelKey, Message, Position};
 
 use super::channels::Channel;
 use super::slot::{self, slot_columns};
-use super::{Inner, retention};
+use super::{Inner, erasure, retention};
 use crate::store::Fault;
 
 /// What is set aside for a page before it is read.
@@ -23,7 +23,8 @@ impl Inner {
         limit: usize,
     ) -> Result<Page, Fault> {
         let Some(channel) = Channel::find(connection, key)? else {
-            return Ok(Page { epoch: self.epoch_of(0), first: 1, head: 0, messages: Vec::new() });
+            let epoch = self.epoch_of(erasure::incarnation(connection, key)?);
+            return Ok(Page { epoch, first: 1, head: 0, messages: Vec::new() });
         };
         let first = retention::readable(connection, &channel, self.clock.now())?;
         let (limit, behind_last) = (limit as u64, channel.head + 1);
@@ -65,8 +66,10 @@ impl Inner {
 
     pub(super) fn heads(&self, connection: &Connection, keys: &[ChannelKey]) -> Result<Vec<Position>, Fault> {
         let head = |key| {
-            let channel = Channel::find(connection, key)?;
-            let (incarnation, seq) = channel.map_or((0, 0), |channel| (channel.incarnation, channel.head));
+            let (incarnation, seq) = match Channel::find(connection, key)? {
+                Some(channel) => (channel.incarnation, channel.head),
+                None => (erasure::incarnation(connection, key)?, 0),
+            };
             Ok(Position { epoch: self.epoch_of(incarnation), seq })
         };
         keys.iter().map(head).collect()

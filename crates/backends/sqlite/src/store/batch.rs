@@ -50,6 +50,18 @@ impl<'a> Writing<'a> {
     pub(crate) const fn view(&self) -> u64 {
         self.view
     }
+
+    /// Runs `steps`; what they take out is overwritten with zeros, the pages that it leaves included.
+    pub(crate) fn without_a_trace<T>(&self, steps: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+        self.pragma("PRAGMA secure_delete = ON")?;
+        let done = steps();
+        self.pragma("PRAGMA secure_delete = FAST")?;
+        done
+    }
+
+    fn pragma(&self, sql: &str) -> Result<(), Fault> {
+        Ok(self.connection.prepare_cached(sql)?.query_row([], |_| Ok(()))?)
+    }
 }
 
 impl Deref for Writing<'_> {

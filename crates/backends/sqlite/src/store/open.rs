@@ -17,6 +17,8 @@ const SCHEMA: &[&str] = &[
     include_str!("../migrations/0001_ledger.sql"),
     include_str!("../migrations/0002_directory.sql"),
     include_str!("../migrations/0003_last_seen.sql"),
+    include_str!("../migrations/0004_erasures.sql"),
+    include_str!("../migrations/0005_stays.sql"),
 ];
 
 /// `XPSH`: says that a SQLite file is one of ours.
