@@ -25,7 +25,7 @@ use crate::node::Shared;
 use crate::session::Sessions;
 use crate::session::change::Revocations;
 use crate::session::kept::Recoverable;
-use crate::session::online::Telling;
+use crate::session::online::{self, Telling};
 use crate::session::users::Users;
 
 /// Messages taken from the inbox in one turn, so that sockets get their turn too.
@@ -142,6 +142,9 @@ impl Shard {
         if node.hosting().is_some() {
             homes.note_changes();
         }
+        if online::is_teller(index) {
+            wheel.arm(now, Timer::Expire);
+        }
         Self {
             index,
             node,
@@ -165,7 +168,7 @@ impl Shard {
             bus_down: false,
             lag_ms: 0,
             keeper: Keeper::new(now),
-            telling: Telling::default(),
+            telling: Telling::begin(index, now),
             draining: false,
             stopped: false,
             number: 0,

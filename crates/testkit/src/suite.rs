@@ -3,8 +3,8 @@
 pub mod bus;
 pub mod cluster;
 pub mod directory;
-pub mod hosts;
 pub mod erasure;
+pub mod hosts;
 pub mod markers;
 pub mod message_log;
 pub mod online;

@@ -5,18 +5,19 @@ use std::sync::Arc;
 
 use xpush_channel::{GRACE_MS, Parts};
 use xpush_core::ports::directory::{Change, Directory, Expected, Key, Record};
-use xpush_core::ports::markers::Markers;
+use xpush_core::ports::online::Stays;
 use xpush_core::ports::{Done, Failure, PortError};
 use xpush_core::{Clock, Entropy, NodeId};
 use xpush_embedded::{
     DEFAULT_BOUND, LocalHub, LocalOnline, LocalPresence, MemoryLog, OsEntropy, SoloCluster, SystemClock,
 };
 use xpush_session::access::{self, Configured, DirectoryAccess};
+use xpush_session::erasure;
 use xpush_sqlite::{Ledger, Options, SqliteDirectory, SqliteLastSeen};
 
 use crate::config::Settings;
 
-pub(crate) use xpush_sqlite::{CopyError, Progress, Store, backup, restore};
+pub(crate) use xpush_sqlite::{CopyError, Progress, Store, backup, compact, restore};
 
 /// Bytes that recent histories may take together, when nobody says otherwise.
 pub(crate) const HISTORY_MEMORY: usize = DEFAULT_BOUND;
@@ -28,6 +29,7 @@ const RESUME: &str = "resume";
 pub(crate) struct Embedded {
     store: Arc<Store>,
     ledger: Arc<Ledger>,
+    recent: Arc<MemoryLog>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) access: DirectoryAccess,
     secret: [u8; 32],
@@ -59,10 +61,11 @@ pub(crate) fn directory(store: Arc<Store>) -> Arc<dyn Directory> {
     Arc::new(SqliteDirectory::new(store))
 }
 
-/// How far users are in channels.
-pub(crate) fn markers(store: Arc<Store>) -> Result<Arc<dyn Markers>, String> {
-    let ledger = Ledger::new(store, clock()).map_err(|error| error.to_string())?;
-    Ok(Arc::new(ledger))
+/// What users are erased from, beside a server that may be running.
+pub(crate) fn erasure(store: Arc<Store>) -> Result<erasure::Parts, String> {
+    let clock = clock();
+    let ledger = Ledger::new(store.clone(), clock.clone()).map_err(|error| error.to_string())?;
+    Ok(erasure::Parts { directory: directory(store), lasting: Arc::new(ledger), fleeting: Vec::new(), clock })
 }
 
 impl Embedded {
@@ -72,38 +75,49 @@ impl Embedded {
         let clock = clock();
         let unreadable = |error: PortError| format!("cannot read {}: {error}", store.path().display());
         let ledger = Arc::new(Ledger::new(store.clone(), clock.clone()).map_err(unreadable)?);
+        // Another store at every start: what the memory held before is gone, and clients must be told so.
+        let recent = MemoryLog::new(OsEntropy::new().word(), settings.history_memory, clock.clone());
+        let recent = Arc::new(recent);
         let directory = directory(store.clone());
         let secret = secret(&*directory, RESUME).map_err(unreadable)?;
         let apps = settings.apps.iter().map(|app| (app.name.clone(), app.record.clone()));
         let parts = access::Parts {
             directory,
-            markers: Some(ledger.clone()),
+            ledger: Some(ledger.clone()),
+            recent: Some(recent.clone()),
             clock: clock.clone(),
             entropy: Box::new(OsEntropy::new()),
             runtime: tokio::runtime::Handle::current(),
             configured: Configured { apps: apps.collect(), default_app: settings.default_app.clone() },
         };
         let access = DirectoryAccess::start(parts).await.map_err(|problem| problem.to_string())?;
-        Ok(Self { store, ledger, clock, access, secret })
+        Ok(Self { store, ledger, recent, clock, access, secret })
     }
 
-    /// How far users are in channels.
-    pub(crate) fn markers(&self) -> Arc<dyn Markers> {
-        self.ledger.clone()
+    /// What users are erased from.
+    pub(crate) fn erasure(&self) -> erasure::Parts {
+        erasure::Parts {
+            directory: self.access.directory(),
+            lasting: self.ledger.clone(),
+            fleeting: vec![self.recent.clone()],
+            clock: self.clock.clone(),
+        }
     }
 
     /// What a channel server is given.
-    pub(crate) fn parts(&self, node: NodeId, settings: &Settings) -> Parts {
+    pub(crate) fn parts(&self, node: NodeId) -> Parts {
         let clock = self.clock.clone();
-        // Another store at every start: what the memory held before is gone, and clients must be told so.
-        let memory = OsEntropy::new().word();
         let last_seen = Arc::new(SqliteLastSeen::new(self.store.clone()));
+        let left_over = wait(|done| last_seen.left_over(done)).unwrap_or_else(|error| {
+            tracing::warn!(%error, "it is not known who was online when the server stopped");
+            Vec::new()
+        });
         Parts {
-            log: Arc::new(MemoryLog::new(memory, settings.history_memory, clock.clone())),
+            log: self.recent.clone(),
             ledger: self.ledger.clone(),
             bus: Box::new(move |sink| Arc::new(LocalHub::new().attach(node, sink))),
             presence: Arc::new(LocalPresence::new()),
-            online: Arc::new(LocalOnline::new(GRACE_MS, clock.clone(), last_seen)),
+            online: Arc::new(LocalOnline::continuing(GRACE_MS, clock.clone(), last_seen, left_over)),
             access: Arc::new(self.access.clone()),
             secret: self.secret,
             cluster: Arc::new(SoloCluster::new()),

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use foldhash::fast::RandomState;
 use xpush_core::ports::Done;
 use xpush_core::ports::lease::Lease;
-use xpush_core::ports::online::{LastSeen, Movement, Online, State, Status, Transition};
+use xpush_core::ports::online::{LastSeen, Movement, Online, State, Status, Stays, Transition};
 use xpush_core::{App, Clock, Device, Monotonic, NodeId, UnixMillis, User};
 
 use crate::lock;
@@ -24,6 +24,8 @@ pub struct LocalOnline {
     grace_ms: u64,
     clock: Arc<dyn Clock>,
     last_seen: Arc<dyn LastSeen>,
+    /// Where it is noted who is there.
+    stays: Option<Arc<dyn Stays>>,
 }
 
 type Name = (App, User);
@@ -59,7 +61,26 @@ impl LocalOnline {
     pub fn new(grace_ms: u64, clock: Arc<dyn Clock>, last_seen: Arc<dyn LastSeen>) -> Self {
         let stripes = (0..STRIPES).map(|_| Mutex::default()).collect();
         let (renewed, hasher) = (Mutex::default(), RandomState::default());
-        Self { stripes, renewed, hasher, grace_ms, clock, last_seen }
+        Self { stripes, renewed, hasher, grace_ms, clock, last_seen, stays: None }
+    }
+
+    /// As another process has left it, which has ended: whoever was there begins its grace time now. `left_over` is what `stays` tells.
+    pub fn continuing(
+        grace_ms: u64,
+        clock: Arc<dyn Clock>,
+        stays: Arc<dyn Stays>,
+        left_over: Vec<Transition>,
+    ) -> Self {
+        let online = Self { stays: Some(Arc::clone(&stays)), ..Self::new(grace_ms, clock, stays) };
+        let now = online.clock.monotonic();
+        for Transition { app, user, state, at } in left_over {
+            let name = (app, user);
+            let Stripe { stays, leaving, departures } = &mut *lock(online.stripe(&name));
+            let mut stay = Stay { shown: state, ..Stay::default() };
+            stay.leave(name.clone(), leaving, departures, now, at);
+            stays.insert(name, stay);
+        }
+        online
     }
 
     fn stripe(&self, name: &Name) -> &Mutex<Stripe> {
@@ -107,8 +128,9 @@ impl LocalOnline {
                 Status { user: name.1.clone(), state: State::Offline, last_seen: None, devices: Vec::new() }
             }
         };
-        status.devices.sort_unstable();
-        status.devices.dedup();
+        // The best state of each comes first.
+        status.devices.sort_unstable_by(|(one, state), (other, its)| one.cmp(other).then(its.cmp(state)));
+        status.devices.dedup_by(|(one, _), (other, _)| one == other);
         status
     }
 
@@ -129,19 +151,17 @@ impl LocalOnline {
         entered
     }
 
-    /// Answers with `transitions` once it is noted who came.
-    fn tell(&self, transitions: Vec<Transition>, done: Done<Vec<Transition>>) {
-        let came = transitions.iter().filter(|transition| transition.state == State::Online);
-        let seen = came.map(|transition| (transition.app.clone(), transition.user.clone(), transition.at));
-        self.note(seen.collect(), move || done(Ok(transitions)));
-    }
-
-    /// Notes `seen` and then answers, whether or not that could be kept: who is online is known all the same.
-    fn note(&self, seen: Vec<(App, User, UnixMillis)>, answer: impl FnOnce() + Send + 'static) {
-        if seen.is_empty() {
-            return answer();
+    /// Notes `transitions` and then tells them, whether or not that could be kept: who is online is known all the same.
+    fn note(&self, transitions: Vec<Transition>, done: Done<Vec<Transition>>) {
+        if transitions.is_empty() {
+            return done(Ok(transitions));
         }
-        self.last_seen.note(seen, Box::new(move |_| answer()));
+        if let Some(stays) = &self.stays {
+            return stays.turn(transitions.clone(), Box::new(move |_| done(Ok(transitions))));
+        }
+        let seen = transitions.iter().filter(|transition| transition.state != State::Away);
+        let seen = seen.map(|transition| (transition.app.clone(), transition.user.clone(), transition.at));
+        self.last_seen.note(seen.collect(), Box::new(move |_| done(Ok(transitions))));
     }
 }
 
@@ -149,7 +169,7 @@ impl Online for LocalOnline {
     fn apply(&self, node: &NodeId, movements: Vec<Movement>, done: Done<Vec<Transition>>) {
         let transitions: Vec<_> =
             movements.into_iter().filter_map(|movement| self.make(node, movement)).collect();
-        self.tell(transitions, done);
+        self.note(transitions, done);
     }
 
     fn restate(&self, node: &NodeId, arrivals: Vec<Movement>, done: Done<Vec<Transition>>) {
@@ -159,13 +179,12 @@ impl Online for LocalOnline {
         let movements = arrivals.into_iter().chain(departures.flatten());
         let mut transitions: Vec<_> = movements.filter_map(|movement| self.make(node, movement)).collect();
         settle(&mut transitions);
-        self.tell(transitions, done);
+        self.note(transitions, done);
     }
 
     fn expire(&self, done: Done<Vec<Transition>>) {
         let now = self.clock.monotonic();
         let mut transitions = Vec::new();
-        let mut seen = Vec::new();
         for stripe in &self.stripes {
             let mut stripe = lock(stripe);
             while let Some(first) = stripe.leaving.first_entry() {
@@ -175,11 +194,11 @@ impl Online for LocalOnline {
                 let (app, user) = first.remove();
                 let stay = stripe.stays.remove(&(app.clone(), user.clone()));
                 let at = stay.and_then(|stay| stay.left).map_or(0, |(_, at)| at);
-                seen.push((app.clone(), user.clone(), at));
                 transitions.push(Transition { app, user, state: State::Offline, at });
             }
         }
-        self.note(seen, move || done(Ok(transitions)));
+        transitions.sort_by_key(|transition| transition.at);
+        self.note(transitions, done);
     }
 
     fn status(&self, app: &App, users: Vec<User>, done: Done<Vec<Status>>) {
@@ -279,7 +298,8 @@ impl Stay {
     }
 
     fn status(&self, user: User, now: UnixMillis) -> Status {
-        let devices = self.connections.iter().filter_map(|connections| connections.device.clone()).collect();
+        let device = |one: &Connections| Some((one.device.clone()?, one.state));
+        let devices = self.connections.iter().filter_map(device).collect();
         let last_seen = self.left.map_or(now, |(_, at)| at);
         Status { user, state: self.shown, last_seen: Some(last_seen), devices }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rusqlite::OptionalExtension;
 use xpush_core::ports::Done;
-use xpush_core::ports::online::LastSeen;
+use xpush_core::ports::online::{LastSeen, State, Stays, Transition};
 use xpush_core::{App, UnixMillis, User};
 
 use crate::store::Store;
@@ -25,7 +25,7 @@ impl LastSeen for SqliteLastSeen {
     fn note(&self, seen: Vec<(App, User, UnixMillis)>, done: Done<()>) {
         self.store.write(
             move |writing| {
-                let sql = "INSERT INTO last_seen VALUES (?1, ?2, ?3)
+                let sql = "INSERT INTO last_seen (app, user, at) VALUES (?1, ?2, ?3)
                     ON CONFLICT DO UPDATE SET at = max(at, excluded.at)";
                 let mut statement = writing.prepare_cached(sql)?;
                 for (app, user, at) in &seen {
@@ -53,6 +53,57 @@ impl LastSeen for SqliteLastSeen {
             },
             done,
         );
+    }
+}
+
+impl Stays for SqliteLastSeen {
+    fn turn(&self, transitions: Vec<Transition>, done: Done<()>) {
+        self.store.write(
+            move |writing| {
+                let sql = "INSERT INTO last_seen (app, user, at, present) VALUES (?1, ?2, ?3, ?4)
+                    ON CONFLICT DO UPDATE SET at = max(at, excluded.at), present = excluded.present";
+                let mut statement = writing.prepare_cached(sql)?;
+                for Transition { app, user, state, at } in &transitions {
+                    let at = i64::try_from(*at).unwrap_or(i64::MAX);
+                    statement.execute((app.as_str(), user.as_str(), at, present(*state)))?;
+                }
+                Ok(())
+            },
+            done,
+        );
+    }
+
+    fn left_over(&self, done: Done<Vec<Transition>>) {
+        self.store.read(
+            |connection| {
+                let sql = "SELECT app, user, at, present FROM last_seen WHERE present > 0 ORDER BY at";
+                let mut statement = connection.prepare_cached(sql)?;
+                let mut rows = statement.query([])?;
+                let mut left = Vec::new();
+                while let Some(row) = rows.next()? {
+                    let names = (App::new(row.get_ref(0)?.as_str()?), User::new(row.get_ref(1)?.as_str()?));
+                    let state = if row.get::<_, i64>(3)? == present(State::Away) {
+                        State::Away
+                    } else {
+                        State::Online
+                    };
+                    if let (Ok(app), Ok(user)) = names {
+                        left.push(Transition { app, user, state, at: row.get::<_, i64>(2)?.unsigned_abs() });
+                    }
+                }
+                Ok(left)
+            },
+            done,
+        );
+    }
+}
+
+/// As it is kept.
+const fn present(state: State) -> i64 {
+    match state {
+        State::Offline => 0,
+        State::Away => 1,
+        State::Online => 2,
     }
 }
 
@@ -86,5 +137,25 @@ mod tests {
         let second = open();
         assert_eq!(recall(&second, "demo", ["bob", "eve", "ann"]), [Some(8), None, Some(7)]);
         assert_eq!(recall(&second, "other", ["bob", "eve", "ann"]), [None, None, Some(9)]);
+    }
+
+    #[test]
+    fn who_was_there_when_it_closed_is_left_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let open =
+            || SqliteLastSeen::new(Store::open(folder.path().join("xpush.db"), Options::default()).unwrap());
+        let turns = |name, state, at| Transition { app: app("demo"), user: user(name), state, at };
+        let first = open();
+        let all = vec![
+            turns("ann", State::Online, 9),
+            turns("bob", State::Online, 7),
+            turns("cid", State::Online, 7),
+            turns("bob", State::Away, 8),
+            turns("cid", State::Offline, 9),
+        ];
+        answer(|done| first.turn(all, done)).unwrap();
+        drop(first);
+        let left = answer(|done| open().left_over(done)).unwrap();
+        assert_eq!(left, [turns("bob", State::Away, 8), turns("ann", State::Online, 9)]);
     }
 }

@@ -276,8 +276,8 @@ impl Shard {
                 let body = object::history(&channel, &page);
                 self.succeed(to, asked, &body);
             }
-            Reply::Roster(channel, roster) => {
-                let body = object::roster(&channel, &roster);
+            Reply::Roster(channel, roster, statuses) => {
+                let body = object::roster(&channel, &roster, &statuses);
                 self.succeed(to, asked, &body);
             }
             Reply::Renewed(grant) => match self.renew(to, *grant) {

@@ -2,7 +2,7 @@
 
 use xpush_core::ports::PortError;
 use xpush_core::ports::online::{State, Status};
-use xpush_core::{Action, Problem};
+use xpush_core::{Action, Device, Problem};
 use xpush_wire::json;
 
 use super::fields::bad;
@@ -60,18 +60,29 @@ fn answer(statuses: &[Status]) -> String {
         if let Some(at) = status.last_seen {
             out.extend_from_slice(format!(r#","last_seen":{at}"#).as_bytes());
         }
-        if !status.devices.is_empty() {
-            out.extend_from_slice(br#","devices":["#);
-            for (index, device) in status.devices.iter().enumerate() {
-                if index > 0 {
-                    out.push(b',');
-                }
-                json::write_string(device.as_str(), &mut out);
-            }
-            out.push(b']');
-        }
+        write_devices(&status.devices, &mut out);
         out.push(b'}');
     }
     out.extend_from_slice(b"]}");
     object::text(out)
+}
+
+/// `,"devices":[…]`, when there are any.
+fn write_devices(devices: &[(Device, State)], out: &mut Vec<u8>) {
+    for (index, (device, state)) in devices.iter().enumerate() {
+        out.extend_from_slice(if index == 0 { br#","devices":[{"device":"# } else { br#",{"device":"# });
+        json::write_string(device.as_str(), out);
+        out.extend_from_slice(format!(r#","state":"{}"}}"#, name(*state)).as_bytes());
+    }
+    if !devices.is_empty() {
+        out.push(b']');
+    }
+}
+
+/// `,"state":…` and the devices of one who is there.
+pub(crate) fn write_presence(status: &Status, out: &mut Vec<u8>) {
+    if status.state != State::Offline {
+        out.extend_from_slice(format!(r#","state":"{}""#, name(status.state)).as_bytes());
+        write_devices(&status.devices, out);
+    }
 }

@@ -250,7 +250,7 @@ fn answer(joined: &Joined) -> String {
     }
     if let Some(roster) = &joined.roster {
         out.extend_from_slice(br#","presence":{"#);
-        object::write_roster(roster, &mut out);
+        object::write_roster(roster, &[], &mut out);
         out.push(b'}');
     }
     out.push(b'}');

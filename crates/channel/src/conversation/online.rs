@@ -19,7 +19,10 @@ fn a_user_is_as_present_as_its_most_present_connection() {
         stage.ok(bob, "status", json!({"users": ["ann", "nobody"]}))["users"].clone()
     };
     let seen = state(&mut stage);
-    assert_eq!((&seen[0]["state"], &seen[0]["devices"]), (&json!("online"), &json!(["phone"])));
+    assert_eq!(
+        (&seen[0]["state"], &seen[0]["devices"]),
+        (&json!("online"), &json!([{"device": "phone", "state": "online"}]))
+    );
     assert_eq!(seen[1], json!({"user": "nobody", "state": "offline"}));
     stage.ok(ann, "status", json!({"state": "away"}));
     assert_eq!(state(&mut stage)[0]["state"], "online", "the phone is");

@@ -6,9 +6,12 @@ use xpush_core::message::{Message, Sender};
 use xpush_core::ports::bus::{Moved, Signal};
 use xpush_core::ports::markers::{Conversation, Marker};
 use xpush_core::ports::message_log::Page;
+use xpush_core::ports::online::Status;
 use xpush_core::ports::presence::{Delta, Member, Roster};
 use xpush_core::{Channel, ChannelKey, Kind, Payload, Position, Problem, Revision, User};
 use xpush_wire::json::write_string;
+
+use crate::command::status::write_presence;
 
 /// One happening's objects, each made when the first format asks for it.
 #[derive(Default)]
@@ -105,13 +108,13 @@ pub(crate) fn write_receipts(receipts: &[(User, Marker)], out: &mut Vec<u8>) {
     out.push(b']');
 }
 
-/// The object of `presence`'s answer.
-pub(crate) fn roster(channel: &ChannelKey, roster: &Roster) -> String {
+/// The object of `presence`'s answer. `statuses`: none, or one for each who is listed.
+pub(crate) fn roster(channel: &ChannelKey, roster: &Roster, statuses: &[Status]) -> String {
     let mut out = Vec::with_capacity(64 + 48 * roster.members.len());
     out.extend_from_slice(br#"{"channel":"#);
     write_string(channel.name.as_str(), &mut out);
     out.push(b',');
-    write_roster(roster, &mut out);
+    write_roster(roster, statuses, &mut out);
     out.push(b'}');
     text(out)
 }
@@ -124,9 +127,9 @@ pub(crate) fn unknown(channel: &ChannelKey) -> String {
 }
 
 /// `"count":…,"users":[…]`, and `"more":true` when the list is not whole.
-pub(crate) fn write_roster(roster: &Roster, out: &mut Vec<u8>) {
+pub(crate) fn write_roster(roster: &Roster, statuses: &[Status], out: &mut Vec<u8>) {
     out.extend_from_slice(format!(r#""count":{},"users":"#, roster.users).as_bytes());
-    write_members(&roster.members, out);
+    write_members(&roster.members, statuses, out);
     if (roster.members.len() as u64) < roster.users {
         out.extend_from_slice(br#","more":true"#);
     }
@@ -272,7 +275,7 @@ fn presence(channel: &ChannelKey, delta: &Delta) -> String {
     out.extend_from_slice(format!(r#","count":{}"#, delta.users).as_bytes());
     if !delta.joined.is_empty() {
         out.extend_from_slice(br#","joined":"#);
-        write_members(&delta.joined, &mut out);
+        write_members(&delta.joined, &[], &mut out);
     }
     if !delta.left.is_empty() {
         out.extend_from_slice(br#","left":["#);
@@ -287,13 +290,19 @@ fn presence(channel: &ChannelKey, delta: &Delta) -> String {
     text(out)
 }
 
-fn write_members(members: &[Member], out: &mut Vec<u8>) {
+fn write_members(members: &[Member], statuses: &[Status], out: &mut Vec<u8>) {
     out.push(b'[');
     for (index, member) in members.iter().enumerate() {
         if index > 0 {
             out.push(b',');
         }
         write_sender(&Sender { user: member.user.clone(), name: member.name.clone() }, out);
+        if let Some(status) = statuses.get(index) {
+            // Among the other fields.
+            out.pop();
+            write_presence(status, out);
+            out.push(b'}');
+        }
     }
     out.push(b']');
 }

@@ -12,7 +12,7 @@ use xpush_core::ports::bus::{Inbound, Moved, Signal};
 use xpush_core::ports::cluster::View;
 use xpush_core::ports::lease::Lease;
 use xpush_core::ports::message_log::{Appended, Draft, Page};
-use xpush_core::ports::online::{Movement, Transition};
+use xpush_core::ports::online::{Movement, Status, Transition};
 use xpush_core::ports::presence::{Delta, Member, Outcome, Roster};
 use xpush_core::{
     App, ChannelKey, ClientId, Grant, Monotonic, NodeId, Position, Problem, Rule, UnixMillis, User,
@@ -221,7 +221,8 @@ pub(crate) enum Reply {
     Joined(Box<Joined>),
     Published(Box<Published>),
     History(ChannelKey, Box<Page>),
-    Roster(ChannelKey, Box<Roster>),
+    /// Who is in a channel, and, where that may be known, how they are: one status for each that is listed.
+    Roster(ChannelKey, Box<Roster>, Vec<Status>),
     /// A new token was accepted by ACCESS.
     Renewed(Box<Grant>),
     /// The JSON object of `ok`.

@@ -77,6 +77,19 @@ struct Chronicle {
     busy: bool,
 }
 
+impl Telling {
+    /// At first, those whom an earlier process has left over may be due.
+    pub(crate) fn begin(shard: u16, now: Monotonic) -> Self {
+        let watch_until = now.after(GRACE_MS + 2 * PACE_MS);
+        Self { watched: is_teller(shard), watch_until, ..Self::default() }
+    }
+}
+
+/// Whether a shard is the one that tells.
+pub(crate) const fn is_teller(shard: u16) -> bool {
+    shard == TELLER
+}
+
 // === sessions ===
 
 impl Shard {
@@ -254,7 +267,7 @@ impl Shard {
     fn presence_of(&self, app: &App) -> Option<(ChannelKey, Arc<Rule>)> {
         let name = Channel::new(CHANNEL).ok()?;
         let apps = self.node.access().apps();
-        let rule = apps.by_name.get(app)?.rules.find(&name).filter(|rule| rule.pattern.starts_with('$'))?;
+        let rule = apps.by_name.get(app)?.rules.find(&name)?;
         Some((ChannelKey::new(app.clone(), name), rule.clone()))
     }
 

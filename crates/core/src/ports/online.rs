@@ -41,8 +41,8 @@ pub struct Status {
     pub state: State,
     /// When it was last connected; now, while it is. `None`: never, or it is not known any more. Ms since 1970.
     pub last_seen: Option<UnixMillis>,
-    /// The devices that it is connected with, by name.
-    pub devices: Vec<Device>,
+    /// The devices that it is connected with, by name, each in the best state of its connections.
+    pub devices: Vec<(Device, State)>,
 }
 
 /// A user whose state is another now.
@@ -91,4 +91,12 @@ pub trait LastSeen: Send + Sync {
     fn note(&self, seen: Vec<(App, User, UnixMillis)>, done: Done<()>);
     /// When each of an app's users was connected last, in the order asked for.
     fn recall(&self, app: &App, users: Vec<User>, done: Done<Vec<Option<UnixMillis>>>);
+}
+
+/// Who is there, noted for whoever counts in memory alone: what was left over by a process that has ended.
+pub trait Stays: LastSeen {
+    /// Notes what users are now, in order, and when they were last connected as [`LastSeen::note`] does.
+    fn turn(&self, transitions: Vec<Transition>, done: Done<()>);
+    /// Those who were noted as being there and not as gone; `at` is from when that is.
+    fn left_over(&self, done: Done<Vec<Transition>>);
 }

@@ -212,11 +212,18 @@ pub fn devices_are_listed_once_each(store: &OnlineStore) {
     for (handle, device) in [(0, Some("web")), (1, Some("web")), (1, Some("phone")), (0, None)] {
         store.apply(handle, vec![comes("ann", device, State::Online)]);
     }
-    let devices = || store.status("ann").devices.iter().map(Device::to_string).collect::<Vec<_>>();
-    assert_eq!(devices(), ["phone", "web"]);
+    let devices = || {
+        let status = store.status("ann");
+        status.devices.iter().map(|(device, state)| format!("{device} {state:?}")).collect::<Vec<_>>()
+    };
+    assert_eq!(devices(), ["phone Online", "web Online"]);
     store.apply(1, vec![goes("ann", Some("web"), State::Online)]);
     store.apply(1, vec![goes("ann", Some("phone"), State::Online)]);
-    assert_eq!(devices(), ["web"]);
+    assert_eq!(devices(), ["web Online"]);
+    store.apply(0, vec![Movement { to: Some(State::Away), ..goes("ann", Some("web"), State::Online) }]);
+    assert_eq!(devices(), ["web Away"], "though the user is online elsewhere");
+    store.apply(1, vec![comes("ann", Some("web"), State::Online)]);
+    assert_eq!(devices(), ["web Online"], "the best of its connections");
 }
 
 pub fn a_user_that_was_there_was_last_seen_when_it_went(store: &OnlineStore) {
