@@ -7,7 +7,7 @@ import { token } from '../jwt.mjs';
 import { PlainSocket } from '../plain.mjs';
 import { Server } from '../server.mjs';
 import { EventStream } from '../sse.mjs';
-import { next, within } from '../wait.mjs';
+import { next, until, within } from '../wait.mjs';
 
 const SOON = 5_000;
 
@@ -51,4 +51,37 @@ test('a revoked user is cut off everywhere, and stays out', async () => {
   assert.equal((await resumed.response.json()).error.code, 'revoked');
   await bystander.call('ping');
   assert.ok(bystander.socket.connected);
+});
+
+test('a guest that is switched off stays out, whatever it comes by; others are welcome', async () => {
+  const guest = 'the-secret-of-a-nuisance';
+  const channel = freshChannel();
+  const stream = keep(await EventStream.open(server, [channel], { query: { guest } }));
+  const { user } = (await stream.event('welcome')).data;
+  const client = keep(await Client.open(server, { identity: { guest } }));
+  const other = keep(await Client.open(server));
+  await other.publish(channel, 1);
+  const { id } = await stream.event('message');
+  const gone = [next(client.socket, 'disconnect', SOON), within(stream.ended, 'end', SOON)];
+  await server.command('user', 'disable', '--app', 'demo', user);
+  await Promise.all(gone);
+
+  for (const major of [2, 4]) {
+    const again = keep(new Client(server, { major, identity: { guest } }));
+    if (major === 4) assert.equal((await next(again.socket, 'connect_error')).data.code, 'revoked');
+    else await next(again.socket, 'error');
+  }
+  for (const options of [{ query: { guest } }, { lastEventId: id }]) {
+    const { response } = await EventStream.open(server, [channel], options);
+    assert.equal(response.status, 401);
+    assert.equal((await response.json()).error.code, 'revoked');
+  }
+  const plain = keep(await PlainSocket.raw(server, { guest }));
+  plain.send({ id: 1, cmd: 'ping' });
+  assert.deepEqual(await within(plain.closed, 'close'), { code: 4127, reason: 'revoked' });
+  keep(await Client.open(server, { identity: { guest: 'the-secret-of-somebody-else' } }));
+  await other.call('ping');
+
+  await server.command('user', 'enable', '--app', 'demo', user);
+  await until(async () => (await EventStream.open(server, [channel], { query: { guest } })).response.ok, 'welcome again', SOON);
 });

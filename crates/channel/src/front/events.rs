@@ -57,7 +57,7 @@ pub(super) async fn events(shared: &Arc<Shared>, asking: Asking) -> Result<Verdi
         None => (identity(shared, claims, &asking).await?, vec![None; names.len()]),
     };
     may_come_from(origin.as_deref(), &identity.app)?;
-    let credential = shared.seal.credential(&identity.grant, &names, resumes, now);
+    let credential = shared.seal.credential(&identity.grant, &names, resumes);
     let mut channels: Vec<(Place, Option<Position>)> = Vec::new();
     for (name, position) in names.into_iter().zip(positions) {
         channels.push((place(shared, &identity, name).await?, position));
@@ -71,7 +71,11 @@ pub(super) async fn events(shared: &Arc<Shared>, asking: Asking) -> Result<Verdi
 async fn identity(shared: &Shared, claims: Claims, asking: &Asking) -> Result<Identity, Problem> {
     let apps = shared.access().apps();
     if claims.token.is_none() {
-        return Identity::guest(&apps, &claims, &mut OsRandom);
+        let identity = Identity::guest(&apps, &claims, &mut OsRandom)?;
+        if claims.guest.is_some() {
+            answer(|done| shared.access().readmit(&identity.grant, done)).await?;
+        }
+        return Ok(identity);
     }
     let credentials = claims.credentials(asking.peer);
     let grant = answer(|done| shared.access().admit(credentials, done)).await?;
@@ -85,11 +89,10 @@ async fn resumed(shared: &Shared, claims: &Claims, grant: Grant) -> Result<Ident
         return Err(Problem::new(Code::Forbidden, "Last-Event-ID: of another app"));
     }
     let identity = Identity::of(&apps, grant)?;
-    if !identity.grant.guest {
-        answer(|done| shared.access().readmit(&identity.grant, done)).await?;
-    } else if !identity.app.guests {
+    if identity.grant.guest && !identity.app.guests {
         return Err(Code::Unauthenticated.into());
     }
+    answer(|done| shared.access().readmit(&identity.grant, done)).await?;
     Ok(identity)
 }
 

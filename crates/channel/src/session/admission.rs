@@ -51,19 +51,27 @@ impl Session {
 }
 
 impl Shard {
-    /// Finds out who a client is. Guests are admitted at once; while ACCESS checks a token, commands are held. `asked`: the command that the welcome answers.
+    /// Finds out who a client is. New guests are admitted at once; while ACCESS checks a token, or whether a guest that has been here before is still welcome, commands
+    /// are held. `asked`: the command that the welcome answers.
     pub(crate) fn admit(&mut self, handle: Handle, mut claims: Claims, asked: Option<Asked>) {
         let claim = claims.claim.take();
         if let Some(session) = self.sessions.get(handle) {
             session.follows_moves = claims.moves.is_some();
         }
-        if claims.token.is_none() {
+        let guest = claims.token.is_none().then(|| {
             let identity = Identity::guest(&self.node.access().apps(), &claims, &mut *self.entropy);
-            let arrival = Arrival { asked, claim, anonymous: claims.guest.is_none() };
-            self.admitted(handle, arrival, identity);
-            // Nothing is held here, but for the place of what the first request brought.
-            return self.go_on(handle);
-        }
+            (identity, claims.guest.is_some())
+        });
+        let known = match guest {
+            Some((Ok(identity), true)) => Some(identity.grant),
+            Some((identity, _)) => {
+                let arrival = Arrival { asked, claim, anonymous: claims.guest.is_none() };
+                self.admitted(handle, arrival, identity);
+                // Nothing is held here, but for the place of what the first request brought.
+                return self.go_on(handle);
+            }
+            None => None,
+        };
         let (number, mailbox) = (self.next_number(), self.mailbox());
         let Some(session) = self.sessions.get(handle) else { return };
         session.await_admission(number, asked, claim);
@@ -71,7 +79,13 @@ impl Shard {
         let done = Box::new(move |result| {
             mailbox.post(Inbox::Admitted(Box::new(Admitted { to: handle, number, result })));
         });
-        self.node.access().admit(credentials, done);
+        match known {
+            Some(grant) => {
+                let guest = Grant::clone(&grant);
+                self.node.access().readmit(&grant, Box::new(move |result| done(result.map(|()| guest))));
+            }
+            None => self.node.access().admit(credentials, done),
+        }
     }
 
     /// ACCESS has answered. Whoever has gone meanwhile is nobody.

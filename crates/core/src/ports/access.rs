@@ -88,7 +88,8 @@ pub trait Access: Send + Sync {
     fn apps(&self) -> Arc<Apps>;
     /// Checks who somebody is.
     fn admit(&self, credentials: Credentials, done: Decided<Grant>);
-    /// Whether a grant that was given earlier still holds: that nothing it came from has been revoked since. Its expiry is the caller's to see. A guest's holds.
+    /// Whether a grant that was given earlier still holds: that nothing it came from has been revoked since. Its expiry is the caller's to see. A guest's
+    /// holds unless the guest may not connect any more; it is asked for wherever a guest comes again.
     fn readmit(&self, grant: &Grant, done: Decided<()>);
     /// What `who` may do in `channel`, perhaps by a token for it; only to be asked when [`Grant::decide`] says so. A channel without a rule is refused.
     fn permit(&self, channel: &ChannelKey, who: &Arc<Grant>, token: Option<&str>, done: Decided<Permission>);

@@ -61,10 +61,7 @@ impl Core {
         let grant = guest::grant(app, credentials, || self.chance())?;
         if credentials.guest.is_some() {
             // Nobody can have said anything about a guest that did not exist before.
-            let user = self.user(&grant.app, &grant.sender.user).await?;
-            if user.is_some_and(|user| user.disabled) {
-                return Err(Code::Revoked.into());
-            }
+            self.readmit(&grant).await?;
         }
         Ok(grant)
     }
@@ -74,6 +71,10 @@ impl Core {
         let (app, claims, ours) = (&verified.app, verified.claims(), verified.ours);
         if claims.channel.is_some() {
             return Err(bad("it is for one channel only: give it to subscribe"));
+        }
+        // A channel may be opened to a guest by a token; nobody becomes one by a token.
+        if claims.user.is_reserved() {
+            return Err(bad("sub: a name that XPUSH gives to guests, to 0.1 clients, or to itself"));
         }
         let device = match &claims.device {
             Some(device) => Some(device.clone()),
@@ -243,7 +244,9 @@ impl Core {
     /// Whether nothing that a grant came from has been revoked.
     pub(super) async fn readmit(&self, grant: &Grant) -> Result<(), Problem> {
         if grant.guest {
-            return Ok(());
+            let user = self.user(&grant.app, &grant.sender.user).await?;
+            let banned = user.is_some_and(|user| user.disabled);
+            return if banned { Err(Code::Revoked.into()) } else { Ok(()) };
         }
         let standing = self.check_standing(Holder {
             app: &grant.app,
