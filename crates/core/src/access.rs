@@ -184,9 +184,6 @@ impl Grant {
                 Decision::Known(Permission::of(actions))
             };
         }
-        if channel.is_system() && !rule.pattern.starts_with('$') {
-            return Decision::Known(Permission::default());
-        }
         let mut allowed = Actions::NONE;
         let mut open = Actions::NONE;
         for action in Actions::EACH {
@@ -341,10 +338,6 @@ mod tests {
         let open = rule(Permissions::all(Who::Anyone));
         for channel in ["@bob", "@bob/phone", "$presence"] {
             assert_eq!(may(decide(&all("*"), &open, channel), Action::Subscribe), Some(false), "{channel}");
-            assert_eq!(
-                may(decide(&grant("u", false, &[]), &open, "$presence"), Action::Subscribe),
-                Some(false)
-            );
         }
         assert_eq!(may(decide(&all("$*"), &open, "$presence"), Action::Subscribe), Some(true));
         let named = Rule { pattern: "$presence".into(), ..open.clone() };

@@ -224,9 +224,10 @@ impl Rules {
         Self(rules.into_iter().map(Arc::new).collect())
     }
 
-    /// The rule for a channel.
+    /// The rule for a channel. The server's own (`$…`) are covered only by rules that begin as they do: `*` is not meant for them.
     pub fn find(&self, channel: &Channel) -> Option<&Arc<Rule>> {
-        self.0.iter().find(|rule| matches(&rule.pattern, channel.as_str()))
+        let reaches = |rule: &Rule| !channel.is_system() || rule.pattern.starts_with('$');
+        self.0.iter().find(|rule| reaches(rule) && matches(&rule.pattern, channel.as_str()))
     }
 
     /// All of them, in order.
@@ -300,5 +301,9 @@ mod tests {
         assert_eq!(presence("chat:vip"), Some(true));
         assert_eq!(presence("chat:a"), Some(false));
         assert_eq!(presence("other"), None);
+        let rules = Rules::new([rule("*", false), rule("$presence", true)]);
+        let presence = |name: &str| rules.find(&Channel::new(name).unwrap()).map(|rule| rule.presence);
+        assert_eq!((presence("$presence"), presence("presence")), (Some(true), Some(false)));
+        assert_eq!(presence("$else"), None, "a rule for everything covers nothing of the server's");
     }
 }
