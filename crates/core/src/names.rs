@@ -140,6 +140,15 @@ impl User {
     }
 }
 
+impl User {
+    /// Whether XPUSH itself gives such ids, so that whoever had one could pass for somebody else: those of guests (`g-` and 11 of `A-Z a-z 0-9 - _`), of XPUSH 0.1
+    /// clients (`0.1:…`), and the server's own (`$…`). No account and no token is for one.
+    pub fn is_reserved(&self) -> bool {
+        let of_guest = self.0.strip_prefix("g-").is_some_and(|rest| rest.len() == 11 && word(rest));
+        of_guest || self.0.starts_with("0.1:") || self.0.starts_with('$')
+    }
+}
+
 impl Device {
     /// Checks an id.
     pub fn new(text: &str) -> Result<Self, Code> {
@@ -423,6 +432,24 @@ mod tests {
         }
         for good in ["a", "channel-1", "10.0.0.1", "a..b", "A_b", "-", &"x".repeat(64)] {
             assert_eq!(NodeName::new(good).unwrap().as_str(), good);
+        }
+    }
+
+    #[test]
+    fn names_that_xpush_gives_are_nobody_elses() {
+        for (id, reserved) in [
+            ("g-AAAAAAAAAAE", true),
+            ("g-3D1ax1d_7-I", true),
+            ("g-AAAAAAAAAA", false),
+            ("g-AAAAAAAAAAé", false),
+            ("gg-AAAAAAAAAAE", false),
+            ("0.1:ann", true),
+            ("0.1", false),
+            ("$", true),
+            ("$erased", true),
+            ("ann$", false),
+        ] {
+            assert_eq!(User::new(id).unwrap().is_reserved(), reserved, "{id}");
         }
     }
 

@@ -60,6 +60,11 @@ pub async fn seen(
     note(&Store::new(directory), app, user, &described, now, HOUR).await
 }
 
+/// Whether it was noted within the hour that this device was there.
+pub(crate) fn was_noted(device: &DeviceRecord, now: UnixMillis) -> bool {
+    now.saturating_sub(device.seen_at) < HOUR && is_listed(device)
+}
+
 /// Notes that somebody has signed in on a device.
 pub(crate) async fn signed_in(
     api: &Api,

@@ -78,15 +78,11 @@ impl VerifyingKey {
             }
             _ => return None,
         };
-        let common = jwk.common.clone();
-        let its_own = common.key_algorithm.is_none_or(|named| named == KeyAlgorithm::from(algorithm));
-        let signs = common.public_key_use.is_none_or(|named| named == PublicKeyUse::Signature);
-        let verifies = common.key_operations.is_none_or(|named| named.contains(&KeyOperations::Verify));
-        if !(its_own && signs && verifies) {
+        if !fits(&jwk, algorithm) {
             return None;
         }
         let key = DecodingKey::from_jwk(&jwk).ok()?;
-        Some(Self { id: common.key_id.map(Into::into), algorithm, key })
+        Some(Self { id: jwk.common.key_id.map(Into::into), algorithm, key })
     }
 
     /// The key of XPUSH's own tokens.
@@ -98,6 +94,31 @@ impl VerifyingKey {
     pub(super) fn verifies(&self, signed: &str, signature: &str) -> bool {
         crypto::verify(signature, signed.as_bytes(), &self.key, self.algorithm).unwrap_or(false)
     }
+}
+
+/// Whether signatures of this algorithm may be checked with a published key (RFC 7517, 4): the key decides, not the token.
+pub(crate) fn fits(key: &Jwk, algorithm: Algorithm) -> bool {
+    let common = &key.common;
+    let meant = common.key_algorithm.is_none_or(|named| named == KeyAlgorithm::from(algorithm));
+    let signs = common.public_key_use.as_ref().is_none_or(|named| *named == PublicKeyUse::Signature);
+    let operations = common.key_operations.as_ref();
+    let verifies = operations.is_none_or(|named| named.contains(&KeyOperations::Verify));
+    let curve = |point: &EllipticCurve, wanted| *point == wanted;
+    let family = match (&key.algorithm, algorithm) {
+        (AlgorithmParameters::RSA(_), Algorithm::RS256 | Algorithm::RS384 | Algorithm::RS512) => true,
+        (AlgorithmParameters::RSA(_), Algorithm::PS256 | Algorithm::PS384 | Algorithm::PS512) => true,
+        (AlgorithmParameters::EllipticCurve(point), Algorithm::ES256) => {
+            curve(&point.curve, EllipticCurve::P256)
+        }
+        (AlgorithmParameters::EllipticCurve(point), Algorithm::ES384) => {
+            curve(&point.curve, EllipticCurve::P384)
+        }
+        (AlgorithmParameters::OctetKeyPair(point), Algorithm::EdDSA) => {
+            curve(&point.curve, EllipticCurve::Ed25519)
+        }
+        _ => false,
+    };
+    family && meant && signs && verifies
 }
 
 /// An uncompressed point of P-256 (SEC 1, 2.3.3).

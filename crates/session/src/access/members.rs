@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use xpush_core::ports::access::Enrolment;
 use xpush_core::ports::directory::{Change, Expected, Key, MemberRecord, Record};
+use xpush_core::ports::message_log::MessageLog;
 use xpush_core::ports::{Failure, PortError};
-use xpush_core::{ChannelKey, Code, Grant, Problem, Role, Rule, UnixMillis, User, Who};
+use xpush_core::{ChannelKey, Code, Grant, History, Problem, Role, Rule, UnixMillis, User, Who};
 
 use super::Core;
 use super::records::{Enrolled, MOST_MEMBERS};
-use crate::port::ask;
+use crate::port::{ask, unreadable};
 
 /// Names of one call.
 const MOST_NAMES: usize = 1_000;
@@ -58,6 +59,12 @@ impl Core {
         for _ in 0..TRIES {
             let members = self.records.enrolled(channel).await?;
             let plan = plan(&members, by, may_invite, &rule, &wanted, self.clock.wall())?;
+            if plan.founder.is_some() && self.has_history(channel, &rule).await? {
+                // What is kept was said among others.
+                let left =
+                    "this channel has a history and no members any more: only the server gives it new ones";
+                return Err(Problem::new(Code::Forbidden, left));
+            }
             let founder = plan.founder.as_ref().map(|(user, _)| user.clone());
             match self.carry_out(channel, plan).await {
                 Ok(()) => {
@@ -69,6 +76,22 @@ impl Core {
             }
         }
         Err(Code::Conflict.into())
+    }
+
+    /// Whether anything was ever written there, as far as that is still known.
+    async fn has_history(&self, channel: &ChannelKey, rule: &Rule) -> Result<bool, Problem> {
+        let log: Option<&dyn MessageLog> = match rule.history {
+            History::None => None,
+            History::Recent(_) => self.recent.as_deref(),
+            History::Durable(_) => match &self.ledger {
+                Some(ledger) => Some(&**ledger),
+                None => None,
+            },
+        };
+        let Some(log) = log else { return Ok(false) };
+        let heads = ask(|done| log.heads(vec![channel.clone()], done)).await;
+        let heads = heads.map_err(|error| unreadable(&error))?;
+        Ok(heads.iter().any(|head| head.seq > 0))
     }
 
     async fn carry_out(self: &Arc<Self>, channel: &ChannelKey, plan: Plan) -> Result<(), PortError> {
@@ -123,7 +146,7 @@ impl Core {
         begin: Vec<User>,
         end: HashSet<User>,
     ) -> Result<(), Problem> {
-        let Some(markers) = self.markers.as_ref().filter(|_| rule.history.is_durable()) else {
+        let Some(markers) = self.ledger.as_ref().filter(|_| rule.history.is_durable()) else {
             return Ok(());
         };
         for together in begin.chunks(TOGETHER) {

@@ -27,8 +27,9 @@ use tokio::sync::{Notify, Semaphore};
 use xpush_core::access::Apps;
 use xpush_core::ports::PortError;
 use xpush_core::ports::access::{Access, AccessSink, Changed, Credentials, Decided, Enrolment, MemberOf};
-use xpush_core::ports::directory::{AppRecord, Directory};
-use xpush_core::ports::markers::Markers;
+use xpush_core::ports::directory::{AppRecord, Directory, Key, Record};
+use xpush_core::ports::markers::Ledger;
+use xpush_core::ports::message_log::MessageLog;
 use xpush_core::{App, ChannelKey, Clock, Entropy, Grant, Permission, Problem};
 
 use self::admission::Verified;
@@ -41,6 +42,7 @@ use crate::fetch::Fetch;
 use crate::port::{ask, unreadable};
 
 pub use self::apps::{Configured, OPERATORS};
+pub(crate) use self::keys::fits;
 pub use self::keys::{Unusable, usable};
 
 /// Bytes of tokens whose signatures are remembered, in one generation.
@@ -52,8 +54,10 @@ const TURNS: u64 = 64;
 pub struct Parts {
     /// Who and what there is.
     pub directory: Arc<dyn Directory>,
-    /// Where a new member's reading begins; none where nothing durable is kept.
-    pub markers: Option<Arc<dyn Markers>>,
+    /// Durable histories: where a new member's reading begins, and whether a channel was used before. None where nothing durable is kept.
+    pub ledger: Option<Arc<dyn Ledger>>,
+    /// Recent histories: whether a channel was used before. None where they are not kept.
+    pub recent: Option<Arc<dyn MessageLog>>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// For the ids of guests.
@@ -70,7 +74,8 @@ pub struct DirectoryAccess(Arc<Core>);
 
 struct Core {
     directory: Arc<dyn Directory>,
-    markers: Option<Arc<dyn Markers>>,
+    ledger: Option<Arc<dyn Ledger>>,
+    recent: Option<Arc<dyn MessageLog>>,
     clock: Arc<dyn Clock>,
     entropy: Mutex<Box<dyn Entropy>>,
     runtime: Handle,
@@ -96,7 +101,7 @@ impl DirectoryAccess {
     }
 
     async fn start_with(parts: Parts, fetch: Fetch) -> Result<Self, Problem> {
-        let Parts { directory, markers, clock, entropy, runtime, configured } = parts;
+        let Parts { directory, ledger, recent, clock, entropy, runtime, configured } = parts;
         let from = ask(|done| directory.changes(u64::MAX, 0, done)).await;
         let from = from.map_err(|error| unreadable(&error))?.next;
         let registry = Registry::load(&configured, &*directory).await.map_err(|error| unreadable(&error))?;
@@ -106,7 +111,8 @@ impl DirectoryAccess {
         let core = Arc::new(Core {
             records: Records::new(directory.clone(), clock.clone()),
             directory,
-            markers,
+            ledger,
+            recent,
             clock,
             entropy: Mutex::new(entropy),
             runtime: runtime.clone(),
@@ -231,6 +237,10 @@ impl Core {
     fn note_device(&self, grant: &Grant) {
         let Some(device) = grant.device.clone().filter(|_| !grant.guest) else { return };
         let (app, user, now) = (grant.app.clone(), grant.sender.user.clone(), self.clock.wall());
+        let known = self.records.known(&Key::Device(app.clone(), user.clone(), device.clone()));
+        if matches!(known.as_deref(), Some(Record::Device(known)) if devices::was_noted(known, now)) {
+            return;
+        }
         let directory = self.directory.clone();
         self.runtime.spawn(async move {
             if let Err(error) = devices::seen(directory, &app, &user, &device, now).await {

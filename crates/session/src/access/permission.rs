@@ -62,6 +62,10 @@ impl Core {
         if claims.user != who.sender.user {
             return Err(Problem::new(Code::Forbidden, "token: it is for another user"));
         }
+        if claims.expires_at <= self.clock.wall() {
+            // However much leeway there is: the subscription would end as it begins.
+            return Err(Code::TokenExpired.into());
+        }
         self.check_subscription(who, claims).await?;
         let given = Actions::EACH
             .into_iter()

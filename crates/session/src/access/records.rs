@@ -84,6 +84,12 @@ impl Records {
         Ok(record)
     }
 
+    /// What an entry says, if that is remembered.
+    pub(super) fn known(&self, key: &Key) -> Option<Arc<Record>> {
+        let mut state = self.state();
+        if self.holds(&state) { state.entries.get(key).flatten() } else { None }
+    }
+
     /// The members of a channel.
     pub(super) async fn roster(&self, channel: &ChannelKey) -> Result<Roster, Problem> {
         let before = {

@@ -164,7 +164,8 @@ fn open(folder: &tempfile::TempDir) -> Arc<dyn Directory> {
 fn parts(directory: Arc<dyn Directory>, clock: Arc<ManualClock>, configured: Configured) -> Parts {
     Parts {
         directory,
-        markers: None,
+        ledger: None,
+        recent: None,
         clock,
         entropy: Box::new(SeededEntropy::new(1)),
         runtime: Handle::current(),
@@ -452,6 +453,8 @@ async fn a_guest_may_be_banned_by_its_id() {
     world.ear.hears(&revoked(&grant.sender.user, u64::MAX)).await;
     let refused = decided(|done| world.access.admit(guest, done)).await;
     assert_eq!(refused.unwrap_err().code, Code::Revoked);
+    let refused = decided(|done| world.access.readmit(&grant, done)).await;
+    assert_eq!(refused.unwrap_err().code, Code::Revoked, "however the channel server asks");
 }
 
 #[tokio::test]

@@ -1,11 +1,13 @@
 //! What an ID token says, when all of it is right (OpenID Connect Core 1.0, section 3.1.3.7).
 
-use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
+use jsonwebtoken::jwk::{Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation};
 use serde::Deserialize;
 use serde_json::Value;
 use xpush_core::UnixMillis;
 use xpush_core::ports::directory::Provider;
+
+use crate::access::fits;
 
 /// How far clocks may be apart, in ms.
 const LEEWAY: u64 = 5_000;
@@ -84,27 +86,6 @@ pub(super) fn key<'a>(header: &Header, keys: &'a JwkSet) -> Option<&'a Jwk> {
         (Some(key), None) => Some(key),
         _ => None,
     }
-}
-
-/// Whether tokens of this algorithm may be checked with the key: the key decides, not the token.
-fn fits(key: &Jwk, algorithm: Algorithm) -> bool {
-    let for_signatures = matches!(key.common.public_key_use, None | Some(PublicKeyUse::Signature));
-    let family = match &key.algorithm {
-        AlgorithmParameters::RSA(_) => matches!(
-            algorithm,
-            Algorithm::RS256
-                | Algorithm::RS384
-                | Algorithm::RS512
-                | Algorithm::PS256
-                | Algorithm::PS384
-                | Algorithm::PS512
-        ),
-        AlgorithmParameters::EllipticCurve(_) => matches!(algorithm, Algorithm::ES256 | Algorithm::ES384),
-        AlgorithmParameters::OctetKeyPair(_) => algorithm == Algorithm::EdDSA,
-        _ => false,
-    };
-    let meant = key.common.key_algorithm.is_none_or(|meant| meant == KeyAlgorithm::from(algorithm));
-    for_signatures && family && meant
 }
 
 /// Checks signature and claims. `nonce` is what the sign-in began with.

@@ -87,8 +87,13 @@ async fn user_of(api: &Api, app: &App, provider: &Provider, identity: &Identity)
             api.store.apply(key.clone(), Expected::Revision(revision), None).await?;
         }
         let user = user_id(provider, &identity.subject, attempt)?;
-        let created_at = api.parts.clock.wall();
-        let record = UserRecord { name: identity.name.clone(), created_at, ..UserRecord::default() };
+        let now = api.parts.clock.wall();
+        let record = UserRecord {
+            name: identity.name.clone(),
+            created_at: now,
+            tokens_valid_from: now,
+            ..UserRecord::default()
+        };
         let account = Key::User(app.clone(), user.clone());
         // Somebody else may be called so: whoever that is keeps the name.
         let record = Record::User(Box::new(record));

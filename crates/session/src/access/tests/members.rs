@@ -1,16 +1,32 @@
 //! Members: what they may, and how they change.
 
-use xpush_core::Action;
 use xpush_core::access::Actions;
 use xpush_core::ports::directory::MemberRecord;
-use xpush_core::ports::markers::{Advanced, After, Conversation, Mark, Marker};
+use xpush_core::ports::markers::{Advanced, After, Conversation, Mark, Marker, Markers};
+use xpush_core::ports::message_log::{Appended, Draft, Page, Range};
 use xpush_core::rules::Retention;
+use xpush_core::{Action, Epoch, Position};
 
 use super::*;
 
-/// Notes what is begun and ended.
+/// Notes what is begun and ended. In `room:used` somebody has said something.
 #[derive(Default)]
 struct Notes(Mutex<Vec<(bool, String)>>);
+
+impl MessageLog for Notes {
+    fn append(&self, _: &ChannelKey, _: Retention, _: Vec<Draft>, done: Done<Appended>) {
+        done(Err(PortError::new(Failure::Invalid, "nobody writes here")));
+    }
+
+    fn read(&self, _: &ChannelKey, _: Range, _: usize, done: Done<Page>) {
+        done(Err(PortError::new(Failure::Invalid, "nobody reads here")));
+    }
+
+    fn heads(&self, channels: Vec<ChannelKey>, done: Done<Vec<Position>>) {
+        let seq = |key: &ChannelKey| u64::from(key.name.as_str() == "room:used");
+        done(Ok(channels.iter().map(|key| Position { epoch: Epoch(7), seq: seq(key) }).collect()));
+    }
+}
 
 impl Markers for Notes {
     fn begin(&self, _: &ChannelKey, user: &User, done: Done<Marker>) {
@@ -124,7 +140,7 @@ async fn a_room_from_its_founding_to_its_end() {
         world.clock.clone(),
         Configured { apps: vec![(demo(), rooms())], default_app: None },
     );
-    with_markers.markers = Some(notes.clone());
+    with_markers.ledger = Some(notes.clone());
     world.access = DirectoryAccess::start(with_markers).await.unwrap();
     let (ann, bob, cid) = (grant("ann"), grant("bob"), grant("cid"));
 
@@ -164,6 +180,22 @@ async fn a_room_from_its_founding_to_its_end() {
         assert!(notes.contains(&(begun, name.to_owned())), "{begun} {name}");
     }
     assert!(!notes.iter().any(|(_, name)| name == "eve"));
+}
+
+#[tokio::test]
+async fn what_was_said_in_a_room_that_all_have_left_is_nobodys() {
+    let mut world = World::new(rooms()).await;
+    let configured = Configured { apps: vec![(demo(), rooms())], default_app: None };
+    let mut with_history = parts(open(&world.folder), world.clock.clone(), configured);
+    with_history.ledger = Some(Arc::new(Notes::default()));
+    world.access = DirectoryAccess::start(with_history).await.unwrap();
+    let eve = grant("eve");
+    assert_eq!(world.add("room:used", &eve, &["eve"], None).await, Err(Code::Forbidden));
+    assert_eq!(world.members("room:used").await, [""; 0]);
+    assert_eq!(world.add("room:fresh", &eve, &["eve"], None).await, Ok(()));
+    // Who it belongs to now, the app may know.
+    assert_eq!(world.add("room:used", &server(), &["bob"], None).await, Ok(()));
+    assert_eq!(world.members("room:used").await, ["bob"]);
 }
 
 #[tokio::test]
@@ -283,6 +315,7 @@ async fn tokens_for_a_channel() {
         ("actions", json!(["all"]), Code::Forbidden),
         ("app", json!("other"), Code::Forbidden),
         ("exp", json!(NOW - 10), Code::TokenExpired),
+        ("exp", json!(NOW - 2), Code::TokenExpired),
         ("exp", json!(null), Code::Forbidden),
     ] {
         let mut bad = good.clone();
