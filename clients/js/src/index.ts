@@ -48,6 +48,7 @@ export {
   type Position,
   type PresenceChange,
   type PresenceList,
+  type Present,
   type Progress,
   type Published,
   type Receipt,

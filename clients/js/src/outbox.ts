@@ -1,5 +1,6 @@
-import { backoffDelay, type Backoff } from "./backoff.ts";
+import type { Backoff } from "./backoff.ts";
 import { XpushError, type Answer } from "./protocol.ts";
+import { WaitingList, type Waiting } from "./waiting.ts";
 
 /** What takes a place in a channel; `id` makes it safe to send again. */
 export interface Entry {
@@ -16,10 +17,9 @@ export interface Carrier {
   reconnect(): void;
 }
 
-interface Waiting extends Entry {
+interface Unacked extends Entry, Waiting {
   sent: boolean;
   resolve(ok: unknown): void;
-  reject(error: XpushError): void;
 }
 
 /** Unanswered publishes under way at once; enough to fill a slow link, small enough to be sent again. */
@@ -30,67 +30,49 @@ const WINDOW = 32;
  * behind it wait for the answers still under way and then go again after it, each by its first id, so that the server
  * stores none twice.
  */
-export class Outbox {
+export class Outbox extends WaitingList<Unacked> {
   readonly #carrier: Carrier;
   readonly #limit: number;
-  readonly #backoff: Backoff;
-  readonly #entries: Waiting[] = [];
   #underWay = 0;
-  #attempts = 0;
   /** Why nothing may be sent until every answer under way has come. */
   #setback: XpushError | undefined;
-  #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(carrier: Carrier, limit: number, backoff: Backoff) {
+    super(backoff);
     this.#carrier = carrier;
     this.#limit = limit;
-    this.#backoff = backoff;
   }
 
   /** Resolves when the server has acked the entry; rejects when it never will. */
   add<Ok>(entry: Entry): Promise<Ok> {
-    if (this.#entries.length >= this.#limit) {
+    if (this.entries.length >= this.#limit) {
       const message = `${this.#limit} messages are waiting already`;
       return Promise.reject(new XpushError("queue_full", message, "later"));
     }
     return new Promise((resolve, reject) => {
-      this.#entries.push({ ...entry, sent: false, resolve: (ok) => resolve(ok as Ok), reject });
-      this.#flush();
+      this.entries.push({ ...entry, sent: false, resolve: (ok) => resolve(ok as Ok), reject });
+      this.flush();
     });
   }
 
-  /** A new connection is up: what waited for it, or for a next attempt, goes now. */
-  connected(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    this.#flush();
-  }
-
-  /** Rejects everything that waits: the client is closed. */
-  fail(error: XpushError): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    for (const entry of this.#entries.splice(0)) entry.reject(error);
-  }
-
-  #flush(): void {
-    if (!this.#carrier.online || this.#setback || this.#timer) return;
-    for (const entry of this.#entries) {
+  protected flush(): void {
+    if (!this.#carrier.online || this.#setback || this.pausing) return;
+    for (const entry of this.entries) {
       if (this.#underWay >= WINDOW) return;
       if (!entry.sent) this.#send(entry);
     }
   }
 
-  #send(entry: Waiting): void {
+  #send(entry: Unacked): void {
     entry.sent = true;
     this.#underWay += 1;
     this.#carrier.command(entry.command, entry.fields, (answer) => this.#answered(entry, answer));
   }
 
-  #answered(entry: Waiting, answer: Answer): void {
+  #answered(entry: Unacked, answer: Answer): void {
     this.#underWay -= 1;
     if ("ok" in answer) {
-      this.#attempts = 0;
+      this.succeeded();
       this.#remove(entry);
       entry.resolve(answer.ok);
     } else if (answer.error.retry === "no") {
@@ -100,7 +82,7 @@ export class Outbox {
       entry.sent = false;
       this.#setback ??= XpushError.from(answer.error);
     }
-    if (!this.#setback) this.#flush();
+    if (!this.#setback) this.flush();
     else if (this.#underWay === 0) this.#tryAgain(this.#setback);
   }
 
@@ -111,14 +93,11 @@ export class Outbox {
       if (this.#carrier.online) this.#carrier.reconnect();
       return;
     }
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined;
-      this.#flush();
-    }, backoffDelay(this.#backoff, this.#attempts++));
+    this.pause();
   }
 
-  #remove(entry: Waiting): void {
-    const index = this.#entries.indexOf(entry);
-    if (index >= 0) this.#entries.splice(index, 1);
+  #remove(entry: Unacked): void {
+    const index = this.entries.indexOf(entry);
+    if (index >= 0) this.entries.splice(index, 1);
   }
 }

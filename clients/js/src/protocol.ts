@@ -213,11 +213,17 @@ interface HistoryBounds {
   readonly head: number;
 }
 
+/** One who is in a channel; with state and devices where these may be known. */
+export interface Present extends Person {
+  readonly state?: Status["state"];
+  readonly devices?: Status["devices"];
+}
+
 /** `ok` of `presence`: at most 100 users; `more` says that there are others. */
 export interface PresenceList {
   readonly channel: string;
   readonly count: number;
-  readonly users: readonly Person[];
+  readonly users: readonly Present[];
   readonly more?: boolean;
 }
 
@@ -245,7 +251,8 @@ export interface Status {
   readonly user: string;
   readonly state: "online" | "away" | "offline";
   readonly last_seen?: number;
-  readonly devices?: readonly string[];
+  /** Those that it is connected with. */
+  readonly devices?: readonly { readonly device: string; readonly state: "online" | "away" }[];
 }
 
 /** Every push of the server by its name. */

@@ -21,8 +21,8 @@ export interface Range {
 
 /**
  * What is known of one epoch of a channel: its messages with their newest changes folded in, and which slots were seen. The
- * result does not depend on the order in which it learns, nor on how often: of each message the change with the largest
- * `seq` counts, be it told by a push or folded in by the server already.
+ * result does not depend on the order in which it learns, nor on how often: of each message the deletion counts, or else the change
+ * with the largest `seq`, be it told by a push or folded in by the server already.
  */
 export class Stretch {
   readonly epoch: string;
@@ -104,7 +104,9 @@ export class Stretch {
 
   #change(target: number, change: Change): void {
     const present = this.#changes.get(target);
-    if (!present || present.seq < change.seq) this.#changes.set(target, change);
+    // What is deleted stays deleted; of a user who was erased, without a slot that tells it.
+    const outlives = present && (present.deleted !== change.deleted ? present.deleted : present.seq >= change.seq);
+    if (!outlives) this.#changes.set(target, change);
     this.#sorted = undefined;
   }
 

@@ -131,3 +131,17 @@ test("what cannot be had any more is no gap", () => {
   stretch.page({ after: 3 }, { channel: "room", epoch: "e1", first: 88, head: 90, messages: [message(88), message(89), message(90)], changes: [] });
   assert.deepEqual(stretch.gaps, []);
 });
+
+test("a message that was erased is deleted, whatever edits are known of it", () => {
+  const base = { channel: "room", epoch: "e1", from: { user: "ann" }, event: "message", at: 1 };
+  const arrivals: Arrival[] = [
+    (stretch) => stretch.edit({ ...base, seq: 2, id: "m2", target: 1, data: "edited" }),
+    (stretch) => stretch.message({ ...base, seq: 1, id: "erased-1", data: null, from: { user: "$erased" }, deleted: { seq: 2, at: 1 } }),
+  ];
+  for (const order of [arrivals, [...arrivals].reverse()]) {
+    const stretch = new Stretch("e1");
+    for (const arrive of order) arrive(stretch);
+    const [message] = stretch.messages;
+    assert.deepEqual([message?.data, message?.deleted], [null, { seq: 2, at: 1 }]);
+  }
+});
