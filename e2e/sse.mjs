@@ -1,4 +1,6 @@
 // A reader of `/sse` over fetch (WHATWG HTML, 9.2): EventSource would hide ids, status and head.
+import assert from 'node:assert/strict';
+import { freshChannel } from './clients.mjs';
 import { Inbox } from './wait.mjs';
 
 export class EventStream {
@@ -53,4 +55,34 @@ export class EventStream {
   close() {
     this.#abort.abort();
   }
+}
+
+/** A stream of two channels is cut by a crash of the server, and goes on by `Last-Event-ID` alone: as the same user, without a hole or a double. */
+export async function streamGoesOn(server, { query, token, connect }) {
+  const channels = [freshChannel(), freshChannel()];
+  const range = (from, to) => Array.from({ length: to - from + 1 }, (_, n) => from + n);
+  const first = await EventStream.open(server, channels, { query, token });
+  const { data: welcome } = await first.event('welcome');
+  const writer = await connect();
+  for (const n of range(1, 10)) await writer.publish(channels[n % 2], n);
+  await first.event('message', ({ data }) => data === 10);
+  await first.event('message', ({ data }) => data === 9);
+  const { id } = first.events.items.findLast((event) => event.id);
+  await server.crash();
+  writer.close();
+  const again = await connect();
+  for (const n of range(11, 30)) await again.publish(channels[n % 2], n);
+  const second = await EventStream.open(server, channels, { lastEventId: id });
+  assert.equal(second.response.status, 200);
+  assert.equal((await second.event('welcome')).data.user, welcome.user);
+  await again.publish(channels[0], 'live');
+  await second.event('message', ({ data }) => data === 'live');
+  await second.event('message', ({ data }) => data === 29);
+  assert.deepEqual(channels.map((channel) => second.messages(channel).map(({ data }) => data)), [
+    [...range(11, 30).filter((n) => n % 2 === 0), 'live'],
+    range(11, 30).filter((n) => n % 2 === 1),
+  ]);
+  assert.deepEqual(second.events.items.filter(({ name }) => name === 'gap'), []);
+  second.close();
+  again.close();
 }
