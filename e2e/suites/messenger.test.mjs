@@ -256,6 +256,7 @@ describe('who is there', () => {
     assert.deepEqual((await a.push('presence', (push) => push.joined)).joined, [{ user: bob.user, name: 'Bob' }]);
     const { users } = await b.call('presence', { channel });
     assert.deepEqual(users.map(({ user }) => user).sort(), [ann.user, bob.user].sort());
+    for (const { state } of users) assert.equal(state, 'online');
   });
 
   test('status tells online, away, and the devices', async () => {
@@ -263,7 +264,7 @@ describe('who is there', () => {
     const [a, b] = [await connect(phone), await connect(await register(server, 'Bob'))];
     const seen = async () => (await b.call('status', { users: [phone.user] })).users[0];
     const online = await seen();
-    assert.deepEqual([online.user, online.state, online.devices], [phone.user, 'online', ['phone']]);
+    assert.deepEqual([online.user, online.state, online.devices], [phone.user, 'online', [{ device: 'phone', state: 'online' }]]);
     await a.call('status', { state: 'away' });
     await until(async () => (await seen()).state === 'away', 'away');
     await a.call('status', { state: 'online' });
@@ -366,6 +367,28 @@ describe('accounts and devices', () => {
     const gone = clients.map((client) => next(client.socket, 'disconnect', 5_000));
     await ask(server, 'POST', 'auth/logout', { token: laptop.token, everywhere: true });
     await Promise.all(gone);
+  });
+
+  test('who goes takes everything along: connections, and what was said', async () => {
+    const [ann, bob] = [await register(server, 'Ann'), await register(server, 'Bob')];
+    const [a, b] = [await connect(ann), await connect(bob)];
+    const channel = freshChannel('room');
+    await a.call('members', { channel, add: [bob.user] });
+    const { seq } = await a.publish(channel, 'what she said');
+    await b.publish(channel, 'what he said');
+    const gone = next(a.socket, 'disconnect', 5_000);
+    await ask(server, 'DELETE', 'me', { token: ann.token });
+    await gone;
+    await assert.rejects(login(server, ann.user), { code: 'bad_credentials' });
+    const page = () => b.call('history', { channel }).then(({ messages }) => messages);
+    const erased = await until(async () => (await page()).find((message) => message.seq === seq && message.deleted), 'erased', 40_000);
+    assert.deepEqual([erased.data, erased.from], [null, { user: '$erased' }]);
+    assert.deepEqual((await page()).map((message) => message.from.user), ['$erased', bob.user]);
+    assert.deepEqual((await b.call('members', { channel })).members.map(({ user }) => user), [bob.user]);
+    const again = () => ask(server, 'POST', 'auth/register', { user: ann.user, name: 'Ann', password: PASSWORD });
+    const next_ = await until(() => again().catch(() => undefined), 'free again', 40_000);
+    assert.equal((await b.call('history', { channel })).messages[0].data, null);
+    assert.deepEqual((await (await connect({ token: next_.access_token })).call('channels')).channels, []);
   });
 
   test('another password ends the other logins', async () => {

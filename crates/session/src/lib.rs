@@ -10,6 +10,7 @@ mod address;
 pub mod api;
 pub mod assign;
 pub mod devices;
+pub mod erasure;
 mod fetch;
 mod me;
 mod node;

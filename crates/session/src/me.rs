@@ -12,7 +12,6 @@ use xpush_core::{Channel, ChannelKey, Code, Grant, Problem, User};
 
 use crate::accounts::{find_user, user_record};
 use crate::api::{Answer, Api, Bearer, Fields, Refusal, Segment, ok};
-use crate::port::ask;
 
 /// Users that one user may have blocked.
 const MOST_BLOCKS: usize = 1_000;
@@ -51,32 +50,11 @@ async fn change(State(api): State<Arc<Api>>, Bearer(grant): Bearer, fields: Fiel
     ok(profile(&api, &grant).await?)
 }
 
-/// `DELETE /me`: the account and everything that belongs to it. What others were told stays with them: messages.
+/// `DELETE /me`: the account and everything that belongs to it, messages included. The answer comes when nobody gets in with it any more and nothing can stop the rest,
+/// which goes in the background.
 async fn end(State(api): State<Arc<Api>>, Bearer(grant): Bearer) -> Answer {
-    let (app, user) = (&grant.app, &grant.sender.user);
-    let now = api.parts.clock.wall();
-    // First of all nobody gets in any more: what follows may be cut short.
-    api.store
-        .change(&user_key(&grant), |record| {
-            let mut user = user_record(record)?.clone();
-            (user.disabled, user.password, user.tokens_valid_from) = (true, None, now);
-            Some(Record::User(Box::new(user)))
-        })
-        .await?;
-    for listing in [
-        Listing::Logins(app.clone(), user.clone()),
-        Listing::Identities(app.clone(), user.clone()),
-        Listing::Devices(app.clone(), user.clone()),
-        Listing::Memberships(app.clone(), user.clone()),
-        Listing::Blocks(app.clone(), user.clone()),
-    ] {
-        api.store.clear(&listing).await?;
-    }
-    if let Some(markers) = &api.parts.markers {
-        ask(|done| markers.end(app, None, user, done)).await?;
-    }
-    api.store.remove(user_key(&grant)).await?;
-    tracing::info!(%app, %user, "removed the account");
+    api.parts.eraser.begin(&grant.app, &grant.sender.user).await?;
+    tracing::info!(app = %grant.app, "erases a user");
     ok(json!({}))
 }
 

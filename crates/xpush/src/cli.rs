@@ -57,6 +57,7 @@ pub(crate) enum Command {
     Backup(copy::Backup),
     Restore(copy::Restore),
     Ring(ring::Rings),
+    Compact(copy::Compact),
     Bench(xpush_bench::Args),
 }
 
@@ -99,6 +100,16 @@ pub(crate) struct Site {
     /// The server's data folder [environment: XPUSH_DATA_DIR] [default: ./xpush-data].
     #[arg(long, short, global = true, value_name = "FOLDER")]
     data_dir: Option<String>,
+}
+
+/// Which app of an installation a command is for.
+#[derive(Debug, Args)]
+pub(crate) struct Within {
+    /// Of which app [default: the server's default app].
+    #[arg(long, global = true, value_name = "APP")]
+    pub(crate) app: Option<String>,
+    #[command(flatten)]
+    pub(crate) site: Site,
 }
 
 impl Site {

@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         Command::Backup(backup) => command::run(|| command::copy::backup(&backup)),
         Command::Restore(restore) => command::run(|| command::copy::restore(&restore)),
         Command::Ring(rings) => command::run(|| command::ring::run(&rings)),
+        Command::Compact(compact) => command::run(|| command::copy::compact(&compact)),
         Command::Bench(args) => xpush_bench::run(args),
     }
 }

@@ -98,7 +98,7 @@ async fn serve(
 
     let id = backends::node_id();
     let embedded = backends::Embedded::open(settings).await?;
-    let parts = embedded.parts(id.clone(), settings);
+    let parts = embedded.parts(id.clone());
     let (joined, decided) = tokio::sync::oneshot::channel();
     let joined = move |result| drop(joined.send(result));
     let member = settings.member(id.clone(), embedded.clock.wall());

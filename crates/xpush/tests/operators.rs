@@ -312,11 +312,11 @@ fn a_user_is_made_changed_and_deleted() {
     folder.ok(&["member", "add", "room:a", "ann", "bob", "--role", "owner"]);
     assert_eq!(folder.ok(&["member", "list", "room:a"]), "ann  owner\nbob  owner\n");
     assert_eq!(folder.json(&["user", "show", "ann"])["channels"][0]["channel"], "room:a");
-    folder.ok(&["user", "delete", "ann"]);
+    assert_eq!(folder.ok(&["user", "delete", "ann"]), "ann is gone, and 0 messages with it\n");
     assert_eq!(folder.ok(&["member", "list", "room:a"]), "bob  owner\n");
     folder.ok(&["member", "remove", "room:a", "bob"]);
     assert_eq!(folder.json(&["member", "list", "room:a", "--json"]), json!([]));
-    assert!(folder.refused(&["user", "delete", "ann"]).contains("there is no user `ann`"));
+    assert!(folder.refused(&["user", "show", "ann"]).contains("there is no user `ann`"));
 }
 
 #[test]

@@ -51,7 +51,14 @@ async fn register(State(api): State<Arc<Api>>, caller: Caller, fields: Fields) -
     // Before anybody looks whether the name is free: a taken one costs as much.
     let password = api.hashing.digest(password).await?;
     let now = api.parts.clock.wall();
-    let record = UserRecord { name, password: Some(password), created_at: now, ..UserRecord::default() };
+    // Whoever had the id before may have left tokens behind: they are none for this account.
+    let record = UserRecord {
+        name,
+        password: Some(password),
+        created_at: now,
+        tokens_valid_from: now,
+        ..UserRecord::default()
+    };
     let key = Key::User(app.clone(), user.clone());
     let to = Record::User(Box::new(record.clone()));
     if !api.store.apply(key, Expected::Absent, Some(to)).await? {
@@ -174,11 +181,11 @@ pub(crate) fn user_record(record: Option<&Record>) -> Option<&UserRecord> {
     }
 }
 
-/// Names that others give: to guests (`g-…`), to users of identity providers and of XPUSH 0.1 (`…:…`). Who chose one of those could pass for somebody else.
+/// Names that others give: XPUSH itself, and to users of identity providers (`…:…`). Who chose one of those could pass for somebody else.
 pub(crate) fn check_own_choice(user: &User) -> Result<(), Problem> {
     let text = user.as_str();
-    if text.contains(':') || text.starts_with("g-") || text.trim() != text {
-        let detail = "user: without `:`, without white space around it, and not beginning with `g-`";
+    if user.is_reserved() || text.contains(':') || text.starts_with("g-") || text.trim() != text {
+        let detail = "user: without `:`, without white space around it, and not beginning with `g-` or `$`";
         return Err(Problem::new(Code::BadField, detail));
     }
     Ok(())

@@ -14,7 +14,6 @@ use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use xpush_core::ports::access::Access;
 use xpush_core::ports::directory::AppRecord;
-use xpush_core::ports::markers::Markers;
 use xpush_core::{App, Clock, Code, Problem};
 
 pub use pages::Pages;
@@ -24,6 +23,7 @@ pub(crate) use request::{Bearer, Caller, Fields, Segment};
 use crate::access::DirectoryAccess;
 use crate::accounts::{Failures, Hashing};
 use crate::assign::Placement;
+use crate::erasure::Eraser;
 use crate::fetch::Fetch;
 use crate::store::Store;
 use crate::{accounts, assign, devices, me, oidc, setup};
@@ -32,10 +32,10 @@ use crate::{accounts, assign, devices, me, oidc, setup};
 pub struct Parts {
     /// Decides who somebody is, and knows the apps and the directory.
     pub access: DirectoryAccess,
-    /// How far users have read, where anything keeps it: what an account leaves behind there goes with it.
-    pub markers: Option<Arc<dyn Markers>>,
     /// Decides where clients connect.
     pub placement: Arc<dyn Placement>,
+    /// Takes out whoever goes.
+    pub eraser: Eraser,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Which pages may ask, beside those of each app.

@@ -9,7 +9,8 @@ use xpush_core::App;
 use xpush_core::ports::directory::{Accounts, AppRecord, Entry, Key, KeyRecord, Listing, Record};
 use xpush_session::access::usable;
 
-use super::{Installation, Told, app_name, columns, json as shown, note, now, token, user};
+use super::{Installation, Told, app_name, columns, json as shown, note, now, token, wait};
+use crate::backends;
 use crate::cli::{Site, key_and_value};
 use crate::config::{self, ALGORITHMS, Files, LiveApp, OPERATORS};
 
@@ -228,9 +229,15 @@ fn delete(installation: &Installation, app: &App, yes: bool) -> Told {
             "this deletes the app `{app}` and its users ({count}) for good: say --yes as well"
         ));
     }
+    let parts = backends::erasure(installation.store.clone())?;
     for Entry { key: of, .. } in users {
         let Key::User(_, name) = &of else { continue };
-        user::delete(installation, app, name)?;
+        for listing in Listing::of_user(app, name) {
+            for entry in installation.all(&listing)? {
+                installation.remove(entry.key)?;
+            }
+        }
+        wait(|done| parts.lasting.end(app, name, done))?;
         installation.remove(of)?;
     }
     installation.remove(key)?;

@@ -1,4 +1,4 @@
-//! `xpush backup` and `xpush restore`.
+//! `xpush backup`, `xpush restore` and `xpush compact`.
 
 use std::path::PathBuf;
 
@@ -22,6 +22,19 @@ Examples:
   xpush restore --replace xpush-2026-01-31.db  over what is there
 
 Clients notice that history is another one (its epoch changes), and load it anew.";
+
+const COMPACT: &str = "\
+Examples:
+  xpush compact                                with the server stopped; it needs as much room again
+  xpush user delete ann && xpush compact       nothing of her is left anywhere in the file";
+
+/// Write the store anew, smaller, and without what was deleted from it, while the server does not run.
+#[derive(Debug, Args)]
+#[command(after_help = COMPACT)]
+pub(crate) struct Compact {
+    #[command(flatten)]
+    site: Site,
+}
 
 /// Copy everything that is stored into a file, while the server runs.
 #[derive(Debug, Args)]
@@ -53,6 +66,16 @@ pub(crate) fn backup(command: &Backup) -> Told {
     let progress = |Progress { done, total }| terminal::progress("copied", done, total);
     backends::backup(&store, &command.file, progress).map_err(|error| error.to_string())?;
     Ok(format!("{} is in {}\n", store.display(), command.file.display()))
+}
+
+/// Runs `xpush compact`.
+pub(crate) fn compact(command: &Compact) -> Told {
+    let settings = settings(&command.site)?;
+    let store = backends::store_file(&settings.data_dir);
+    let size = || std::fs::metadata(&store).map_or(0, |file| file.len() / 1024);
+    let before = size();
+    backends::compact(&store).map_err(|error| error.to_string())?;
+    Ok(format!("{}: {} KB, before {before} KB\n", store.display(), size()))
 }
 
 /// Runs `xpush restore`.

@@ -6,7 +6,7 @@ use xpush_core::ports::directory::{Key, Listing, MemberRecord, Record};
 use xpush_core::{App, Channel, ChannelKey, Role, User};
 
 use super::{Installation, Told, columns, json as shown, now, user_name};
-use crate::cli::Site;
+use crate::cli::Within;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -23,11 +23,8 @@ A running server follows within 2 seconds.";
 pub(crate) struct Members {
     #[command(subcommand)]
     what: What,
-    /// Of which app [default: the server's default app].
-    #[arg(long, global = true, value_name = "APP")]
-    app: Option<String>,
     #[command(flatten)]
-    site: Site,
+    within: Within,
 }
 
 #[derive(Debug, Subcommand)]
@@ -58,7 +55,7 @@ enum What {
 
 /// Runs the command.
 pub(crate) fn run(members: &Members) -> Told {
-    let (site, named) = (&members.site, members.app.as_deref());
+    let (site, named) = (&members.within.site, members.within.app.as_deref());
     match &members.what {
         What::List { channel, json } => {
             let installation = Installation::open(site)?;

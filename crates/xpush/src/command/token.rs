@@ -82,6 +82,11 @@ pub(super) fn fresh_secret() -> Result<String, String> {
 
 fn claims(token: &Token, app: &App) -> Result<Map<String, Value>, String> {
     let user = user_name(&token.user)?;
+    if user.is_reserved() {
+        return Err(format!(
+            "`{user}` is a name that the server gives: to guests, XPUSH 0.1 clients, or itself"
+        ));
+    }
     let issued = now();
     let mut claims = Map::new();
     claims.insert("sub".to_owned(), json!(user));

@@ -5,9 +5,11 @@ use serde_json::{Value, json};
 use xpush_core::ports::directory::{Key, Listing, Record, UserRecord};
 use xpush_core::{App, Device, Role, User};
 
-use super::{Installation, Told, app_name, columns, json as shown, now, terminal, user_name, wait};
+use xpush_session::erasure::{self, Progress};
+
+use super::{Installation, Told, app_name, columns, json as shown, now, terminal, user_name};
 use crate::backends;
-use crate::cli::Site;
+use crate::cli::Within;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -17,7 +19,7 @@ Examples:
   xpush user roles ann support                 from now on she has this role, and no other
   xpush user disable ann                       ends her connections, and lets her in no more
   xpush user revoke ann --device phone         logs out one device; without --device all of them
-  xpush user delete ann                        and her devices, logins, memberships, blocks and markers
+  xpush user delete ann                        and all that is kept of her: devices, logins, memberships, messages
 
 A running server follows within 2 seconds.";
 
@@ -27,11 +29,8 @@ A running server follows within 2 seconds.";
 pub(crate) struct Users {
     #[command(subcommand)]
     what: What,
-    /// Of which app [default: the server's default app].
-    #[arg(long, global = true, value_name = "APP")]
-    app: Option<String>,
     #[command(flatten)]
-    site: Site,
+    within: Within,
 }
 
 #[derive(Debug, Subcommand)]
@@ -72,13 +71,13 @@ enum What {
         #[arg(long)]
         device: Option<String>,
     },
-    /// Remove a user and everything that belongs to it, but for its messages.
+    /// Remove a user and everything that is kept of it, its messages included; whether it has an account or not. Cut short, a running server goes on with it.
     Delete { user: String },
 }
 
 /// Runs the command.
 pub(crate) fn run(users: &Users) -> Told {
-    let (site, named) = (&users.site, users.app.as_deref());
+    let (site, named) = (&users.within.site, users.within.app.as_deref());
     if let What::Create { user, name, roles, no_password } = &users.what {
         let installation = Installation::open_or_make(site)?;
         let app = installation.app(named)?;
@@ -134,13 +133,7 @@ pub(crate) fn run(users: &Users) -> Told {
             Ok(format!("{user} may connect\n"))
         }
         What::Revoke { user, device } => revoke(&installation, &app, &user_name(user)?, device.as_deref()),
-        What::Delete { user } => {
-            let user = user_name(user)?;
-            let key = existing(&installation, &app, &user)?;
-            delete(&installation, &app, &user)?;
-            installation.remove(key)?;
-            Ok(format!("{user} is gone\n"))
-        }
+        What::Delete { user } => delete(&installation, &app, &user_name(user)?),
     }
 }
 
@@ -153,6 +146,11 @@ pub(super) fn create(
     with_password: bool,
 ) -> Told {
     let user = user_name(user)?;
+    if user.is_reserved() {
+        return Err(format!(
+            "`{user}` is a name that the server gives: to guests, XPUSH 0.1 clients, or itself"
+        ));
+    }
     let key = Key::User(app.clone(), user.clone());
     let taken = || {
         format!(
@@ -163,29 +161,34 @@ pub(super) fn create(
         return Err(taken());
     }
     let password = if with_password { Some(digest()?) } else { None };
-    let record = UserRecord { password, created_at: now(), ..account };
+    // Whoever had the id before may have left tokens behind: they are none for this account.
+    let record = UserRecord { password, created_at: now(), tokens_valid_from: now(), ..account };
     match installation.make(key, Record::User(Box::new(record)))? {
         true => Ok(format!("{user} is a user of {app}\n")),
         false => Err(taken()),
     }
 }
 
-/// Removes what belongs to a user, but for its own entry: whoever is interrupted can begin again.
-pub(super) fn delete(installation: &Installation, app: &App, user: &User) -> Result<(), String> {
-    let (of_app, of_user) = (|| app.clone(), || user.clone());
-    for listing in [
-        Listing::Logins(of_app(), of_user()),
-        Listing::Devices(of_app(), of_user()),
-        Listing::Memberships(of_app(), of_user()),
-        Listing::Blocks(of_app(), of_user()),
-        Listing::Identities(of_app(), of_user()),
-    ] {
-        for entry in installation.all(&listing)? {
-            installation.remove(entry.key)?;
+/// Takes a user out of everything, and shows how far that is.
+fn delete(installation: &Installation, app: &App, user: &User) -> Told {
+    let parts = backends::erasure(installation.store.clone())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .map_err(|error| format!("cannot start: {error}"))?;
+    let mut erased = 0;
+    let told = |progress: Progress| match progress {
+        Progress::Settling { ms, of } => terminal::progress("ending its connections", ms, of),
+        Progress::Erasing(step) => {
+            erased = step.erased;
+            // What comes last is not in the count.
+            let of = if step.ended { step.of } else { step.of.max(step.looked_at + 1) };
+            terminal::progress("erasing its messages", step.looked_at, of);
         }
-    }
-    let markers = backends::markers(installation.store.clone())?;
-    wait(|done| markers.end(app, None, user, done))
+    };
+    let done = runtime.block_on(erasure::erase(parts, app, user, told));
+    done.map_err(|error| format!("{}; begin again, or leave it to the server", error.detail))?;
+    Ok(format!("{user} is gone, and {erased} messages with it\n"))
 }
 
 fn list(installation: &Installation, app: &App, json: bool) -> Told {

@@ -10,6 +10,7 @@ use xpush_core::ports::cluster::View;
 use xpush_session::CurrentView;
 use xpush_session::api::{self, Pages};
 use xpush_session::assign::ByView;
+use xpush_session::erasure::Eraser;
 
 use crate::backends::Embedded;
 use crate::config::Settings;
@@ -25,7 +26,7 @@ pub(crate) fn start(
     let current: CurrentView = Arc::new(move || node.view().unwrap_or_else(|| nobody.clone()));
     let view = xpush_session::router(id, current.clone());
     let api = api::router(api::Parts {
-        markers: Some(embedded.markers()),
+        eraser: Eraser::start(embedded.erasure(), &tokio::runtime::Handle::current()),
         access: embedded.access.clone(),
         placement: Arc::new(ByView::new(current)),
         clock: embedded.clock.clone(),

@@ -24,6 +24,7 @@ use xpush_core::ports::cluster::{Node, Standing, View};
 use xpush_core::ports::directory::{
     Accounts, Change, Directory, Entry, Expected, Key, KeyRecord, Listing, Record, UserRecord,
 };
+use xpush_core::ports::markers::Markers;
 use xpush_core::{Device, Permissions, Rule, Rules, User, Who};
 use xpush_sqlite::{Ledger, Options, SqliteDirectory, Store as SqliteStore};
 use xpush_testkit::{ManualClock, SeededEntropy, sample};
@@ -41,6 +42,7 @@ pub(super) struct World {
     pub(super) api: Arc<Api>,
     pub(super) directory: Arc<dyn Directory>,
     pub(super) markers: Arc<dyn Markers>,
+    pub(super) ledger: Arc<Ledger>,
     pub(super) clock: Arc<ManualClock>,
     router: Router,
     /// Digests and comparisons of passwords.
@@ -114,14 +116,16 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(folder.path().join("test.db"), Options::default()).unwrap();
         let clock = Arc::new(ManualClock::new());
-        let markers: Arc<dyn Markers> = Arc::new(Ledger::new(store.clone(), clock.clone()).unwrap());
+        let ledger = Arc::new(Ledger::new(store.clone(), clock.clone()).unwrap());
+        let markers: Arc<dyn Markers> = ledger.clone();
         let directory: Arc<dyn Directory> = Arc::new(SqliteDirectory::new(store));
         let other = AppRecord { origins: vec!["https://other.example".into()], ..app(Accounts::Invited) };
         let name = |name: &str| App::new(name).unwrap();
         let apps = vec![(name("demo"), demo), (name("invited"), other), (name("off"), app(Accounts::Off))];
         let access = DirectoryAccess::start(AccessParts {
             directory,
-            markers: None,
+            ledger: None,
+            recent: None,
             clock: clock.clone(),
             entropy: Box::new(SeededEntropy::new(1)),
             runtime: tokio::runtime::Handle::current(),
@@ -138,14 +142,22 @@ impl World {
         };
         let parts = Parts {
             access,
-            markers: Some(markers.clone()),
             placement: Arc::new(ByView::new(Arc::new(two_nodes))),
+            eraser: Eraser::start(
+                crate::erasure::Parts {
+                    directory: directory.clone(),
+                    lasting: ledger.clone(),
+                    fleeting: Vec::new(),
+                    clock: clock.clone(),
+                },
+                &tokio::runtime::Handle::current(),
+            ),
             clock: clock.clone(),
             pages: Pages { allowed: vec!["https://console.example".into()], loopback: true },
             url: None,
         };
         let api = Arc::new(Api::new(parts, Hashing::start_with(each).unwrap()));
-        Self { router: routes(api.clone()), api, directory, markers, clock, hashed, _folder: folder }
+        Self { router: routes(api.clone()), api, directory, markers, ledger, clock, hashed, _folder: folder }
     }
 
     pub(super) async fn send(&self, request: Request) -> Got {
@@ -185,6 +197,18 @@ impl World {
             assert_eq!(got.code(), "revoked", "{got:?}");
         }
         got.status == 200
+    }
+
+    /// Waits until nothing of a user is left.
+    pub(super) async fn erased(&self, name: &str) {
+        for _ in 0..3_000 {
+            self.clock.advance(1_000);
+            if self.entry(Key::User(demo(), user(name))).await.is_none() {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        panic!("{name} is still there");
     }
 
     pub(super) async fn entry(&self, key: Key) -> Option<Entry> {

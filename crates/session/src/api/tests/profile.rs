@@ -1,7 +1,10 @@
 use super::*;
 
 use xpush_core::ports::directory::MemberRecord;
-use xpush_core::{Channel, ChannelKey};
+use xpush_core::ports::erasure::NOBODY;
+use xpush_core::ports::message_log::{Draft, MessageLog, Range};
+use xpush_core::{Channel, ChannelKey, Retention};
+use xpush_testkit::sample::draft;
 
 fn member(channel: &str, name: &str) -> Key {
     Key::Member(ChannelKey::new(demo(), Channel::new(channel).unwrap()), user(name))
@@ -118,20 +121,29 @@ async fn who_goes_takes_everything_along() {
     for name in ["ann", "bob"] {
         ask(|done| world.markers.begin(&room, &user(name), done)).await.unwrap();
     }
+    world
+        .ask("PUT", "/me/blocks/ann", &world.log_in("bob", "b").await.text("access_token"), json!({}))
+        .await
+        .ok();
+    let said = Draft { at: 7, ..draft("ann", "1") };
+    ask(|done| world.ledger.append(&room, Retention::ENDLESS, vec![said], done)).await.unwrap();
+    let own = app_token(
+        json!({"sub": "ann", "iat": world.clock.wall() / 1000, "exp": world.clock.wall() / 1000 + 600}),
+    );
     world.ask("DELETE", "/me", &token, json!({})).await.ok();
-    assert!(!world.admits(&token).await);
+    assert!(!world.admits(&token).await && !world.admits(&own).await);
+    let refused = world.post("/auth/register", json!({"user": "ann", "password": PASSWORD})).await;
+    assert_eq!(refused.code(), "conflict", "the id is not free before all has gone");
+    world.erased("ann").await;
+    let page = ask(|done| world.ledger.read(&room, Range::Newest, 1, done)).await.unwrap();
+    assert!(page.messages[0].revision.is_some_and(|revision| revision.deleted));
+    assert_eq!(page.messages[0].from.user.as_str(), NOBODY);
     let left = ask(|done| world.markers.of_channel(&room, 10, done)).await.unwrap();
     assert_eq!(left.iter().map(|(user, _)| user.as_str()).collect::<Vec<_>>(), ["bob"]);
     let refresh = json!({"refresh_token": login.text("refresh_token")});
     assert_eq!(world.post("/auth/refresh", refresh).await.code(), "revoked");
     let ann = || user("ann");
-    for listing in [
-        Listing::Logins(demo(), ann()),
-        Listing::Devices(demo(), ann()),
-        Listing::Blocks(demo(), ann()),
-        Listing::Memberships(demo(), ann()),
-        Listing::Identities(demo(), ann()),
-    ] {
+    for listing in Listing::of_user(&demo(), &ann()) {
         assert!(world.page(listing.clone()).await.is_empty(), "{listing:?}");
     }
     assert!(world.entry(Key::User(demo(), ann())).await.is_none() && world.entry(identity).await.is_none());
@@ -145,4 +157,5 @@ async fn who_goes_takes_everything_along() {
     world.clock.advance(1_000);
     let next = world.register("ann").await.text("access_token");
     assert!(world.admits(&next).await && !world.admits(&token).await);
+    assert!(!world.admits(&own).await, "nor what was signed for the one before");
 }

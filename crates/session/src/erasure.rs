@@ -1,0 +1,227 @@
+//! The end of a user: nobody gets in as it any more, and everything that is kept of it goes, a little at a time.
+//!
+//! What has begun goes on after a restart, on any node: [`Eraser`] looks for it. First the user is barred, and its entries in the directory go; when its connections have
+//! ended everywhere, the logs take its messages out step by step; at last the bar itself goes, and the id is free.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use xpush_core::ports::PortError;
+use xpush_core::ports::directory::{Directory, Key, Listing, Record, UserRecord};
+use xpush_core::ports::erasure::{Erasure, Pending, Step};
+use xpush_core::{App, Clock, UnixMillis, User};
+
+use crate::port::ask;
+use crate::store::Store;
+
+/// From when nobody is let in until the last connection has ended, and been told to be offline, on every node: 2 s for the news, 5 s of grace, and some for slow ones. In ms.
+pub const SETTLING: u64 = 10_000;
+
+/// Between two looks for what others have begun, or what was cut short.
+const PACE: Duration = Duration::from_secs(3);
+
+/// Between two steps, so that whoever publishes meanwhile comes first.
+const BREATH: Duration = Duration::from_millis(2);
+
+/// What [`Eraser`] stands on.
+pub struct Parts {
+    /// Whom users' entries are removed from.
+    pub directory: Arc<dyn Directory>,
+    /// The log that lasts: it remembers what has begun.
+    pub lasting: Arc<dyn Erasure>,
+    /// What this process alone holds.
+    pub fleeting: Vec<Arc<dyn Erasure>>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Erases users in the background.
+#[derive(Clone)]
+pub struct Eraser(Arc<Core>);
+
+struct Core {
+    store: Store,
+    lasting: Arc<dyn Erasure>,
+    fleeting: Vec<Arc<dyn Erasure>>,
+    clock: Arc<dyn Clock>,
+    poked: Notify,
+}
+
+impl Eraser {
+    /// Begins to look for what is to be erased, as long as the runtime lives.
+    pub fn start(parts: Parts, runtime: &Handle) -> Self {
+        let eraser = Self(Arc::new(Core::new(parts)));
+        let core = eraser.0.clone();
+        runtime.spawn(async move { core.run().await });
+        eraser
+    }
+
+    /// From now on the user is nobody. Answers when nothing can stop it any more; the messages go in the background.
+    pub(crate) async fn begin(&self, app: &App, user: &User) -> Result<(), PortError> {
+        self.0.begin(app, user).await?;
+        self.0.poked.notify_one();
+        Ok(())
+    }
+}
+
+/// Erases one user while the caller waits; `told` hears how far it is, again and again: of how many ms or how much work, and how many are done.
+pub async fn erase(
+    parts: Parts,
+    app: &App,
+    user: &User,
+    mut told: impl FnMut(Progress),
+) -> Result<(), PortError> {
+    let core = Core::new(parts);
+    core.begin(app, user).await?;
+    let barred_at = core.bar(app, user).await?;
+    loop {
+        let waited = core.clock.wall().saturating_sub(barred_at);
+        told(Progress::Settling { ms: waited.min(SETTLING), of: SETTLING });
+        if waited >= SETTLING {
+            break;
+        }
+        sleep(Duration::from_millis(100.min(SETTLING - waited))).await;
+    }
+    core.take_out(&core.lasting, app, user, |step| told(Progress::Erasing(*step))).await?;
+    core.finish(app, user).await
+}
+
+/// How far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// The user's connections end.
+    Settling {
+        /// For how long.
+        ms: u64,
+        /// For how long in all.
+        of: u64,
+    },
+    /// Its messages go.
+    Erasing(Step),
+}
+
+impl Core {
+    fn new(parts: Parts) -> Self {
+        let Parts { directory, lasting, fleeting, clock } = parts;
+        Self { store: Store::new(directory), lasting, fleeting, clock, poked: Notify::new() }
+    }
+
+    async fn run(&self) {
+        let mut ticks = interval(PACE);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut known = BTreeMap::new();
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = self.poked.notified() => {}
+            }
+            if let Err(error) = self.round(&mut known).await {
+                tracing::warn!(%error, "an erasure was held up; it goes on");
+            }
+        }
+    }
+
+    /// Goes on with everything that is pending. `known`: what this process has been told to forget, until it has.
+    async fn round(&self, known: &mut BTreeMap<(App, User), UnixMillis>) -> Result<(), PortError> {
+        let pending = ask(|done| self.lasting.pending(done)).await?;
+        for Pending { app, user, .. } in &pending {
+            let name = (app.clone(), user.clone());
+            if !known.contains_key(&name) {
+                known.insert(name, self.clock.wall());
+                for log in &self.fleeting {
+                    ask(|done| log.begin(app, user, self.clock.wall(), done)).await?;
+                }
+            }
+        }
+        // What others have ended already is still in this process's memory.
+        let settled = |since: UnixMillis| self.clock.wall().saturating_sub(since) >= SETTLING;
+        let due: Vec<_> =
+            known.iter().filter(|(_, since)| settled(**since)).map(|(name, _)| name.clone()).collect();
+        for (app, user) in due {
+            for log in &self.fleeting {
+                self.take_out(log, &app, &user, |_| {}).await?;
+                ask(|done| log.end(&app, &user, done)).await?;
+            }
+            known.remove(&(app, user));
+        }
+        for Pending { app, user, .. } in pending {
+            let barred_at = self.bar(&app, &user).await?;
+            if settled(barred_at) {
+                self.take_out(&self.lasting, &app, &user, |_| {}).await?;
+                self.finish(&app, &user).await?;
+                tracing::info!(%app, "erased a user");
+            }
+        }
+        Ok(())
+    }
+
+    async fn begin(&self, app: &App, user: &User) -> Result<(), PortError> {
+        ask(|done| self.lasting.begin(app, user, self.clock.wall(), done)).await?;
+        self.bar(app, user).await?;
+        self.clear(app, user).await
+    }
+
+    /// Lets the user in no more: since when it is so, ms since 1970.
+    async fn bar(&self, app: &App, user: &User) -> Result<UnixMillis, PortError> {
+        let now = self.clock.wall();
+        let mut since = now;
+        self.store
+            .change(&Key::User(app.clone(), user.clone()), |record| {
+                since = now;
+                if let Some(Record::User(known)) = record
+                    && known.disabled
+                    && known.tokens_valid_from <= now
+                    && **known == barred(known.tokens_valid_from)
+                {
+                    since = known.tokens_valid_from;
+                    return None;
+                }
+                Some(Record::User(Box::new(barred(now))))
+            })
+            .await?;
+        Ok(since)
+    }
+
+    /// Removes everything of the user but its bar.
+    async fn clear(&self, app: &App, user: &User) -> Result<(), PortError> {
+        for listing in Listing::of_user(app, user) {
+            self.store.clear(&listing).await?;
+        }
+        Ok(())
+    }
+
+    async fn take_out(
+        &self,
+        log: &Arc<dyn Erasure>,
+        app: &App,
+        user: &User,
+        mut told: impl FnMut(&Step),
+    ) -> Result<(), PortError> {
+        loop {
+            let step = ask(|done| log.step(app, user, done)).await?;
+            told(&step);
+            if step.ended {
+                return Ok(());
+            }
+            sleep(BREATH).await;
+        }
+    }
+
+    /// Nothing of it is left, not even that it was erased.
+    async fn finish(&self, app: &App, user: &User) -> Result<(), PortError> {
+        // Who was just about to be let in may have left something.
+        self.clear(app, user).await?;
+        self.store.remove(Key::User(app.clone(), user.clone())).await?;
+        ask(|done| self.lasting.end(app, user, done)).await
+    }
+}
+
+/// Of a user who is being erased there is only this.
+fn barred(now: UnixMillis) -> UserRecord {
+    UserRecord { disabled: true, tokens_valid_from: now, ..UserRecord::default() }
+}
