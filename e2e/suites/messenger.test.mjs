@@ -384,7 +384,7 @@ describe('accounts and devices', () => {
     const erased = await until(async () => (await page()).find((message) => message.seq === seq && message.deleted), 'erased', 40_000);
     assert.deepEqual([erased.data, erased.from], [null, { user: '$erased' }]);
     assert.deepEqual((await page()).map((message) => message.from.user), ['$erased', bob.user]);
-    assert.deepEqual((await b.call('members', { channel })).members.map(({ user }) => user), [bob.user]);
+    assert.deepEqual((await b.call('members', { channel })).members, [{ user: bob.user, role: 'owner' }]);
     const again = () => ask(server, 'POST', 'auth/register', { user: ann.user, name: 'Ann', password: PASSWORD });
     const next_ = await until(() => again().catch(() => undefined), 'free again', 40_000);
     assert.equal((await b.call('history', { channel })).messages[0].data, null);

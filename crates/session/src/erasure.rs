@@ -3,7 +3,7 @@
 //! What has begun goes on after a restart, on any node: [`Eraser`] looks for it. First the user is barred, and its entries in the directory go; when its connections have
 //! ended everywhere, the logs take its messages out step by step; at last the bar itself goes, and the id is free.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +12,11 @@ use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use xpush_core::ports::PortError;
-use xpush_core::ports::directory::{Directory, Key, Listing, Record, UserRecord};
+use xpush_core::ports::directory::{Directory, Entry, Key, Listing, MemberRecord, Record, UserRecord};
 use xpush_core::ports::erasure::{Erasure, Pending, Step};
-use xpush_core::{App, Clock, UnixMillis, User};
+use xpush_core::{App, Clock, Role, UnixMillis, User};
 
+use crate::access::{heir, is_owner};
 use crate::port::ask;
 use crate::store::Store;
 
@@ -130,12 +131,11 @@ impl Core {
     async fn round(&self, known: &mut BTreeMap<(App, User), UnixMillis>) -> Result<(), PortError> {
         let pending = ask(|done| self.lasting.pending(done)).await?;
         for Pending { app, user, .. } in &pending {
-            let name = (app.clone(), user.clone());
-            if !known.contains_key(&name) {
-                known.insert(name, self.clock.wall());
+            if let btree_map::Entry::Vacant(place) = known.entry((app.clone(), user.clone())) {
                 for log in &self.fleeting {
                     ask(|done| log.begin(app, user, self.clock.wall(), done)).await?;
                 }
+                place.insert(self.clock.wall());
             }
         }
         // What others have ended already is still in this process's memory.
@@ -190,9 +190,45 @@ impl Core {
     /// Removes everything of the user but its bar.
     async fn clear(&self, app: &App, user: &User) -> Result<(), PortError> {
         for listing in Listing::of_user(app, user) {
+            if let Listing::Memberships(..) = listing {
+                for entry in self.store.all(&listing).await? {
+                    self.hand_over(&entry, user).await?;
+                }
+            }
             self.store.clear(&listing).await?;
         }
         Ok(())
+    }
+
+    /// A channel that loses its last owner gets another, as if the owner had left.
+    async fn hand_over(&self, entry: &Entry, user: &User) -> Result<(), PortError> {
+        let owns = |record: &MemberRecord| record.role.as_ref().is_some_and(is_owner);
+        let (Key::Member(channel, _), Record::Member(own)) = (&entry.key, &entry.record) else {
+            return Ok(());
+        };
+        if !owns(own) {
+            return Ok(());
+        }
+        let members = self.store.all(&Listing::Members(channel.clone())).await?;
+        let members = members.iter().filter_map(|entry| match (&entry.key, &entry.record) {
+            (Key::Member(_, member), Record::Member(record)) if member != user => Some((member, record)),
+            _ => None,
+        });
+        let members: Vec<_> = members.collect();
+        if members.iter().any(|(_, record)| owns(record)) {
+            return Ok(());
+        }
+        let Some(heir) = heir(members.into_iter()) else { return Ok(()) };
+        let key = Key::Member(channel.clone(), heir.clone());
+        let owner = Role::new("owner").ok();
+        let change = |record: Option<&Record>| match record {
+            Some(Record::Member(record)) => {
+                Some(Record::Member(MemberRecord { role: owner.clone(), ..record.clone() }))
+            }
+            // Who has left meanwhile owns nothing.
+            _ => None,
+        };
+        self.store.change(&key, change).await.map(drop)
     }
 
     async fn take_out(

@@ -12,7 +12,10 @@ use crate::lock;
 
 /// A [`LastSeen`] that forgets with the process: for tests, and where nothing shall be kept.
 #[derive(Default)]
-pub struct MemoryLastSeen(Mutex<HashMap<(App, User), (UnixMillis, State), RandomState>>);
+pub struct MemoryLastSeen(Mutex<Known>);
+
+/// When, and as what.
+type Known = HashMap<(App, User), (UnixMillis, State), RandomState>;
 
 impl LastSeen for MemoryLastSeen {
     fn note(&self, seen: Vec<(App, User, UnixMillis)>, done: Done<()>) {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use xpush_core::ports::directory::{
-    Change, DeviceRecord, Directory, Expected, Key, Listing, MemberRecord, Record, UserRecord,
+    Change, Directory, Expected, Key, Listing, MemberRecord, Record, UserRecord,
 };
 use xpush_core::ports::erasure::Erasure;
 use xpush_core::ports::markers::{Mark, Markers};
@@ -87,12 +87,13 @@ fn write_of_the_user(folder: &Path) {
     for round in 0..40 {
         for name in ["chat:a", "chat:b"] {
             let said = |number: usize| {
-                let from = if number % 3 == 0 { USER.to_owned() } else { format!("bob-{}", number % 7) };
-                let text = if number % 3 == 0 { CANARY } else { "something else" };
-                let long = if number % 30 == 0 { text.repeat(2_000) } else { text.to_owned() };
+                let from =
+                    if number.is_multiple_of(3) { USER.to_owned() } else { format!("bob-{}", number % 7) };
+                let text = if number.is_multiple_of(3) { CANARY } else { "something else" };
+                let long = if number.is_multiple_of(30) { text.repeat(2_000) } else { text.to_owned() };
                 let mut draft =
                     draft_with(&from, &format!("{text}-{round}-{number}"), &format!("\"{long}\""));
-                draft.from = Sender { name: (number % 3 == 0).then(|| CANARY.into()), ..draft.from };
+                draft.from = Sender { name: (number.is_multiple_of(3)).then(|| CANARY.into()), ..draft.from };
                 draft
             };
             append(&ledger, name, (0..100).map(said).collect());
@@ -124,7 +125,7 @@ fn enter_the_user(directory: &dyn Directory) {
     let phone = Device::new(&format!("phone-{CANARY}")).unwrap();
     let mut entries = vec![
         (Key::User(app.clone(), user.clone()), Record::User(Box::new(named))),
-        (Key::Device(app.clone(), user.clone(), phone), Record::Device(Box::new(DeviceRecord::default()))),
+        (Key::Device(app.clone(), user.clone(), phone), Record::Device(Box::default())),
         (Key::Block(app.clone(), user.clone(), bob.clone()), Record::Block(7)),
         (Key::Block(app.clone(), bob, user.clone()), Record::Block(7)),
         (Key::Identity(app, "https://id.example".into(), CANARY.into()), Record::Identity(user.clone())),

@@ -274,18 +274,25 @@ fn hand_over(
         return Ok(());
     }
     let was_owner = |user: &User| before.get(user).is_some_and(|was| owns(&was.record));
-    let heirs = after.iter_mut().filter(|(user, _)| !was_owner(user));
-    let heir = heirs.min_by_key(|(user, record)| {
-        let moderates = record.role.as_ref().is_some_and(|role| role.as_str() == "moderator");
-        (!moderates, record.since, User::clone(user))
-    });
-    let (_, record) =
-        heir.ok_or_else(|| Problem::new(Code::Forbidden, "a channel's only owner stays its owner"))?;
+    let candidates = after.iter().filter(|(user, _)| !was_owner(user));
+    let heir = heir(candidates.map(|(user, record)| (*user, record))).cloned();
+    let record = heir.as_ref().and_then(|heir| after.get_mut(heir));
+    let record =
+        record.ok_or_else(|| Problem::new(Code::Forbidden, "a channel's only owner stays its owner"))?;
     record.role = Role::new("owner").ok();
     Ok(())
 }
 
-fn is_owner(role: &Role) -> bool {
+/// Who of these follows the last owner: who has been there longest, moderators first.
+pub(crate) fn heir<'a>(candidates: impl Iterator<Item = (&'a User, &'a MemberRecord)>) -> Option<&'a User> {
+    let rank = |record: &MemberRecord| {
+        let moderates = record.role.as_ref().is_some_and(|role| role.as_str() == "moderator");
+        (!moderates, record.since)
+    };
+    candidates.min_by_key(|(user, record)| (rank(record), *user)).map(|(user, _)| user)
+}
+
+pub(crate) fn is_owner(role: &Role) -> bool {
     role.as_str() == "owner"
 }
 

@@ -44,6 +44,7 @@ use crate::port::{ask, unreadable};
 pub use self::apps::{Configured, OPERATORS};
 pub(crate) use self::keys::fits;
 pub use self::keys::{Unusable, usable};
+pub(crate) use self::members::{heir, is_owner};
 
 /// Bytes of tokens whose signatures are remembered, in one generation.
 const VERIFIED: usize = 8 << 20;

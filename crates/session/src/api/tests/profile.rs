@@ -113,7 +113,8 @@ async fn who_goes_takes_everything_along() {
     let login = world.log_in("ann", "phone").await;
     let token = login.text("access_token");
     world.ask("PUT", "/me/blocks/bob", &token, json!({})).await.ok();
-    world.put(member("room:1", "ann"), Record::Member(MemberRecord::default())).await;
+    let owner = MemberRecord { role: xpush_core::Role::new("owner").ok(), ..MemberRecord::default() };
+    world.put(member("room:1", "ann"), Record::Member(owner.clone())).await;
     world.put(member("room:1", "bob"), Record::Member(MemberRecord::default())).await;
     let identity = Key::Identity(demo(), "https://issuer.example".into(), "1".into());
     world.put(identity.clone(), Record::Identity(user("ann"))).await;
@@ -147,10 +148,9 @@ async fn who_goes_takes_everything_along() {
         assert!(world.page(listing.clone()).await.is_empty(), "{listing:?}");
     }
     assert!(world.entry(Key::User(demo(), ann())).await.is_none() && world.entry(identity).await.is_none());
-    assert!(
-        world.entry(member("room:1", "bob")).await.is_some()
-            && world.entry(Key::User(demo(), user("bob"))).await.is_some()
-    );
+    let heir = world.entry(member("room:1", "bob")).await.map(|entry| entry.record);
+    assert!(heir == Some(Record::Member(owner)), "the room has an owner");
+    assert!(world.entry(Key::User(demo(), user("bob"))).await.is_some());
     let gone = world.post("/auth/login", json!({"user": "ann", "password": PASSWORD})).await;
     assert_eq!(gone.code(), "bad_credentials");
     // Whoever has the name next has none of it.
