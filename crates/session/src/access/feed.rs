@@ -12,6 +12,7 @@ use xpush_core::ports::{Done, PortError};
 use xpush_core::{Channel, ChannelKey, Problem, UnixMillis};
 
 use super::Core;
+use super::token::LEEWAY;
 use crate::port::{ask, unreadable};
 
 /// How often the directory is asked. With the time that an answer takes it stays below the 2 s of the port's contract.
@@ -156,7 +157,12 @@ impl Core {
             Key::App(app) => Some(Changed::App(app.clone())),
             Key::User(app, user) => match self.records.read(key).await?.as_deref() {
                 Some(Record::User(record)) => {
-                    let until = if record.disabled { UnixMillis::MAX } else { record.tokens_valid_from };
+                    // Not for ever: whoever is let in again, or has the id next, is somebody with newer grants.
+                    let until = if record.disabled {
+                        self.clock.wall() + LEEWAY + 1
+                    } else {
+                        record.tokens_valid_from
+                    };
                     revoked(until, app, user, None, None)
                 }
                 _ => None,

@@ -351,7 +351,7 @@ async fn a_revocation_on_another_node_is_told_soon() {
     assert_eq!(decided(|done| world.access.readmit(&granted, done)).await, Ok(()));
     let out = UserRecord { disabled: true, ..UserRecord::default() };
     world.put(Key::User(demo(), ann.clone()), Record::User(Box::new(out))).await;
-    world.ear.hears(&revoked(&ann, u64::MAX)).await;
+    world.ear.hears(&revoked(&ann, NOW * 1000 + 5_001)).await;
     let void = decided(|done| world.access.readmit(&granted, done)).await;
     assert_eq!(void.unwrap_err().code, Code::Revoked);
     assert_eq!(world.admit(&token(claims("ann"))).await.unwrap_err().code, Code::Revoked);
@@ -367,7 +367,7 @@ async fn what_is_changed_through_this_handle_holds_at_once() {
     let change = Change { key: Key::User(demo(), user("ann")), expected: Expected::Absent, to: Some(record) };
     ask(|done| directory.apply(change, done)).await.unwrap();
     assert_eq!(world.admit(&good).await.unwrap_err().code, Code::Revoked);
-    world.ear.hears(&revoked(&user("ann"), u64::MAX)).await;
+    world.ear.hears(&revoked(&user("ann"), NOW * 1000 + 5_001)).await;
 }
 
 #[tokio::test]
@@ -450,7 +450,7 @@ async fn a_guest_may_be_banned_by_its_id() {
     let key = Key::User(demo(), grant.sender.user.clone());
     let banned = UserRecord { disabled: true, ..UserRecord::default() };
     world.put(key, Record::User(Box::new(banned))).await;
-    world.ear.hears(&revoked(&grant.sender.user, u64::MAX)).await;
+    world.ear.hears(&revoked(&grant.sender.user, NOW * 1000 + 5_001)).await;
     let refused = decided(|done| world.access.admit(guest, done)).await;
     assert_eq!(refused.unwrap_err().code, Code::Revoked);
     let refused = decided(|done| world.access.readmit(&grant, done)).await;

@@ -19,7 +19,7 @@ use super::keys::{VerifyingKey, algorithm};
 /// The largest token, in bytes.
 const LARGEST: usize = 16 * 1024;
 /// How far the clocks of those who issue tokens may be off, in ms.
-const LEEWAY: UnixMillis = 5_000;
+pub(super) const LEEWAY: UnixMillis = 5_000;
 /// The largest `info`, in bytes.
 const LARGEST_INFO: usize = 4 * 1024;
 /// How deep `info` may be nested.

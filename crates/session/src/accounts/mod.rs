@@ -56,7 +56,7 @@ async fn register(State(api): State<Arc<Api>>, caller: Caller, fields: Fields) -
         name,
         password: Some(password),
         created_at: now,
-        tokens_valid_from: now,
+        tokens_valid_from: UserRecord::fresh_from(now),
         ..UserRecord::default()
     };
     let key = Key::User(app.clone(), user.clone());

@@ -91,7 +91,7 @@ async fn user_of(api: &Api, app: &App, provider: &Provider, identity: &Identity)
         let record = UserRecord {
             name: identity.name.clone(),
             created_at: now,
-            tokens_valid_from: now,
+            tokens_valid_from: UserRecord::fresh_from(now),
             ..UserRecord::default()
         };
         let account = Key::User(app.clone(), user.clone());

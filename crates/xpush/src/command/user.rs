@@ -162,7 +162,12 @@ pub(super) fn create(
     }
     let password = if with_password { Some(digest()?) } else { None };
     // Whoever had the id before may have left tokens behind: they are none for this account.
-    let record = UserRecord { password, created_at: now(), tokens_valid_from: now(), ..account };
+    let record = UserRecord {
+        password,
+        created_at: now(),
+        tokens_valid_from: UserRecord::fresh_from(now()),
+        ..account
+    };
     match installation.make(key, Record::User(Box::new(record)))? {
         true => Ok(format!("{user} is a user of {app}\n")),
         false => Err(taken()),
