@@ -470,8 +470,7 @@ impl Keeper {
                 Ok((device, state(read(&pair[1])?)?))
             };
             let devices = devices.chunks_exact(2).map(device);
-            let devices = devices.collect::<Result<Vec<(Device, State)>, PortError>>()?;
-            let mut devices: Vec<Device> = devices.into_iter().map(|(device, _)| device).collect();
+            let mut devices = devices.collect::<Result<Vec<(Device, State)>, PortError>>()?;
             devices.sort_unstable();
             let (user, state) = (users[index].clone(), state(read(shown)?)?);
             statuses[index] = Some(Status { user, state, last_seen, devices });

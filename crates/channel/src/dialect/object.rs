@@ -36,7 +36,7 @@ impl Objects {
     }
 
     pub(crate) fn roster(&mut self, channel: &ChannelKey, listed: &Roster) -> &str {
-        self.object.get_or_insert_with(|| roster(channel, listed))
+        self.object.get_or_insert_with(|| roster(channel, listed, &[]))
     }
 
     pub(crate) fn moved(&mut self, moved: &Moved) -> &str {

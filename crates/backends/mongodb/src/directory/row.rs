@@ -85,6 +85,7 @@ impl Span {
             Listing::Members(channel) => span("_id", MEMBER, &[channel.app.as_str(), channel.name.as_str()]),
             Listing::Memberships(app, user) => span("o", MEMBER, &[app.as_str(), user.as_str()]),
             Listing::Blocks(app, user) => span("_id", BLOCK, &[app.as_str(), user.as_str()]),
+            Listing::BlockedBy(app, user) => span("o", BLOCK, &[app.as_str(), user.as_str()]),
             Listing::Identities(app, user) => span("o", IDENTITY, &[app.as_str(), user.as_str()]),
         }
     }
@@ -176,6 +177,7 @@ fn checked(parts: &[String]) -> Result<Key, Code> {
 pub(super) fn owner<'a>(key: &'a Key, record: &'a Record) -> Option<&'a str> {
     match (key, record) {
         (Key::Member(_, user), _) | (Key::Identity(..), Record::Identity(user)) => Some(user.as_str()),
+        (Key::Block(_, _, blocked), _) => Some(blocked.as_str()),
         _ => None,
     }
 }
