@@ -6,7 +6,7 @@
 //!
 //! **Two fences.** `_id` is a digest of channel, sender and client id, and (channel, seq) is unique. A writer knows the head, or reads it, and inserts the slot
 //! behind it: it gets that place or none. When it gets none, either its message has a slot already (it is a retry, and answered so), or somebody else was faster: it
-//! reads the head again and tries the next place. An ordered `insertMany` stops at the first of them, so places of one call ascend, and there is never a hole.
+//! reads the head again and tries the next place; and who is faster learns of it and yields from time to time ([`lanes`]). An ordered `insertMany` stops at the first of them, so places of one call ascend, and there is never a hole.
 //!
 //! **What is decided stays right.** Whether an edit or a deletion is refused depends on the slots up to the head alone. It is decided by reading them as the primary
 //! has them once the head H is known, and its slot is inserted as H + 1. Had anybody changed anything meanwhile (edited or deleted the same message, or pushed

@@ -273,3 +273,37 @@ fn wait_for(mut attempt: impl FnMut() -> Result<(), PortError>) {
         last.is_none()
     });
 }
+
+#[test]
+fn a_change_whose_writer_died_is_made_by_whoever_comes_upon_it() {
+    let database = Database::new();
+    let open = open(database.options());
+    let first = put(&open.directory, "ann").unwrap();
+    // As if another node had died behind its insert.
+    let orphan = |number: u64, body: &str| {
+        let bytes = mongodb::bson::Binary {
+            subtype: mongodb::bson::spec::BinarySubtype::Generic,
+            bytes: body.into(),
+        };
+        doc! {
+            "_id": i64::try_from(number).unwrap(), "key": "2\u{1}demo\u{1}bob\u{1}", "by": 7_i64, "open": true,
+            "form": 1, "body": bytes,
+        }
+    };
+    database.insert("changes", orphan(first + 1, r#"{"tokens_valid_from":1}"#));
+    let told = answer(|done| open.directory.changes(first, 9, done)).unwrap();
+    assert_eq!((told.keys, told.next, told.gap), (vec![person("bob")], first + 1, false));
+    let entry = answer(|done| open.directory.get(&person("bob"), done)).unwrap().unwrap();
+    assert_eq!(entry.revision, first + 1, "who is told of it finds it");
+
+    database.insert("changes", orphan(first + 2, r#"{"tokens_valid_from":2}"#));
+    let to = Some(Record::User(Box::default()));
+    let expected = Expected::Revision(first + 1);
+    let late = answer(|done| {
+        open.directory.apply(Change { key: person("bob"), expected, to: to.clone() }, done);
+    });
+    assert_eq!(late.unwrap_err().kind, Failure::Conflict, "it is not what it was");
+    let expected = Expected::Revision(first + 2);
+    let next = answer(|done| open.directory.apply(Change { key: person("bob"), expected, to }, done));
+    assert_eq!(next, Ok(first + 3));
+}

@@ -21,6 +21,9 @@ use crate::store::{Intent, Update, is_duplicate, port_error};
 /// Places lost to others in a row before an append gives up.
 const LOST: u32 = 50;
 
+/// After so many the others are told.
+const WANTING: u32 = 3;
+
 /// How long one waits for others at first, ms, and at most.
 const PAUSE: u64 = 2;
 const LONGEST_PAUSE: u64 = 16;
@@ -184,6 +187,13 @@ impl Inner {
         Ok(())
     }
 
+    /// Lets others know that somebody wants a place, too: a writer that knows the head is faster than one that has just lost it.
+    async fn want_place(&self, key: &ChannelKey) -> Result<(), PortError> {
+        let wanted = doc! { "$set": { "wanted": crate::random() } };
+        let filter = doc! { "_id": slot::channel_id(key) };
+        self.store.update("channels", vec![Update { filter, change: wanted, upsert: false }]).await
+    }
+
     async fn learn(&self, key: &ChannelKey) -> Result<View, PortError> {
         let view = self.look_latest(key).await?;
         if view.head().is_none() {
@@ -276,6 +286,10 @@ impl Inner {
             return Ok(());
         }
         work.lost += 1;
+        self.yield_for_a_while(key);
+        if work.lost % WANTING == 0 {
+            self.want_place(key).await?;
+        }
         let doubt = work.sent.contains(&fence.bytes);
         let error = PortError::new(Failure::Conflict, "others have taken every place that was tried");
         if work.lost >= LOST {

@@ -28,6 +28,8 @@ pub(super) struct View {
     pub(super) settled: u64,
     /// Slots before have no body any more.
     pub(super) blanked: u64,
+    /// Changes when a writer finds no place because another one is always faster.
+    pub(super) wanted: u64,
     /// The newest settled slot, and all behind it, ascending.
     tail: Vec<Slot>,
 }
@@ -51,6 +53,7 @@ impl View {
             incarnation: number("incarnation").unwrap_or(0),
             settled: number("settled").unwrap_or(0),
             blanked: number("blanked").unwrap_or(1),
+            wanted: number("wanted").unwrap_or(0),
             tail: Vec::new(),
         }
     }

@@ -2,7 +2,9 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use tokio::time::{Instant, sleep};
 use xpush_core::ports::message_log::{Appended, Draft};
 use xpush_core::ports::{Done, Failure, PortError};
 use xpush_core::{ChannelKey, Retention};
@@ -17,6 +19,10 @@ const WAITING: usize = 128 << 20;
 
 /// What a message takes beside its contents, about.
 const OVERHEAD: usize = 512;
+
+/// How long a lane lets others go first from time to time, once it knows of any, and for how long, ms, before each insert.
+const POLITE: Duration = Duration::from_secs(1);
+const PAUSE: u64 = 10;
 
 /// Channels whose head is remembered.
 const REMEMBERED: usize = 20_000;
@@ -44,6 +50,8 @@ pub(super) struct Lanes {
     /// Lanes that somebody serves, with who waits in them.
     lanes: HashMap<ChannelKey, VecDeque<Call>>,
     known: HashMap<ChannelKey, Known>,
+    /// Channels that others write, too: until when that is thought, and the wish that was heard last.
+    shared: HashMap<ChannelKey, (Instant, u64)>,
     bytes: usize,
 }
 
@@ -102,7 +110,11 @@ impl Inner {
 
     /// Appends until nothing waits in the lane.
     async fn serve(&self, channel: &ChannelKey) {
-        while let Some(calls) = self.next(channel) {
+        loop {
+            if self.is_shared(channel) {
+                sleep(Duration::from_millis(crate::random().unsigned_abs() % PAUSE)).await;
+            }
+            let Some(calls) = self.next(channel) else { return };
             let size: usize = calls.iter().map(|call| call.size).sum();
             let turn = self.store.enter().await;
             let (calls, away) = match turn {
@@ -132,6 +144,32 @@ impl Inner {
         };
         let together = lane.iter().take_while(|call| call.retention == retention).count();
         Some(lane.drain(..together).collect())
+    }
+
+    /// Others write the channel, too.
+    pub(super) fn yield_for_a_while(&self, channel: &ChannelKey) {
+        let heard = lock(&self.lanes).shared.get(channel).map_or(0, |(_, heard)| *heard);
+        self.share(channel, heard);
+    }
+
+    /// Yields when somebody has asked for it.
+    pub(super) fn hear_wishes(&self, view: &View) {
+        let heard = lock(&self.lanes).shared.get(&view.key).map_or(0, |(_, heard)| *heard);
+        if view.wanted != heard {
+            self.share(&view.key, view.wanted);
+        }
+    }
+
+    fn share(&self, channel: &ChannelKey, heard: u64) {
+        let mut lanes = lock(&self.lanes);
+        if lanes.shared.len() >= REMEMBERED {
+            lanes.shared.clear();
+        }
+        lanes.shared.insert(channel.clone(), (Instant::now() + POLITE, heard));
+    }
+
+    fn is_shared(&self, channel: &ChannelKey) -> bool {
+        lock(&self.lanes).shared.get(channel).is_some_and(|(until, _)| *until > Instant::now())
     }
 
     /// What is known of a channel; nobody else has it then.

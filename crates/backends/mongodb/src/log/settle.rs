@@ -47,6 +47,7 @@ impl Inner {
     /// Settles a channel and takes out what may not be read any more.
     pub(super) async fn tidy(&self, channel: &ChannelKey) -> Result<(), PortError> {
         let view = self.look(channel).await?;
+        self.hear_wishes(&view);
         self.settle(&view).await?;
         if self.trim(&view).await? {
             self.written(channel);

@@ -53,6 +53,13 @@ impl Database {
         });
     }
 
+    /// Inserts a document behind the stores' backs.
+    pub(crate) fn insert(&self, collection: &str, document: Document) {
+        self.directly(|database| async move {
+            database.collection::<Document>(collection).insert_one(document).await.map(drop)
+        });
+    }
+
     /// All of a collection, as text: binary data as what they would read as.
     pub(crate) fn text(&self, collection: &str) -> String {
         let documents: Vec<Document> = self.directly(|database| async move {
