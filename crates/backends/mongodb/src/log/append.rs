@@ -287,7 +287,7 @@ impl Inner {
         }
         work.lost += 1;
         self.yield_for_a_while(key);
-        if work.lost % WANTING == 0 {
+        if work.lost.is_multiple_of(WANTING) {
             self.want_place(key).await?;
         }
         let doubt = work.sent.contains(&fence.bytes);
