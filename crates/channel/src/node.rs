@@ -256,7 +256,7 @@ impl Shared {
             config,
         });
         let bus = (parts.bus)(shared.clone());
-        bus.follow(Topic::Nodes);
+        bus.follow(Topic::Nodes, Box::new(|_| ()));
         if let Some(hosting) = &shared.hosting {
             // What an earlier start of this server has said holds no more.
             hosting.forget();
@@ -374,7 +374,7 @@ impl Shared {
         let connections = users.entry((app.clone(), user.clone())).or_default();
         *connections += 1;
         if *connections == 1 && self.has_peers() {
-            self.bus().follow(Topic::User(app.clone(), user.clone()));
+            self.bus().follow(Topic::User(app.clone(), user.clone()), Box::new(|_| ()));
         }
     }
 
@@ -437,7 +437,7 @@ impl ClusterSink for Shared {
         let users = self.users();
         if has_peers && !self.has_peers.swap(has_peers, Ordering::Relaxed) {
             for (app, user) in users.keys() {
-                self.bus().follow(Topic::User(app.clone(), user.clone()));
+                self.bus().follow(Topic::User(app.clone(), user.clone()), Box::new(|_| ()));
             }
         }
         self.has_peers.store(has_peers, Ordering::Relaxed);
@@ -455,6 +455,8 @@ struct NoBus;
 
 impl Bus for NoBus {
     fn publish(&self, _: &Topic, _: Event) {}
-    fn follow(&self, _: Topic) {}
+    fn follow(&self, _: Topic, done: Done<()>) {
+        done(Ok(()));
+    }
     fn unfollow(&self, _: &Topic) {}
 }

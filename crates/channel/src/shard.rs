@@ -111,6 +111,8 @@ pub(crate) enum Timer {
     Notices(HomeRef),
     /// A join of this number may have waited long enough for the store.
     Join(HomeRef, u32),
+    /// The bus should follow by now.
+    Follow(HomeRef, u32),
     Heads,
     /// What is done once a second.
     Tick,
@@ -257,6 +259,7 @@ impl Shard {
                 Timer::Attendance(home) => self.attendance_timer(home),
                 Timer::Receipts(home) => self.receipts_timer(home),
                 Timer::Notices(home) => self.notices_timer(home),
+                Timer::Follow(home, number) => self.bus_is_late(home, number),
                 Timer::Join(home, number) => self.join_is_old(home, number),
                 Timer::Tick => self.tick(),
                 Timer::Expire => self.expire_timer(),
@@ -312,6 +315,7 @@ impl Shard {
             Inbox::Reply { to, asked, reply } => self.replied(to, asked, reply),
             Inbox::Direct { to, message } => self.deliver_direct(to, &message),
             Inbox::Appended(home, result) => self.home_appended(home, result),
+            Inbox::Followed(home, number, result) => self.home_followed(home, number, result),
             Inbox::PageRead(home, wanted, result) => self.home_page(home, wanted, result),
             Inbox::PresenceApplied(home, result) => self.attendance_applied(home, result),
             Inbox::RosterRead(home, number, result) => self.join_roster(home, number, result),

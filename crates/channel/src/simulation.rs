@@ -557,7 +557,8 @@ const TROUBLE: Trouble = Trouble { max_delay_ms: 400, fails: 0.1, forgets: 0.1 }
 
 #[test]
 fn one_order_and_no_hole_over_a_hostile_bus() {
-    let hostility = Hostility { drop: 0.2, max_delay_ms: 120, reorder: true, gap_probability: 0.05 };
+    let hostility =
+        Hostility { drop: 0.2, max_delay_ms: 120, reorder: true, gap_probability: 0.05, follow_delay_ms: 40 };
     for seed in 0..40 {
         simulate(seed, hostility, Trouble { max_delay_ms: 30, ..Trouble::NONE });
     }
@@ -565,7 +566,8 @@ fn one_order_and_no_hole_over_a_hostile_bus() {
 
 #[test]
 fn one_order_and_no_hole_when_the_bus_loses_everything() {
-    let hostility = Hostility { drop: 1.0, max_delay_ms: 0, reorder: false, gap_probability: 0.0 };
+    let hostility =
+        Hostility { drop: 1.0, max_delay_ms: 0, reorder: false, gap_probability: 0.0, follow_delay_ms: 0 };
     for seed in 0..10 {
         simulate(seed, hostility, Trouble { max_delay_ms: 30, ..Trouble::NONE });
     }
@@ -587,7 +589,8 @@ fn one_order_and_no_hole_over_a_store_in_trouble() {
 
 #[test]
 fn one_order_and_no_hole_over_a_hostile_bus_and_a_store_that_hangs() {
-    let hostility = Hostility { drop: 0.2, max_delay_ms: 120, reorder: true, gap_probability: 0.05 };
+    let hostility =
+        Hostility { drop: 0.2, max_delay_ms: 120, reorder: true, gap_probability: 0.05, follow_delay_ms: 40 };
     for seed in 0..20 {
         simulate(seed, hostility, Trouble { max_delay_ms: 4_000, ..TROUBLE });
     }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use xpush_core::ports::bus::{Bus, BusSink, Envelope, Event, Inbound, Topic};
+use xpush_core::ports::{Done, Failure, PortError};
 use xpush_core::{Clock, Monotonic, NodeId};
 
 use crate::environment::SeededEntropy;
@@ -20,6 +21,8 @@ pub struct Hostility {
     pub reorder: bool,
     /// The probability, at each event for a node, that the node is told of a gap, whether anything was lost or not: of the event's topic or, one time in eight, of all.
     pub gap_probability: f64,
+    /// The longest time until a topic is really followed, ms.
+    pub follow_delay_ms: u64,
 }
 
 /// Where the nodes of a simulation meet; a clone is the same place. The same seed, the same calls: the same behaviour.
@@ -64,11 +67,14 @@ struct Arrival {
 enum What {
     Envelope(Bytes),
     Gap(Option<Topic>),
+    /// From here on the node receives the topic.
+    Follow(Topic, Done<()>),
 }
 
 impl Hostility {
     /// Everything arrives at once and in order.
-    pub const NONE: Self = Self { drop: 0.0, max_delay_ms: 0, reorder: false, gap_probability: 0.0 };
+    pub const NONE: Self =
+        Self { drop: 0.0, max_delay_ms: 0, reorder: false, gap_probability: 0.0, follow_delay_ms: 0 };
 }
 
 impl HostileHub {
@@ -145,16 +151,21 @@ impl HostileHub {
             return false;
         };
         let Arrival { place, what } = entry.remove();
+        if let (What::Follow(topic, _), Some(node)) = (&what, &mut state.nodes[place]) {
+            node.follows.insert(topic.clone());
+        }
         let sink = state.nodes[place].as_ref().map(|node| Arc::clone(&node.sink));
         // The sink may call the bus.
         drop(state);
         if let Some(sink) = sink {
-            sink.receive(match what {
-                What::Envelope(bytes) => Inbound::Envelope(
-                    Envelope::decode(&bytes).expect("an envelope is read as it was written"),
-                ),
-                What::Gap(topic) => Inbound::Gap(topic),
-            });
+            match what {
+                What::Envelope(bytes) => {
+                    let envelope = Envelope::decode(&bytes).expect("an envelope is read as it was written");
+                    sink.receive(Inbound::Envelope(envelope));
+                }
+                What::Gap(topic) => sink.receive(Inbound::Gap(topic)),
+                What::Follow(_, done) => done(Ok(())),
+            }
         }
         true
     }
@@ -183,15 +194,27 @@ impl Bus for HostileBus {
         }
     }
 
-    fn follow(&self, topic: Topic) {
-        if let Some(node) = &mut self.hub.state().nodes[self.place] {
+    fn follow(&self, topic: Topic, done: Done<()>) {
+        let mut state = self.hub.state();
+        if state.hostility.follow_delay_ms > 0 {
+            return state.follow_later(self.place, topic, done);
+        }
+        if let Some(node) = &mut state.nodes[self.place] {
             node.follows.insert(topic);
         }
+        drop(state);
+        done(Ok(()));
     }
 
     fn unfollow(&self, topic: &Topic) {
-        if let Some(node) = &mut self.hub.state().nodes[self.place] {
+        let mut state = self.hub.state();
+        if let Some(node) = &mut state.nodes[self.place] {
             node.follows.remove(topic);
+        }
+        let dones = state.unfollow(self.place, topic);
+        drop(state);
+        for done in dones {
+            done(Err(PortError::new(Failure::NotApplied, "unfollowed meanwhile")));
         }
     }
 }
@@ -205,6 +228,30 @@ impl Drop for HostileBus {
 }
 
 impl State {
+    fn follow_later(&mut self, place: usize, topic: Topic, done: Done<()>) {
+        let delay = self.entropy.below(self.hostility.follow_delay_ms + 1);
+        self.numbered += 1;
+        let due = (self.clock.monotonic().after(delay), self.numbered);
+        self.waiting.insert(due, Arrival { place, what: What::Follow(topic, done) });
+    }
+
+    /// Takes back what would follow `topic` later.
+    fn unfollow(&mut self, place: usize, topic: &Topic) -> Vec<Done<()>> {
+        let follows = |arrival: &Arrival| match &arrival.what {
+            What::Follow(followed, _) => arrival.place == place && followed == topic,
+            What::Envelope(_) | What::Gap(_) => false,
+        };
+        let (gone, kept) =
+            std::mem::take(&mut self.waiting).into_iter().partition(|(_, arrival)| follows(arrival));
+        self.waiting = kept;
+        let gone: BTreeMap<(Monotonic, u64), Arrival> = gone;
+        let dones = gone.into_values().filter_map(|arrival| match arrival.what {
+            What::Follow(_, done) => Some(done),
+            What::Envelope(_) | What::Gap(_) => None,
+        });
+        dones.collect()
+    }
+
     fn send(&mut self, place: usize, topic: &Topic, bytes: &Bytes) {
         if !self.entropy.chance(self.hostility.drop) {
             self.wait(place, What::Envelope(bytes.clone()));

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use xpush_core::NodeId;
+use xpush_core::ports::Done;
 use xpush_core::ports::bus::{Bus, BusSink, Event, Topic};
 use xpush_core::{Clock, Monotonic};
 use xpush_testkit::suite::bus::BusStore;
@@ -29,8 +30,9 @@ impl Bus for Pumped {
         }
     }
 
-    fn follow(&self, topic: Topic) {
-        self.bus.follow(topic);
+    fn follow(&self, topic: Topic, done: Done<()>) {
+        self.bus.follow(topic, done);
+        self.hub.deliver_due(Monotonic(u64::MAX));
     }
 
     fn unfollow(&self, topic: &Topic) {

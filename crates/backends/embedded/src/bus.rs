@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use foldhash::fast::RandomState;
 use xpush_core::NodeId;
+use xpush_core::ports::Done;
 use xpush_core::ports::bus::{Bus, BusSink, Envelope, Event, Inbound, Topic};
 
 /// Where the nodes of one process meet; a clone is the same place.
@@ -70,7 +71,7 @@ impl Bus for LocalBus {
         }
     }
 
-    fn follow(&self, topic: Topic) {
+    fn follow(&self, topic: Topic, done: Done<()>) {
         match self.hub.write().entry(topic) {
             Entry::Vacant(entry) => {
                 entry.insert(Arc::from([self.this.clone()]));
@@ -83,6 +84,7 @@ impl Bus for LocalBus {
                 }
             }
         }
+        done(Ok(()));
     }
 
     fn unfollow(&self, topic: &Topic) {

@@ -34,6 +34,8 @@ pub(crate) struct Home {
     pub(crate) rule: Arc<Rule>,
     /// Shards with subscribers, and how many.
     followers: Vec<(u16, u32)>,
+    /// The bus does not say yet that it follows.
+    pub(super) asked_bus: Option<AskedBus>,
     pub(super) order: Order,
     reading_hole: bool,
     pub(super) appends: Appends,
@@ -43,6 +45,14 @@ pub(crate) struct Home {
     pub(crate) attendance: Attendance,
     pub(super) receipts: Receipts,
     pub(super) notices: Notices,
+}
+
+/// A question to the bus.
+#[derive(Clone, Copy)]
+pub(super) struct AskedBus {
+    pub(super) number: u32,
+    /// Nobody waits for the answer any more.
+    pub(super) late: bool,
 }
 
 /// The channels at home in a shard.
@@ -78,6 +88,7 @@ impl Homes {
             key: key.clone(),
             rule: rule.clone(),
             followers: Vec::new(),
+            asked_bus: None,
             order: Order::default(),
             reading_hole: false,
             appends: Appends::default(),
@@ -176,6 +187,11 @@ impl Home {
     /// Whether messages are known that cannot be released before the log is read.
     fn is_incomplete(&self) -> bool {
         self.order.at().is_some() && (self.order.has_hole() || self.is_behind_joins())
+    }
+
+    /// Whether joins have to wait until the bus follows.
+    pub(super) fn awaits_bus(&self) -> bool {
+        self.asked_bus.is_some_and(|asked| !asked.late)
     }
 
     /// One subscription more on `shard`; whether it is the first of all.

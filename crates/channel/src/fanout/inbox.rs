@@ -69,6 +69,7 @@ pub(crate) enum Inbox {
     Direct { to: Handle, message: Arc<Message> },
     // From the ports: completions.
     Appended(HomeRef, Result<Appended, PortError>),
+    Followed(HomeRef, u32, Result<(), PortError>),
     PageRead(HomeRef, Wanted, Result<Page, PortError>),
     PresenceApplied(HomeRef, Result<Vec<Outcome>, PortError>),
     RosterRead(HomeRef, u32, Result<Roster, PortError>),

@@ -6,9 +6,9 @@ use xpush_core::ports::PortError;
 use xpush_core::ports::bus::Topic;
 use xpush_core::ports::message_log::{Page, Range};
 use xpush_core::ports::presence::Roster;
-use xpush_core::{Code, Message, Position, Problem};
+use xpush_core::{ChannelKey, Code, Message, Position, Problem};
 
-use super::home::Home;
+use super::home::{AskedBus, Home};
 use super::inbox::{HomeRef, Inbox, Join, Joined, Leave, Reply, Wanted};
 use super::marking::{Marked, Marks};
 use super::order;
@@ -23,11 +23,15 @@ pub(crate) const NEWEST_PAGE: usize = 50;
 pub(crate) const LISTINGS: u8 = 3;
 /// How long a join of a durable channel waits for the store at most, in ms.
 const PATIENCE_MS: u64 = 2_000;
+/// How long joins wait for the bus, in ms: a bus that is slow, or dies, shall not keep anybody from what this node and the log have.
+const BUS_MS: u64 = 500;
 
 /// A join that waits for the log or for presence.
 pub(super) struct Joining {
     number: u32,
     request: Join,
+    /// Its page was read before the bus followed: what came in between is read when the order has begun.
+    early: bool,
     page: Reading,
     roster: Listing,
     marks: Option<Box<Marks>>,
@@ -35,6 +39,8 @@ pub(super) struct Joining {
 
 /// A join's part of the history.
 enum Reading {
+    /// It is to be read as soon as the bus follows.
+    Due,
     /// The home knows its release point, and nothing was missed.
     NotNeeded,
     /// The page behind `since`; without `since`, only the head.
@@ -75,8 +81,9 @@ impl Shard {
         self.homes.changed(&request.channel);
         let Some(home) = self.homes.get(home_ref) else { return };
         if !request.again && home.follow(request.who.shard) {
-            self.node.bus().follow(Topic::Channel(request.channel.clone()));
+            self.follow_on_bus(home_ref, &request.channel);
         }
+        let Some(home) = self.homes.get(home_ref) else { return };
         let entered = match request.enters.clone() {
             Some(entrance) => home.attendance.change(entrance, true, covered),
             None => home.attendance.changes(),
@@ -84,7 +91,10 @@ impl Shard {
         let roster = if request.wants_roster { Listing::Entering(entered) } else { Listing::NotNeeded };
         let since = request.since;
         let reads = home.keeps_history() && (since.is_some() || home.order.at().is_none());
-        let page = if reads { Reading::Missed } else { Reading::NotNeeded };
+        // Where the channel stands now is where the new subscriber begins: what it publishes right after it shall come to it. What was missed comes in one
+        // page, read when nothing falls behind it any more.
+        let early = reads && since.is_none() && home.awaits_bus();
+        let page = if reads { Reading::Due } else { Reading::NotNeeded };
         let (key, durable) = (home.key.clone(), home.rule.history.is_durable());
         let marked = durable && (request.marks_of.is_some() || request.wants_receipts);
         let marks = marked.then(|| {
@@ -92,14 +102,11 @@ impl Shard {
             Box::new(self.read_marks(home_ref, number, &key, user, receipts))
         });
         let Some(home) = self.homes.get(home_ref) else { return };
-        home.joins.push(Joining { number, request, page, roster, marks });
-        let index = home.joins.len() - 1;
+        home.joins.push(Joining { number, request, early, page, roster, marks });
         if durable {
             self.arm(PATIENCE_MS, Timer::Join(home_ref, number));
         }
-        if reads {
-            self.read_join_page(home_ref, index);
-        }
+        self.read_due_pages(home_ref);
         self.apply_attendance(home_ref);
         self.advance_joins(home_ref);
     }
@@ -119,6 +126,7 @@ impl Shard {
         if last {
             // The next subscriber begins at the head, whatever is released until then.
             home.order = order::Order::default();
+            home.asked_bus = None;
             self.node.bus().unfollow(&Topic::Channel(request.channel));
         }
         for join in cancelled {
@@ -126,6 +134,50 @@ impl Shard {
         }
         self.apply_attendance(home_ref);
         self.retire(home_ref);
+    }
+
+    /// Until the bus says that it follows, joins wait: what is published meanwhile on other nodes would be neither in their page nor behind it.
+    fn follow_on_bus(&mut self, home_ref: HomeRef, channel: &ChannelKey) {
+        let (number, mailbox) = (self.next_number(), self.mailbox());
+        let Some(home) = self.homes.get(home_ref) else { return };
+        home.asked_bus = Some(AskedBus { number, late: false });
+        let done = Box::new(move |result| mailbox.post(Inbox::Followed(home_ref, number, result)));
+        self.node.bus().follow(Topic::Channel(channel.clone()), done);
+        self.arm(BUS_MS, Timer::Follow(home_ref, number));
+    }
+
+    pub(crate) fn home_followed(&mut self, home_ref: HomeRef, number: u32, result: Result<(), PortError>) {
+        let Some(home) = self.homes.get(home_ref) else { return };
+        let Some(asked) = home.asked_bus.filter(|asked| asked.number == number) else { return };
+        home.asked_bus = None;
+        if asked.late && result.is_ok() {
+            return self.catch_up(home_ref);
+        }
+        if let Err(error) = result {
+            // This node's subscribers are served all the same; when the bus comes back it tells of a gap.
+            tracing::debug!(%error, "the bus does not follow a channel yet");
+        }
+        self.read_due_pages(home_ref);
+        self.advance_joins(home_ref);
+    }
+
+    /// Joins go on without the bus; when it follows at last, the log is read.
+    pub(crate) fn bus_is_late(&mut self, home_ref: HomeRef, number: u32) {
+        let Some(home) = self.homes.get(home_ref) else { return };
+        let Some(asked) = home.asked_bus.as_mut().filter(|asked| asked.number == number) else { return };
+        asked.late = true;
+        self.read_due_pages(home_ref);
+        self.advance_joins(home_ref);
+    }
+
+    fn read_due_pages(&mut self, home_ref: HomeRef) {
+        let Some(home) = self.homes.get(home_ref) else { return };
+        let follows = !home.awaits_bus();
+        let due = |join: &Joining| matches!(join.page, Reading::Due) && (follows || join.early);
+        let due: Vec<usize> = (0..home.joins.len()).filter(|index| due(&home.joins[*index])).collect();
+        for index in due {
+            self.read_join_page(home_ref, index);
+        }
     }
 
     /// Reads what a join has missed, or where its channel stands.
@@ -158,7 +210,7 @@ impl Shard {
             }
             Reading::Missed => join.page = Reading::Done { page, recovered: true },
             Reading::Newest => join.page = Reading::Done { page, recovered: false },
-            Reading::NotNeeded | Reading::Done { .. } => {}
+            Reading::Due | Reading::NotNeeded | Reading::Done { .. } => {}
         }
         self.advance_joins(home_ref);
     }
@@ -248,13 +300,15 @@ impl Shard {
 
     fn finish_join(&mut self, home_ref: HomeRef, index: usize) {
         let Some(home) = self.homes.get(home_ref) else { return };
-        let Joining { request, page, roster, .. } = &mut home.joins[index];
+        let Joining { request, early, page, roster, .. } = &mut home.joins[index];
         let (mut released, mut missed, mut recovered) = (Vec::new(), Vec::new(), None);
+        let mut catch_up = false;
         if let Reading::Done { page, recovered: goes_on } = std::mem::replace(page, Reading::NotNeeded) {
             match home.order.at() {
                 None => {
                     let head = Position { epoch: page.epoch, seq: page.head };
                     home.order.start(head, &mut released);
+                    catch_up = *early;
                 }
                 // The log may be ahead of the bus: what it has is released now, for everybody.
                 Some(_) => {
@@ -305,6 +359,9 @@ impl Shard {
             // It has become known while this join waited for something else.
             self.relist(&join.request.channel);
         }
+        if catch_up && self.node.has_peers() {
+            self.catch_up(home_ref);
+        }
     }
 
     /// The session hears of it, and leaves.
@@ -326,13 +383,16 @@ impl Shard {
 impl Home {
     /// The first join that waits for nothing any more. Joins are answered in any order: each is bounded by the release point of its own moment.
     fn ready_join(&mut self) -> Option<usize> {
+        if self.awaits_bus() {
+            return None;
+        }
         self.joins.iter().position(|join| {
             let listed = matches!(join.roster, Listing::NotNeeded | Listing::Done(_));
             let marked = join.marks.as_ref().is_none_or(|marks| marks.is_whole());
             let read = match join.page {
                 // Another join may be finding out where the channel stands.
                 Reading::NotNeeded => !self.keeps_history() || self.order.at().is_some(),
-                Reading::Missed | Reading::Newest => false,
+                Reading::Due | Reading::Missed | Reading::Newest => false,
                 Reading::Done { .. } => !self.is_behind(join),
             };
             read && listed && marked

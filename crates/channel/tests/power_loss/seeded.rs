@@ -133,8 +133,8 @@ impl Bus for SeededBus {
         self.inner.publish(topic, event);
     }
 
-    fn follow(&self, topic: Topic) {
-        self.inner.follow(topic);
+    fn follow(&self, topic: Topic, done: Done<()>) {
+        self.inner.follow(topic, done);
     }
 
     fn unfollow(&self, topic: &Topic) {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::codec::{Reader, Writer};
 use crate::message::{Message, RecordError};
 use crate::names::{App, Channel, ChannelKey, NodeId, User};
+use crate::ports::Done;
 use crate::ports::markers::Mark;
 use crate::ports::presence::Delta;
 
@@ -94,14 +95,15 @@ pub trait BusSink: Send + Sync {
 ///
 /// - `publish` queues and never blocks. Delivery is at most once. Two publishes of one origin on one topic are never swapped. An event never comes back to
 ///   the node that published it. Whatever is lost is shown by [`Inbound::Gap`] where the bus can know of it.
-/// - `follow` takes effect for everything that is published after another node can see it: a caller who must not miss anything reads the log *after* following.
-///   Following twice is following once.
+/// - `follow` takes effect for everything that is published after `done` was called with `Ok`: a caller who must not miss anything reads the log *then*. With an
+///   error the topic is followed all the same as soon as the bus works, which [`Inbound::Gap`] shows; until then nobody should wait for it. Following twice is
+///   following once, and each `done` is called.
 /// - `unfollow`: events already under way may still come.
 pub trait Bus: Send + Sync {
     /// Queues an event for the other nodes that follow `topic`.
     fn publish(&self, topic: &Topic, event: Event);
-    /// Begins to receive `topic`.
-    fn follow(&self, topic: Topic);
+    /// Begins to receive `topic`; `done` is called when it is sure that nothing is missed any more, or that the bus does not work.
+    fn follow(&self, topic: Topic, done: Done<()>);
     /// Ceases to receive `topic`.
     fn unfollow(&self, topic: &Topic);
 }

@@ -46,8 +46,8 @@ fn play(seed: u64, hostility: Hostility, count: u64) -> (Vec<u64>, usize) {
     let publisher = hub.attach(NodeId::new("a").unwrap(), Arc::clone(&own) as Arc<dyn BusSink>);
     let follower = hub.attach(NodeId::new("b").unwrap(), Arc::clone(&seen) as Arc<dyn BusSink>);
     let topic = Topic::Channel(channel());
-    publisher.follow(topic.clone());
-    follower.follow(topic.clone());
+    publisher.follow(topic.clone(), Box::new(|_| ()));
+    follower.follow(topic.clone(), Box::new(|_| ()));
     for number in 0..count {
         publisher.publish(&topic, event(number));
         clock.advance(1);
@@ -88,9 +88,31 @@ fn losses_and_gaps_come_as_often_as_asked_for() {
 
 #[test]
 fn the_seed_decides() {
-    let hostility = Hostility { drop: 0.2, max_delay_ms: 50, reorder: true, gap_probability: 0.1 };
+    let hostility =
+        Hostility { drop: 0.2, max_delay_ms: 50, reorder: true, gap_probability: 0.1, follow_delay_ms: 20 };
     assert_eq!(play(5, hostility, 300), play(5, hostility, 300));
     assert_ne!(play(5, hostility, 300), play(6, hostility, 300));
+}
+
+#[test]
+fn a_topic_is_followed_when_it_is_said_and_not_before() {
+    let clock = Arc::new(ManualClock::new());
+    let hub = HostileHub::new(4, Hostility { follow_delay_ms: 100, ..Hostility::NONE }, clock);
+    let (seen, said) = (Arc::new(Seen::default()), Arc::new(Mutex::new(Vec::new())));
+    let publisher = hub.attach(NodeId::new("a").unwrap(), Arc::new(Seen::default()));
+    let follower = hub.attach(NodeId::new("b").unwrap(), Arc::clone(&seen) as Arc<dyn BusSink>);
+    let follow = |topic| {
+        let said = said.clone();
+        follower.follow(topic, Box::new(move |result| said.lock().unwrap().push(result.is_ok())));
+    };
+    follow(Topic::Nodes);
+    publisher.publish(&Topic::Nodes, event(1));
+    assert!(said.lock().unwrap().is_empty() && hub.step());
+    publisher.publish(&Topic::Nodes, event(2));
+    follow(Topic::Channel(channel()));
+    follower.unfollow(&Topic::Channel(channel()));
+    while hub.step() {}
+    assert_eq!((seen.numbers(), said.lock().unwrap().clone()), (vec![2], vec![true, false]));
 }
 
 #[test]
@@ -100,7 +122,7 @@ fn nothing_arrives_before_it_is_due_except_by_a_step() {
     let seen = Arc::new(Seen::default());
     let publisher = hub.attach(NodeId::new("a").unwrap(), Arc::new(Seen::default()));
     let follower = hub.attach(NodeId::new("b").unwrap(), Arc::clone(&seen) as Arc<dyn BusSink>);
-    follower.follow(Topic::Nodes);
+    follower.follow(Topic::Nodes, Box::new(|_| ()));
     publisher.publish(&Topic::Nodes, event(1));
     let due = hub.next_due().unwrap();
     assert!(due > Monotonic(0) && due <= Monotonic(1000), "{due:?}");

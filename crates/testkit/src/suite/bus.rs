@@ -15,7 +15,7 @@ use xpush_core::ports::presence::Delta;
 use xpush_core::{ChannelKey, Epoch, Message, NodeId, Position};
 
 use crate::sample::{channel, channel_of, draft, member, node, user};
-use crate::suite::{PATIENCE, Until};
+use crate::suite::{PATIENCE, Until, answer};
 
 /// Connects a node to a bus, until what it gives is dropped.
 pub type Attach = dyn Fn(NodeId, Arc<dyn BusSink>) -> Arc<dyn Bus>;
@@ -35,6 +35,7 @@ macro_rules! bus_suite {
             an_event_reaches_the_others_that_follow_once
             an_event_never_comes_back
             every_kind_of_event_arrives_as_it_was
+            nothing_is_missed_after_following
             topics_are_apart
             following_twice_is_following_once
             nothing_comes_after_unfollowing
@@ -78,8 +79,9 @@ impl BusStore {
 }
 
 impl Peer {
+    /// Follows, and waits until nothing is missed any more.
     fn follow(&self, topic: &Topic) {
-        self.bus.follow(topic.clone());
+        answer(|done| self.bus.follow(topic.clone(), done)).expect("a healthy bus follows");
     }
 
     fn publish(&self, topic: &Topic, number: u64) {
@@ -238,6 +240,27 @@ pub fn every_kind_of_event_arrives_as_it_was(store: &BusStore) {
     }
 }
 
+pub fn nothing_is_missed_after_following(store: &BusStore) {
+    let (a, b) = (store.peer("a"), store.peer("b"));
+    // Whether the publisher can be heard at all.
+    let control = Topic::Node(b.id.clone());
+    b.follow(&control);
+    a.sees(&b, &control);
+    for number in 0..100 {
+        let topic = topic(&format!("chat:{number}"));
+        b.follow(&topic);
+        a.publish(&topic, number);
+    }
+    b.expects(&a, 99);
+    assert_eq!(b.numbers_of(&a).len(), 100);
+    // Whoever unfollows meanwhile is answered, too.
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let done = Box::new(move |result: Result<(), _>| sender.send(result.is_ok()).expect("a listener"));
+    b.bus.follow(topic("chat:left"), done);
+    b.bus.unfollow(&topic("chat:left"));
+    receiver.recv_timeout(PATIENCE).expect("`done` is called");
+}
+
 pub fn topics_are_apart(store: &BusStore) {
     let (a, b) = (store.peer("a"), store.peer("b"));
     let app = |name: &str| channel_of(name, "chat:a").app;
@@ -372,7 +395,7 @@ pub fn following_and_unfollowing_disturbs_nobody(store: &BusStore) {
     thread::scope(|scope| {
         scope.spawn(|| {
             while !ended.load(Ordering::Relaxed) {
-                restless.follow(&topic);
+                restless.bus.follow(topic.clone(), Box::new(|_| ()));
                 restless.bus.unfollow(&topic);
             }
         });

@@ -1,6 +1,7 @@
 //! Sessions before an ACCESS that answers when the test lets it: who is admitted, what is held, what ends.
 
 mod admission;
+mod following;
 mod late;
 mod permissions;
 mod recovery;
@@ -35,6 +36,7 @@ const SHARDS: u16 = 2;
 struct World {
     access: Arc<LateAccess>,
     clock: Arc<ManualClock>,
+    hub: HostileHub,
     shared: Arc<Shared>,
     shards: Vec<Shard>,
     next: u16,
@@ -79,10 +81,14 @@ impl World {
     }
 
     fn with(limits: Limits) -> Self {
+        Self::over(Hostility::NONE, limits)
+    }
+
+    fn over(hostility: Hostility, limits: Limits) -> Self {
         let clock = Arc::new(ManualClock::default());
         let shared_clock: Arc<dyn Clock> = clock.clone();
         let access = Arc::new(LateAccess::new(rules()));
-        let hub = HostileHub::new(1, Hostility::NONE, shared_clock.clone());
+        let hub = HostileHub::new(1, hostility, shared_clock.clone());
         let id = NodeId::new("a").unwrap();
         let config = Config {
             node: id.clone(),
@@ -96,7 +102,10 @@ impl World {
         let parts = Parts {
             ledger: Arc::new(MemoryLedger::new(1, shared_clock.clone())),
             log,
-            bus: Box::new(move |sink| hub.attach(id, sink)),
+            bus: {
+                let hub = hub.clone();
+                Box::new(move |sink| hub.attach(id, sink))
+            },
             presence: Arc::new(LocalPresence::new()),
             online: Arc::new(LocalOnline::new(
                 GRACE_MS,
@@ -116,7 +125,7 @@ impl World {
             Shard::new(index, shared.clone(), inbox, entropy, None)
         };
         let shards = (0..SHARDS).zip(inboxes).map(make).collect();
-        Self { access, clock, shared, shards, next: 0 }
+        Self { access, clock, hub, shared, shards, next: 0 }
     }
 
     /// Lets everything happen that can happen now.
