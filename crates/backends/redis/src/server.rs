@@ -223,10 +223,11 @@ pub(crate) fn is_demotion(error: &RedisError) -> bool {
 }
 
 /// What a server says of itself.
-struct Greeting {
-    version: String,
-    mode: String,
-    role: String,
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Greeting {
+    pub(crate) version: String,
+    pub(crate) mode: String,
+    pub(crate) role: String,
 }
 
 impl Greeting {
@@ -239,19 +240,24 @@ impl Greeting {
         Ok(Self { version: text("version"), mode: text("mode"), role: text("role") })
     }
 
-    fn check(&self, address: &Address) -> Result<(), ConnectError> {
-        check_version(&self.version, address)
+    /// Whether channels may be sharded.
+    pub(crate) fn shards_channels(&self) -> bool {
+        self.mode == "cluster" && self.version() >= (7, 0)
     }
-}
 
-/// Refuses what is too old for us.
-pub(crate) fn check_version(version: &str, address: &Address) -> Result<(), ConnectError> {
-    let mut numbers = version.split('.').map(|part| part.parse().unwrap_or(0));
-    let found: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if found >= OLDEST {
-        return Ok(());
+    /// Refuses what is too old for us.
+    pub(crate) fn check(&self, address: &Address) -> Result<(), ConnectError> {
+        if self.version() >= OLDEST {
+            return Ok(());
+        }
+        let version = &self.version;
+        Err(ConnectError::new(format!("{address} has Redis {version}, and 6.2 or newer is needed")))
     }
-    Err(ConnectError::new(format!("{address} has Redis {version}, and 6.2 or newer is needed")))
+
+    fn version(&self) -> (u32, u32) {
+        let mut numbers = self.version.split('.').map(|part| part.parse().unwrap_or(0));
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+    }
 }
 
 /// Asks the sentinels, each in turn, who the master is.
