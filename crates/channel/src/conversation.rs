@@ -1,5 +1,6 @@
 //! One node, a few people with names, and a store that does what the test says: what is asked, and what everybody hears.
 
+mod backend;
 mod online;
 mod store;
 

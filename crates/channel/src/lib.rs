@@ -15,6 +15,7 @@
 
 pub mod config;
 
+mod backend;
 mod cluster;
 mod command;
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use xpush_core::ports::Done;
 use xpush_core::ports::access::{Access, AccessSink, Changed};
+use xpush_core::ports::backend::Backend;
 use xpush_core::ports::bus::{Bus, BusSink, Envelope, Event, Inbound, Topic};
 use xpush_core::ports::cluster::{self, Cluster, ClusterSink, Standing, View};
 use xpush_core::ports::markers::Ledger;
@@ -17,6 +18,7 @@ use xpush_core::ports::online::Online;
 use xpush_core::ports::presence::Presence;
 use xpush_core::{App, ChannelKey, Clock, Entropy, History, NodeId, User};
 
+use crate::backend::Behalf;
 use crate::cluster::hosting::Hosting;
 use crate::cluster::peers::{Peers, digest};
 use crate::config::Config;
@@ -129,6 +131,11 @@ impl Node {
         let member = cluster::Node { id: shared.id().clone(), ..member };
         shared.cluster.join(member, shared.clone(), joined);
         Ok(Arc::new(Self { shared, threads: threads.into() }))
+    }
+
+    /// What apps' own back ends may have done here.
+    pub fn backend(&self) -> Arc<dyn Backend> {
+        Arc::new(Behalf(self.shared.clone()))
     }
 
     /// The metrics as OpenMetrics text.
@@ -393,6 +400,14 @@ impl Shared {
     fn users(&self) -> MutexGuard<'_, HashMap<(App, User), u32, foldhash::fast::RandomState>> {
         // A panic elsewhere leaves a count that is wrong at worst.
         self.users.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many users of an app are connected here, and how many connections they have.
+    pub(crate) fn connected(&self, app: &App) -> (u64, u64) {
+        let users = self.users();
+        let of_app =
+            users.iter().filter(|((of, _), _)| of == app).map(|(_, connections)| u64::from(*connections));
+        of_app.fold((0, 0), |(users, connections), of_user| (users + 1, connections + of_user))
     }
 
     pub(crate) fn post_all(&self, make: impl Fn() -> Inbox) {

@@ -310,6 +310,8 @@ impl Shard {
             Inbox::Join(join) => self.home_join(*join),
             Inbox::Leave(leave) => self.home_leave(*leave),
             Inbox::Publish(publication) => self.home_publish(*publication),
+            Inbox::PublishAll(publications) => self.home_publish_all(publications),
+            Inbox::Tally(tally) => tally.take(&self.topics),
             Inbox::Signal { signal, exclude } => self.home_signal(signal, exclude),
             Inbox::Deliver(delivery) => self.topics.deliver(delivery),
             Inbox::Reply { to, asked, reply } => self.replied(to, asked, reply),

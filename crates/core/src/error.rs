@@ -81,6 +81,8 @@ error_table! {
     UnknownSession      "unknown_session"      109  400  Reconnect  "There is no such session (any more)."
     UnknownNamespace    "unknown_namespace"    110  404  No         "There is no such namespace."
     TooLarge            "too_large"            111  413  No         "The message is larger than the server allows."
+    MethodNotAllowed    "method_not_allowed"   113  405  No         "There is nothing here by this method."
+    BadContentType      "bad_content_type"     114  415  No         "The body must be JSON, as application/json."
     BadOrder            "bad_order"            112  400  No         "The request does not fit the state of the session."
     Unauthenticated     "unauthenticated"      120  401  No         "This app asks for a token, and none that it knows was given."
     Forbidden           "forbidden"            121  403  No         "This is not allowed here."

@@ -21,6 +21,7 @@ pub use environment::{Clock, Entropy, Monotonic, UnixMillis};
 pub use error::{Code, Problem, Retry};
 pub use message::{Epoch, Kind, Message, Payload, Position, Revision, Sender};
 pub use names::{
-    App, Channel, ChannelKey, ClientId, Device, EventName, Login, NodeId, NodeName, Role, SettingName, User,
+    ApiKeyId, App, Channel, ChannelKey, ClientId, Device, EventName, Login, NodeId, NodeName, Role,
+    SettingName, User,
 };
 pub use rules::{Action, History, Permissions, Retention, Rule, Rules, Who};

@@ -62,6 +62,10 @@ name! {
     Login
 }
 name! {
+    /// An API key of an app, by which its back end is told apart from its other ones. 1 to 64 of `a-z A-Z 0-9 - _`.
+    ApiKeyId
+}
+name! {
     /// What a user is in an app or in a channel: 1 to 32 of `a-z A-Z 0-9 - _`.
     Role
 }
@@ -157,6 +161,13 @@ impl Device {
 }
 
 impl Login {
+    /// Checks an id.
+    pub fn new(text: &str) -> Result<Self, Code> {
+        check(text, 64, Code::BadField, word).map(Self)
+    }
+}
+
+impl ApiKeyId {
     /// Checks an id.
     pub fn new(text: &str) -> Result<Self, Code> {
         check(text, 64, Code::BadField, word).map(Self)

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{Query, State};
-use axum::routing::get;
 use serde_json::{Value, json};
 use xpush_core::ports::Done;
 use xpush_core::{Channel, ChannelKey, Code, NodeId, Problem};
 
+use crate::api::openapi::schema::{self, of};
+use crate::api::openapi::{Operation, Routes};
 use crate::api::{Answer, Api, Caller, ok};
 use crate::port::ask;
 use crate::{CurrentView, node};
@@ -54,8 +54,21 @@ impl Placement for ByView {
     }
 }
 
-pub(crate) fn routes() -> Router<Arc<Api>> {
-    Router::new().route("/assign", get(assign))
+pub(crate) fn routes() -> Routes {
+    let channels = json!({"type": "array", "items": of("Channel"), "minItems": 1, "maxItems": MOST});
+    let assigned = schema::object(&[
+        ("channel", of("Channel"), true),
+        ("url", schema::about(json!({"type": "string"}), "Empty: the address that was asked."), true),
+        ("node", json!({"type": "string"}), true),
+        ("reason", schema::about(json!({"type": "string"}), "For people."), true),
+    ]);
+    let operation = Operation::get("/assign", "assign", "Where the clients of channels should connect")
+        .tag("connecting")
+        .query("app", of("App"), "The server's default app without it.")
+        .needed_query("channel", channels, "May be given several times.")
+        .ok(schema::object(&[("ok", schema::object(&[("channels", schema::array(assigned), true)]), true)]))
+        .refuses(&[Code::BadChannel, Code::UnknownApp]);
+    Routes::new().on(operation, assign)
 }
 
 /// Says nothing that depends on who asks: whether one may follow a channel is seen when one does.

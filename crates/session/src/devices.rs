@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::State;
-use axum::routing::{get, patch, put};
 use serde_json::{Value, json};
 use xpush_core::ports::PortError;
 use xpush_core::ports::directory::{DeviceRecord, Directory, Entry, Key, Listing, Record};
 use xpush_core::{App, Code, Device, Problem, UnixMillis, User};
 
+use crate::api::openapi::schema::{self, text};
+use crate::api::openapi::{Operation, Routes};
 use crate::api::{Answer, Api, Bearer, Fields, Refusal, Segment, ok};
 use crate::store::Store;
 
@@ -34,6 +34,17 @@ pub(crate) struct Described {
 }
 
 impl Described {
+    /// The field `device`.
+    pub(crate) fn field() -> schema::Field {
+        let or_null = schema::nullable;
+        let fields = [
+            ("id", schema::of("Device"), true),
+            ("name", or_null(schema::of("Name")), false),
+            ("platform", or_null(platform_field()), false),
+        ];
+        ("device", schema::object(&fields), false)
+    }
+
     /// The field `device`, if it is given.
     pub(crate) fn read(fields: &Fields) -> Result<Option<Self>, Problem> {
         let Some(device) = fields.object("device")? else { return Ok(None) };
@@ -41,11 +52,25 @@ impl Described {
     }
 }
 
-pub(crate) fn routes() -> Router<Arc<Api>> {
-    Router::new()
-        .route("/me/devices", get(list))
-        .route("/me/devices/{id}", patch(rename).delete(revoke))
-        .route("/me/devices/{id}/push", put(push_here).delete(push_no_more))
+pub(crate) fn routes() -> Routes {
+    let own = |operation: Operation| operation.tag("me").user();
+    let of_own = |operation: Operation| own(operation).ok(schema::of("OwnDevice"));
+    let all = Operation::get("/me/devices", "listOwnDevices", "One's devices");
+    let name = Operation::patch("/me/devices/{id}", "renameDevice", "What one calls a device");
+    let leave = Operation::delete("/me/devices/{id}", "logDeviceOut", "Log one of one's devices out");
+    let push = Operation::put("/me/devices/{id}/push", "pushHere", "Where to push to");
+    let no_push = Operation::delete("/me/devices/{id}/push", "pushNoMore", "Push there no more");
+    let push_fields = [("platform", platform_field(), true), ("token", text(1, LONGEST_TOKEN), true)];
+    Routes::new()
+        .on(own(all).ok(schema::object(&[("devices", schema::array(schema::of("OwnDevice")), true)])), list)
+        .on(of_own(name).body(schema::request(&[("name", schema::of("Name"), true)])), rename)
+        .on(own(leave).ok(schema::object(&[])), revoke)
+        .on(of_own(push).body(schema::request(&push_fields)), push_here)
+        .on(of_own(no_push), push_no_more)
+}
+
+fn platform_field() -> Value {
+    json!({"type": "string", "minLength": 1, "maxLength": LONGEST, "pattern": "^[A-Za-z0-9._-]+$"})
 }
 
 /// Notes that a device is there: at most one write an hour. To be called for each connection that names its device, and is no guest's.
@@ -124,9 +149,18 @@ async fn make_room(store: &Store, app: &App, user: &User) -> Result<(), PortErro
 async fn list(State(api): State<Arc<Api>>, Bearer(grant): Bearer) -> Answer {
     let listing = Listing::Devices(grant.app.clone(), grant.sender.user.clone());
     let entries = api.store.all(&listing).await?;
-    let devices: Vec<Value> =
-        entries.iter().filter_map(|entry| shown(entry, grant.device.as_ref())).collect();
+    let current = |mut device: Value| {
+        device["current"] = grant.device.as_ref().is_some_and(|id| device["id"] == id.as_str()).into();
+        device
+    };
+    let devices: Vec<Value> = entries.iter().filter_map(shown).map(current).collect();
     ok(json!({ "devices": devices }))
+}
+
+/// A user's devices, as its app's back end sees them.
+pub(crate) async fn of(api: &Api, app: &App, user: &User) -> Result<Vec<Value>, PortError> {
+    let entries = api.store.all(&Listing::Devices(app.clone(), user.clone())).await?;
+    Ok(entries.iter().filter_map(shown).collect())
 }
 
 /// `PATCH /me/devices/{id}`: what the user calls it.
@@ -138,7 +172,12 @@ async fn rename(State(api): State<Arc<Api>>, Bearer(grant): Bearer, path: Segmen
 /// `DELETE /me/devices/{id}`: "log out that phone". What it was granted is void from now on; it may sign in again.
 async fn revoke(State(api): State<Arc<Api>>, Bearer(grant): Bearer, path: Segment) -> Answer {
     let id = path.named("device", Device::new)?;
-    let (app, user) = (&grant.app, &grant.sender.user);
+    log_out(&api, &grant.app, &grant.sender.user, &id).await?;
+    ok(json!({}))
+}
+
+/// Makes void what a device was granted until now.
+pub(crate) async fn log_out(api: &Api, app: &App, user: &User, id: &Device) -> Result<(), PortError> {
     let now = api.parts.clock.wall();
     // Even when it was never noted: a token may name it.
     let key = Key::Device(app.clone(), user.clone(), id.clone());
@@ -156,12 +195,12 @@ async fn revoke(State(api): State<Arc<Api>>, Bearer(grant): Bearer, path: Segmen
         })
         .await?;
     for entry in api.store.all(&Listing::Logins(app.clone(), user.clone())).await? {
-        if matches!(&entry.record, Record::Login(login) if login.device.as_ref() == Some(&id)) {
+        if matches!(&entry.record, Record::Login(login) if login.device.as_ref() == Some(id)) {
             api.store.remove(entry.key).await?;
         }
     }
     tracing::info!(%app, %user, "logged a device out");
-    ok(json!({}))
+    Ok(())
 }
 
 /// `PUT /me/devices/{id}/push`: where to push to.
@@ -210,11 +249,13 @@ async fn change(
         return Err(Code::NotFound.into());
     }
     let entry = api.store.get(&key).await?.ok_or(Code::NotFound)?;
-    ok(shown(&entry, grant.device.as_ref()).ok_or(Refusal::from(Code::NotFound))?)
+    let mut device = shown(&entry).ok_or(Refusal::from(Code::NotFound))?;
+    device["current"] = grant.device.as_ref().is_some_and(|id| device["id"] == id.as_str()).into();
+    ok(device)
 }
 
 /// A device as its user sees it. The push token is the push service's affair.
-fn shown(entry: &Entry, current: Option<&Device>) -> Option<Value> {
+fn shown(entry: &Entry) -> Option<Value> {
     let (Key::Device(_, _, id), Record::Device(device)) = (&entry.key, &entry.record) else { return None };
     is_listed(device).then(|| {
         json!({
@@ -224,7 +265,6 @@ fn shown(entry: &Entry, current: Option<&Device>) -> Option<Value> {
             "push": device.push_token.is_some(),
             "created_at": device.created_at,
             "seen_at": device.seen_at,
-            "current": Some(id) == current,
         })
     })
 }

@@ -257,6 +257,11 @@ impl Core {
     }
 }
 
+/// Whether this is all that is left of a user who is being erased.
+pub(crate) fn is_barred(record: &UserRecord) -> bool {
+    *record == barred(record.tokens_valid_from)
+}
+
 /// Of a user who is being erased there is only this.
 fn barred(now: UnixMillis) -> UserRecord {
     UserRecord { disabled: true, tokens_valid_from: now, ..UserRecord::default() }

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::routing::{get, put};
 use serde_json::{Value, json};
 use xpush_core::ports::directory::{Expected, Key, Listing, MemberRecord, Record};
-use xpush_core::{Channel, ChannelKey, Code, Grant, Problem, User};
+use xpush_core::{App, Channel, ChannelKey, Code, Grant, Problem, User};
 
 use crate::accounts::{find_user, user_record};
+use crate::api::openapi::schema::{self, of};
+use crate::api::openapi::{Operation, Routes, list_of};
 use crate::api::{Answer, Api, Bearer, Fields, Refusal, Segment, ok};
 
 /// Users that one user may have blocked.
@@ -19,12 +19,42 @@ const MOST_BLOCKS: usize = 1_000;
 /// Entries of a page.
 const PAGE: usize = 100;
 
-pub(crate) fn routes() -> Router<Arc<Api>> {
-    Router::new()
-        .route("/me", get(show).patch(change).delete(end))
-        .route("/me/blocks", get(blocks))
-        .route("/me/blocks/{user}", put(block).delete(unblock))
-        .route("/me/channels/{channel}", put(mute))
+pub(crate) fn routes() -> Routes {
+    let own = |operation: Operation| operation.tag("me").user();
+    let who = Operation::get("/me", "showMe", "Who one is");
+    let name = Operation::patch("/me", "changeMe", "What one is called; `null` takes the name away");
+    let leave =
+        Operation::delete("/me", "endMe", "The end of one's account, and of everything that belongs to it");
+    let blocked = Operation::get("/me/blocks", "listOwnBlocks", "Whom one has blocked").query(
+        "after",
+        of("User"),
+        "Those behind this one.",
+    );
+    let put = Operation::put("/me/blocks/{user}", "blockUser", "Hear no more from somebody");
+    let remove = Operation::delete("/me/blocks/{user}", "unblockUser", "Hear from somebody again");
+    let muted =
+        Operation::put("/me/channels/{channel}", "mute", "Whether one wants notifications from a channel");
+    let a_block = schema::object(&[("user", of("User"), true), ("since", schema::moment(), true)]);
+    let muting = [("channel", of("Channel"), true), ("muted", schema::flag(), true)];
+    Routes::new()
+        .on(own(who).ok(of("Profile")), show)
+        .on(
+            own(name)
+                .body(schema::request(&[("name", schema::nullable(of("Name")), true)]))
+                .ok(of("Profile")),
+            change,
+        )
+        .on(own(leave).ok(schema::object(&[])), end)
+        .on(own(blocked).ok(list_of("blocks", a_block)), blocks)
+        .on(own(put).ok(schema::object(&[])).refuses(&[Code::Full]), block)
+        .on(own(remove).ok(schema::object(&[])), unblock)
+        .on(
+            own(muted)
+                .body(schema::request(&[("muted", schema::flag(), true)]))
+                .ok(schema::object(&muting))
+                .refuses(&[Code::BadChannel]),
+            mute,
+        )
 }
 
 /// `GET /me`
@@ -53,9 +83,15 @@ async fn change(State(api): State<Arc<Api>>, Bearer(grant): Bearer, fields: Fiel
 /// `DELETE /me`: the account and everything that belongs to it, messages included. The answer comes when nobody gets in with it any more and nothing can stop the rest,
 /// which goes in the background.
 async fn end(State(api): State<Arc<Api>>, Bearer(grant): Bearer) -> Answer {
-    api.parts.eraser.begin(&grant.app, &grant.sender.user).await?;
-    tracing::info!(app = %grant.app, "erases a user");
+    remove(&api, &grant.app, &grant.sender.user).await?;
     ok(json!({}))
+}
+
+/// Erases a user: nobody gets in with it any more, and everything that is kept of it goes in the background.
+pub(crate) async fn remove(api: &Api, app: &App, user: &User) -> Result<(), Refusal> {
+    api.parts.eraser.begin(app, user).await?;
+    tracing::info!(%app, "erases a user");
+    Ok(())
 }
 
 /// `GET /me/blocks?after=USER`
@@ -86,7 +122,12 @@ async fn blocks(
 
 /// `PUT /me/blocks/{user}`
 async fn block(State(api): State<Arc<Api>>, Bearer(grant): Bearer, path: Segment) -> Answer {
-    let (app, me, other) = (&grant.app, &grant.sender.user, path.named("user", User::new)?);
+    put_block(&api, &grant.app, &grant.sender.user, path.named("user", User::new)?).await?;
+    ok(json!({}))
+}
+
+/// From now on `me` hears nothing more of `other`.
+pub(crate) async fn put_block(api: &Api, app: &App, me: &User, other: User) -> Result<(), Refusal> {
     if other == *me {
         return Err(Problem::new(Code::BadField, "user: nobody blocks themselves").into());
     }
@@ -98,7 +139,7 @@ async fn block(State(api): State<Arc<Api>>, Bearer(grant): Bearer, path: Segment
     let record = Record::Block(api.parts.clock.wall());
     // Whoever is blocked already stays so since then.
     api.store.apply(key, Expected::Absent, Some(record)).await?;
-    ok(json!({}))
+    Ok(())
 }
 
 /// `DELETE /me/blocks/{user}`

@@ -124,6 +124,7 @@ impl Query {
             Listing::Memberships(app, user) => query(row::MEMBER, app.as_str(), None, Some(user.as_str())),
             Listing::Blocks(app, user) => query(row::BLOCK, app.as_str(), Some(user.as_str()), None),
             Listing::BlockedBy(app, user) => query(row::BLOCK, app.as_str(), None, Some(user.as_str())),
+            Listing::ApiKeys(app) => query(row::API_KEY, app.as_str(), None, None),
             Listing::Identities(app, user) => query(row::IDENTITY, app.as_str(), None, Some(user.as_str())),
         }
     }

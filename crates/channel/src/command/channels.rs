@@ -36,13 +36,13 @@ pub(crate) fn run(shard: &mut Shard, request: &Request<'_>) -> Result<Outcome, P
 }
 
 /// Where a page ended: `ACTIVE_AT:CHANNEL`.
-fn parse(after: &str) -> Result<After, Problem> {
+pub(crate) fn parse(after: &str) -> Result<After, Problem> {
     let wanted = || bad("after", "what the last page gave");
     let (at, channel) = after.split_once(':').ok_or_else(wanted)?;
     Ok((at.parse().map_err(|_| wanted())?, Channel::new(channel).map_err(|_| wanted())?))
 }
 
-fn answer(conversations: &[Conversation], limit: usize) -> String {
+pub(crate) fn answer(conversations: &[Conversation], limit: usize) -> String {
     let page = &conversations[..conversations.len().min(limit)];
     let mut out = Vec::with_capacity(64 + 512 * page.len());
     out.extend_from_slice(br#"{"channels":["#);

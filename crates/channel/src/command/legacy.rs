@@ -13,7 +13,7 @@ use super::place::{Place, unasked};
 use super::subscribe::Terms;
 use super::{Asked, Command, Outcome, Request, publish, subscribe};
 use crate::dialect::{self, Namespace, object};
-use crate::fanout::inbox::{Handle, Inbox, LegacyEntrance, Publication};
+use crate::fanout::inbox::{Handle, Inbox, LegacyEntrance, Publication, Publisher};
 use crate::session::LegacySocket;
 use crate::session::admission::may_come_from;
 use crate::session::identity::Identity;
@@ -125,8 +125,8 @@ pub(crate) fn send(shard: &mut Shard, mut request: Request<'_>, params: &str) ->
     }
     let home = shard.node.home_of(&key);
     let draft = Draft { kind: Kind::Message, moderates: false, id, event, payload, from, at };
-    let (from, asked, arrived) = (request.handle, request.asked, shard.now);
-    let publication = Publication { channel: key, rule, draft, from, asked, echo: true, params, arrived };
+    let (by, arrived) = (Publisher::Session(request.handle, request.asked), shard.now);
+    let publication = Publication { channel: key, rule, draft, by, echo: true, params, arrived };
     shard.post(home, Inbox::Publish(Box::new(publication)));
     Ok(Outcome::Later)
 }

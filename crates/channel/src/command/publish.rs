@@ -9,7 +9,7 @@ use xpush_wire::json;
 use super::fields::{Fields, bad};
 use super::{Outcome, Request};
 use crate::dialect::{self, Namespace, object};
-use crate::fanout::inbox::{Inbox, Publication, Published};
+use crate::fanout::inbox::{Inbox, Publication, Published, Publisher};
 use crate::session::sid;
 use crate::shard::Shard;
 
@@ -30,9 +30,9 @@ pub(crate) fn run(shard: &mut Shard, mut request: Request<'_>) -> Result<Outcome
     let from = request.identity.sender().clone();
     let at = shard.node.clock().wall();
     let draft = Draft { kind, moderates: false, id, event, payload, from, at };
-    let (from, asked, arrived) = (request.handle, request.asked, shard.now);
+    let (by, arrived) = (Publisher::Session(request.handle, request.asked), shard.now);
     let home = shard.node.home_of(&key);
-    let publication = Publication { channel: key, rule, draft, from, asked, echo, params: None, arrived };
+    let publication = Publication { channel: key, rule, draft, by, echo, params: None, arrived };
     shard.post(home, Inbox::Publish(Box::new(publication)));
     Ok(Outcome::Later)
 }
@@ -55,7 +55,7 @@ pub(super) fn destination(fields: &Fields<'_>) -> Result<Channel, Problem> {
 }
 
 /// In the server's own channels nobody else writes, whatever their rule says.
-pub(super) fn clients_write(channel: &Channel) -> Result<(), Problem> {
+pub(crate) fn clients_write(channel: &Channel) -> Result<(), Problem> {
     if channel.is_system() {
         return Err(Problem::new(Code::Forbidden, "only the server itself writes here"));
     }

@@ -51,7 +51,7 @@ pub(crate) const fn name(state: State) -> &'static str {
     }
 }
 
-fn answer(statuses: &[Status]) -> String {
+pub(crate) fn answer(statuses: &[Status]) -> String {
     let mut out = br#"{"users":["#.to_vec();
     for (index, status) in statuses.iter().enumerate() {
         out.extend_from_slice(if index == 0 { br#"{"user":"# } else { br#",{"user":"# });

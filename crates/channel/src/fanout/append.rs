@@ -9,7 +9,7 @@ use xpush_core::ports::message_log::{Appended, Refused};
 use xpush_core::ports::{Failure, PortError};
 use xpush_core::{Code, History, Monotonic, Problem};
 
-use super::inbox::{Handle, Happening, HomeRef, Inbox, Publication, Published, Reply};
+use super::inbox::{Handle, Happening, HomeRef, Inbox, Publication, Published, Publisher, Reply};
 use crate::shard::{Shard, Timer};
 
 /// How long a publisher waits for the log at most, in ms.
@@ -45,28 +45,52 @@ impl Appends {
 impl Shard {
     /// A local publish: into the log if the channel keeps one, then to everybody.
     pub(crate) fn home_publish(&mut self, publication: Publication) {
+        if let Some(home_ref) = self.enqueue(publication) {
+            self.append(home_ref);
+            self.watch_appends(home_ref);
+        }
+    }
+
+    /// Several local publishes: those of one channel go into the log together.
+    pub(crate) fn home_publish_all(&mut self, publications: Vec<Publication>) {
+        let mut homes: Vec<HomeRef> = Vec::new();
+        for publication in publications {
+            if let Some(home_ref) = self.enqueue(publication)
+                && homes.last() != Some(&home_ref)
+            {
+                homes.push(home_ref);
+            }
+        }
+        for home_ref in homes {
+            self.append(home_ref);
+            self.watch_appends(home_ref);
+        }
+    }
+
+    /// Queues a publication for its channel's log, which is to be given it; without history it is handed around at once.
+    fn enqueue(&mut self, publication: Publication) -> Option<HomeRef> {
         if publication.rule.history == History::None {
             let message = Arc::new(message_of(&publication));
             self.published(&publication, &message);
             self.node
                 .bus()
                 .publish(&Topic::Channel(publication.channel.clone()), Event::Message(message.clone()));
-            self.home_happens(Happening::Message(message), (!publication.echo).then_some(publication.from));
-            return;
+            self.home_happens(Happening::Message(message), publication.excluded());
+            return None;
         }
         let home_ref = self.homes.open(&publication.channel, &publication.rule);
-        let Some(home) = self.homes.get(home_ref) else { return };
-        if home.appends.given_up {
-            let problem = Problem::new(Code::Unavailable, "the channel's store does not answer");
-            return self.reply(&publication, Reply::Failed(problem));
-        }
-        if home.appends.queue.len() >= QUEUE {
-            return self.reply(&publication, Reply::Failed(Code::Overloaded.into()));
-        }
-        home.appends.queue.push_back(publication);
-        self.homes.unfinished += 1;
-        self.append(home_ref);
-        self.watch_appends(home_ref);
+        let home = self.homes.get(home_ref)?;
+        let refusal = if home.appends.given_up {
+            Problem::new(Code::Unavailable, "the channel's store does not answer")
+        } else if home.appends.queue.len() >= QUEUE {
+            Code::Overloaded.into()
+        } else {
+            home.appends.queue.push_back(publication);
+            self.homes.unfinished += 1;
+            return Some(home_ref);
+        };
+        self.reply(&publication, Reply::Failed(refusal));
+        None
     }
 
     /// A local signal.
@@ -117,7 +141,7 @@ impl Shard {
                     if !placed.retry {
                         self.home_notify(home_ref, &message);
                     }
-                    self.home_offer(home_ref, message, (!publication.echo).then_some(publication.from));
+                    self.home_offer(home_ref, message, publication.excluded());
                 }
                 Err(refused) if !given_up => {
                     let code = match refused {
@@ -147,9 +171,10 @@ impl Shard {
         rest.append(&mut home.appends.queue);
         // When the log does not answer at all, trying on would only hold everybody up.
         let everybody = matches!(error.kind, Failure::Overloaded | Failure::NotApplied | Failure::Unknown);
-        let culprit = rest.front().map(|publication| publication.from);
-        let (failed, kept): (VecDeque<_>, VecDeque<_>) =
-            rest.into_iter().partition(|publication| everybody || Some(publication.from) == culprit);
+        let culprit = rest.front().map(|publication| publication.by.clone());
+        let (failed, kept): (VecDeque<_>, VecDeque<_>) = rest.into_iter().partition(|publication| {
+            everybody || culprit.as_ref().is_some_and(|culprit| publication.by.is(culprit))
+        });
         home.appends.queue = kept;
         self.refuse_all(failed, error.code());
     }
@@ -208,8 +233,12 @@ impl Shard {
     }
 
     fn reply(&mut self, publication: &Publication, reply: Reply) {
-        let Publication { from, asked, .. } = publication;
-        self.post(from.shard, Inbox::Reply { to: *from, asked: *asked, reply });
+        match &publication.by {
+            Publisher::Session(to, asked) => {
+                self.post(to.shard, Inbox::Reply { to: *to, asked: *asked, reply });
+            }
+            Publisher::Backend(batch, number) => batch.answer(*number, reply),
+        }
     }
 }
 

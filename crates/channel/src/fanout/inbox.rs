@@ -21,6 +21,7 @@ use xpush_core::{
 use super::marking::{self, Marks};
 use super::notices::{Counted, Notification};
 use super::receipts::Marked;
+use crate::backend::{Batch, Tally};
 use crate::cluster::keeping::{Evicted, Knowledge, Store};
 use crate::cluster::recount::{Count, Question, Relisted};
 use crate::command::Asked;
@@ -61,12 +62,24 @@ pub(crate) enum Inbox {
     Join(Box<Join>),
     Leave(Box<Leave>),
     Publish(Box<Publication>),
-    Signal { signal: Arc<Signal>, exclude: Option<Handle> },
+    /// From the app's own back end: several, for channels that are at home in this shard.
+    PublishAll(Vec<Publication>),
+    Signal {
+        signal: Arc<Signal>,
+        exclude: Option<Handle>,
+    },
     // From a channel's home.
     Deliver(Delivery),
-    Reply { to: Handle, asked: Asked, reply: Reply },
+    Reply {
+        to: Handle,
+        asked: Asked,
+        reply: Reply,
+    },
     // From a session to one socket of an XPUSH 0.1 client.
-    Direct { to: Handle, message: Arc<Message> },
+    Direct {
+        to: Handle,
+        message: Arc<Message>,
+    },
     // From the ports: completions.
     Appended(HomeRef, Result<Appended, PortError>),
     Followed(HomeRef, u32, Result<(), PortError>),
@@ -79,7 +92,10 @@ pub(crate) enum Inbox {
     Heads(Vec<ChannelKey>, Result<Vec<Position>, PortError>),
     Bus(Inbound),
     // For a user's sessions.
-    OwnMarker { moved: Arc<Moved>, except: Option<Handle> },
+    OwnMarker {
+        moved: Arc<Moved>,
+        except: Option<Handle>,
+    },
     Notify(Box<Notification>),
     // For the members of a message's channel, as far as they are connected with this node.
     Newest(Arc<Message>),
@@ -117,8 +133,12 @@ pub(crate) enum Inbox {
     Leased(Store, Result<Lease, PortError>),
     Lapsed(Result<Vec<NodeId>, PortError>),
     Evicted(Evicted),
+    /// Which of an app's channels are followed here.
+    Tally(Arc<Tally>),
     // From the node.
-    Drain { within_ms: u64 },
+    Drain {
+        within_ms: u64,
+    },
     Rebalance(Arc<Rebalance>),
     Stop,
 }
@@ -178,13 +198,21 @@ pub(crate) struct Leave {
     pub(crate) leaves: Option<Entrance>,
 }
 
-/// A session publishes.
+/// Who publishes, and is answered.
+#[derive(Clone)]
+pub(crate) enum Publisher {
+    /// A session, by its command.
+    Session(Handle, Asked),
+    /// The app's own back end: the message of this number in a batch.
+    Backend(Arc<Batch>, usize),
+}
+
+/// Somebody publishes.
 pub(crate) struct Publication {
     pub(crate) channel: ChannelKey,
     pub(crate) rule: Arc<Rule>,
     pub(crate) draft: Draft,
-    pub(crate) from: Handle,
-    pub(crate) asked: Asked,
+    pub(crate) by: Publisher,
     /// The publisher's own subscription gets it too.
     pub(crate) echo: bool,
     /// What an XPUSH 0.1 client's ack repeats.
@@ -264,6 +292,27 @@ pub(crate) struct Mailbox {
     sender: Sender<Inbox>,
     asleep: AtomicBool,
     waker: Option<mio::Waker>,
+}
+
+impl Publisher {
+    /// Whether both are one connection, or one batch.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Session(one, _), Self::Session(other, _)) => one == other,
+            (Self::Backend(one, _), Self::Backend(other, _)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+}
+
+impl Publication {
+    /// The session that does not get the message.
+    pub(crate) fn excluded(&self) -> Option<Handle> {
+        match self.by {
+            Publisher::Session(handle, _) if !self.echo => Some(handle),
+            _ => None,
+        }
+    }
 }
 
 impl Happening {

@@ -74,6 +74,15 @@ impl Topics {
         }
     }
 
+    /// The channels that match, with how many sessions follow each here.
+    pub(crate) fn count<'a>(
+        &'a self,
+        matches: impl Fn(&ChannelKey) -> bool + 'a,
+    ) -> impl Iterator<Item = (&'a ChannelKey, usize)> + 'a {
+        let topics = self.slab.iter().map(|(_, topic)| (&topic.key, topic.subscribers.len()));
+        topics.filter(move |(key, _)| matches(key))
+    }
+
     pub(crate) fn get(&self, index: u32) -> &Topic {
         &self.slab[index as usize]
     }

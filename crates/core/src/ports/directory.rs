@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::environment::UnixMillis;
-use crate::names::{App, ChannelKey, Device, Login, Role, User};
+use crate::names::{ApiKeyId, App, ChannelKey, Device, Login, Role, User};
 use crate::ports::Done;
 use crate::rules::Rules;
 
@@ -22,6 +22,8 @@ pub enum Key {
     Member(ChannelKey, User),
     /// `.1` wants nothing from `.2`.
     Block(App, User, User),
+    /// What one of an app's back ends shows to the HTTP API.
+    ApiKey(App, ApiKeyId),
     /// Somebody's account at an identity provider: its issuer and its `sub`.
     Identity(App, Box<str>, Box<str>),
     /// A secret of this installation, by its name. Whoever needs one first makes it ([`Expected::Absent`]), and reads it again after a conflict.
@@ -88,6 +90,54 @@ pub struct KeyRecord {
     /// When it was added, ms since 1970.
     #[serde(default)]
     pub created_at: UnixMillis,
+}
+
+/// What a back end shows to the HTTP API: its id, and a secret of which only a digest is kept. Not `Debug`.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ApiKeyRecord {
+    /// What its owner calls it.
+    #[serde(default)]
+    pub name: Option<Box<str>>,
+    /// SHA-256 of the secret, base64url.
+    pub digest: Box<str>,
+    /// Of the secret before: good until `previous_until`, so that a back end can be given the new one without a break.
+    #[serde(default)]
+    pub previous: Option<Box<str>>,
+    /// Ms since 1970.
+    #[serde(default)]
+    pub previous_until: UnixMillis,
+    /// What it opens.
+    #[serde(default)]
+    pub scopes: Vec<Scope>,
+    /// Ms since 1970.
+    #[serde(default)]
+    pub created_at: UnixMillis,
+    /// When its secret was changed last, ms since 1970; 0: never.
+    #[serde(default)]
+    pub rotated_at: UnixMillis,
+    /// When it ends; `None`: by being revoked only.
+    #[serde(default)]
+    pub expires_at: Option<UnixMillis>,
+    /// When it was revoked: it opens nothing any more, and is kept so that one can see that it was there.
+    #[serde(default)]
+    pub revoked_at: Option<UnixMillis>,
+    /// When it was used last, to the hour; 0: never.
+    #[serde(default)]
+    pub used_at: UnixMillis,
+}
+
+/// A part of the HTTP API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// Messages and signals go out.
+    Publish,
+    /// Histories, and who is where, are read.
+    Read,
+    /// Users, their devices, and members of channels are seen and changed.
+    Users,
+    /// Everything.
+    Admin,
 }
 
 /// An OpenID Connect provider. Not `Debug`: it may hold a secret.
@@ -204,6 +254,8 @@ pub enum Record {
     Member(MemberRecord),
     /// Of [`Key::Block`]: since when, ms since 1970.
     Block(UnixMillis),
+    /// Of [`Key::ApiKey`].
+    ApiKey(Box<ApiKeyRecord>),
     /// Of [`Key::Identity`]: whose it is.
     Identity(User),
     /// Of [`Key::Secret`].
@@ -240,6 +292,8 @@ pub enum Listing {
     Blocks(App, User),
     /// Who has blocked a user, by those.
     BlockedBy(App, User),
+    /// An app's API keys.
+    ApiKeys(App),
     /// A user's accounts at identity providers.
     Identities(App, User),
 }
@@ -323,9 +377,30 @@ impl Record {
                 | (Key::Login(..), Self::Login(..))
                 | (Key::Member(..), Self::Member(..))
                 | (Key::Block(..), Self::Block(..))
+                | (Key::ApiKey(..), Self::ApiKey(..))
                 | (Key::Identity(..), Self::Identity(..))
                 | (Key::Secret(..), Self::Secret(..))
         )
+    }
+}
+
+impl Scope {
+    /// Each of them, in order.
+    pub const EACH: [Self; 4] = [Self::Publish, Self::Read, Self::Users, Self::Admin];
+
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Publish => "publish",
+            Self::Read => "read",
+            Self::Users => "users",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The scope of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::EACH.into_iter().find(|scope| scope.as_str() == name)
     }
 }
 
@@ -339,4 +414,4 @@ macro_rules! no_secrets {
     };
 }
 
-no_secrets! { KeyRecord Provider UserRecord LoginRecord Record Entry Change }
+no_secrets! { KeyRecord ApiKeyRecord Provider UserRecord LoginRecord Record Entry Change }

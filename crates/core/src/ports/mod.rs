@@ -4,6 +4,7 @@
 //! method returns. Shards never wait: their `Done` posts into the shard's inbox.
 
 pub mod access;
+pub mod backend;
 pub mod bus;
 pub mod cluster;
 pub mod directory;

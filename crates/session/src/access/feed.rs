@@ -182,7 +182,7 @@ impl Core {
                 let channel = ChannelKey::new(app.clone(), Channel::personal(owner, None));
                 Some(Changed::Permission(channel, user.clone()))
             }
-            Key::Identity(..) | Key::Secret(_) => None,
+            Key::ApiKey(..) | Key::Identity(..) | Key::Secret(_) => None,
         })
     }
 }

@@ -135,6 +135,11 @@ impl DirectoryAccess {
         self.0.registry().record(app)
     }
 
+    /// What an entry of the directory says, remembered for as long as changes of it are heard of.
+    pub(crate) async fn remembered(&self, key: &Key) -> Result<Option<Arc<Record>>, Problem> {
+        self.0.records.read(key).await
+    }
+
     /// The same directory: what is changed through it is heard of here at once, not only when it is asked for changes next.
     pub fn directory(&self) -> Arc<dyn Directory> {
         Arc::new(feed::Attentive(Arc::downgrade(&self.0), self.0.directory.clone()))

@@ -8,9 +8,7 @@ mod token;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::State;
-use axum::routing::post;
 use serde_json::json;
 use xpush_core::ports::directory::{Accounts, Expected, Key, Listing, Record, UserRecord};
 use xpush_core::{App, Code, Problem, User};
@@ -19,18 +17,65 @@ pub(crate) use failures::{Attempt, Failures};
 pub(crate) use hashing::Hashing;
 pub(crate) use login::begin;
 
+use crate::api::openapi::schema::{self, of};
+use crate::api::openapi::{Operation, Routes, app_field};
 use crate::api::{Answer, Api, Bearer, Caller, Fields, Refusal, ok};
 use crate::devices::Described;
 use login::{end, end_all_but};
 use password::Password;
 
-pub(crate) fn routes() -> Router<Arc<Api>> {
-    Router::new()
-        .route("/auth/register", post(register))
-        .route("/auth/login", post(log_in))
-        .route("/auth/refresh", post(refresh))
-        .route("/auth/logout", post(log_out))
-        .route("/auth/password", post(change_password))
+pub(crate) fn routes() -> Routes {
+    let signing_in = |more: &[schema::Field]| {
+        let fields = [app_field(), ("user", of("User"), true), ("password", password_field(), true)];
+        let fields: Vec<_> =
+            fields.into_iter().chain(more.iter().cloned()).chain([Described::field()]).collect();
+        schema::request(&fields)
+    };
+    let new_account = Operation::post("/auth/register", "register", "Make an account")
+        .tag("accounts")
+        .about("Where the app's setting `accounts` is `open`.")
+        .body(signing_in(&[("name", of("Name"), false)]))
+        .ok(of("Tokens"))
+        .refuses(&[Code::Forbidden, Code::Conflict]);
+    let log_in_by_password = Operation::post("/auth/login", "logIn", "Log in by password")
+        .tag("accounts")
+        .body(signing_in(&[]))
+        .ok(of("Tokens"))
+        .refuses(&[Code::Forbidden, Code::BadCredentials]);
+    let next = Operation::post("/auth/refresh", "refresh", "The next tokens for the last refresh token")
+        .tag("accounts")
+        .body(schema::request(&[("refresh_token", json!({"type": "string"}), true)]))
+        .ok(of("Tokens"))
+        .refuses(&[Code::Unauthenticated, Code::TokenExpired, Code::Revoked, Code::Forbidden]);
+    let leave = Operation::post(
+        "/auth/logout",
+        "logOut",
+        "End this login, or with `everywhere` all that the user has",
+    )
+    .tag("accounts")
+    .user()
+    .optional_body(schema::request(&[("everywhere", schema::flag(), false)]))
+    .ok(schema::object(&[]));
+    let another = Operation::post(
+        "/auth/password",
+        "changePassword",
+        "Choose another password; every other login ends",
+    )
+    .tag("accounts")
+    .user()
+    .body(schema::request(&[("current", password_field(), true), ("new", password_field(), true)]))
+    .ok(schema::object(&[]))
+    .refuses(&[Code::BadCredentials, Code::Conflict]);
+    Routes::new()
+        .on(new_account, register)
+        .on(log_in_by_password, log_in)
+        .on(next, refresh)
+        .on(leave, log_out)
+        .on(another, change_password)
+}
+
+fn password_field() -> serde_json::Value {
+    schema::text(password::SHORTEST, password::LONGEST)
 }
 
 /// `POST /auth/register`: makes an account, where anybody may.

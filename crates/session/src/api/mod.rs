@@ -1,5 +1,7 @@
 //! `/api/v1`: accounts, devices and where to connect, over HTTP, as JSON.
 
+mod body;
+pub(crate) mod openapi;
 mod pages;
 mod refusal;
 mod request;
@@ -13,12 +15,14 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use xpush_core::ports::access::Access;
+use xpush_core::ports::backend::Backend;
 use xpush_core::ports::directory::AppRecord;
-use xpush_core::{App, Clock, Code, Problem};
+use xpush_core::{App, Clock, Code};
 
+pub(crate) use body::{Body, Members, whole};
 pub use pages::Pages;
 pub(crate) use refusal::Refusal;
-pub(crate) use request::{Bearer, Caller, Fields, Segment};
+pub(crate) use request::{Asked, Bearer, Caller, Fields, Segment, Segments, bearer, named, wrong};
 
 use crate::access::DirectoryAccess;
 use crate::accounts::{Failures, Hashing};
@@ -26,12 +30,14 @@ use crate::assign::Placement;
 use crate::erasure::Eraser;
 use crate::fetch::Fetch;
 use crate::store::Store;
-use crate::{accounts, assign, devices, me, oidc, setup};
+use crate::{accounts, assign, backend, devices, me, oidc, setup};
 
 /// What the API stands on.
 pub struct Parts {
     /// Decides who somebody is, and knows the apps and the directory.
     pub access: DirectoryAccess,
+    /// Does on a channel server what apps' own back ends ask for.
+    pub backend: Arc<dyn Backend>,
     /// Decides where clients connect.
     pub placement: Arc<dyn Placement>,
     /// Takes out whoever goes.
@@ -87,17 +93,17 @@ pub fn router(parts: Parts) -> std::io::Result<Router> {
 }
 
 fn routes(api: Arc<Api>) -> Router {
-    let routes = Router::new()
+    let routes = openapi::Routes::new()
+        .merge(backend::routes())
         .merge(accounts::routes())
         .merge(assign::routes())
         .merge(devices::routes())
         .merge(me::routes())
         .merge(oidc::routes())
         .merge(setup::routes())
+        .described()
         .fallback(|| async { Refusal::from(Code::NotFound) })
-        .method_not_allowed_fallback(|| async {
-            Refusal::from(Problem::new(Code::NotFound, "there is nothing here by this method"))
-        })
+        .method_not_allowed_fallback(|| async { Refusal::from(Code::MethodNotAllowed) })
         .layer(middleware::from_fn_with_state(api.clone(), pages::admit))
         .layer(middleware::from_fn(never_stored))
         .with_state(api);

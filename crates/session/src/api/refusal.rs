@@ -2,7 +2,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 use xpush_core::ports::{Failure, PortError};
 use xpush_core::{Code, Problem};
 
@@ -15,6 +15,14 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
+    /// `{"error": …}`
+    pub(crate) fn object(&self) -> Value {
+        let code = self.problem.code;
+        let error =
+            json!({"code": code.as_str(), "message": self.problem.message(), "retry": code.retry().as_str()});
+        json!({ "error": error })
+    }
+
     /// Too much at a time; in so many seconds there may be room.
     pub(crate) fn busy(retry_after: u64) -> Self {
         Self { problem: Code::RateLimited.into(), retry_after: Some(retry_after) }
@@ -44,11 +52,8 @@ impl From<PortError> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let code = self.problem.code;
-        let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::BAD_REQUEST);
-        let error =
-            json!({"code": code.as_str(), "message": self.problem.message(), "retry": code.retry().as_str()});
-        let mut response = (status, axum::Json(json!({ "error": error }))).into_response();
+        let status = StatusCode::from_u16(self.problem.code.status()).unwrap_or(StatusCode::BAD_REQUEST);
+        let mut response = (status, axum::Json(self.object())).into_response();
         let headers = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED {
             // RFC 9110, section 11.6.1: a 401 says which scheme it wants.

@@ -20,7 +20,7 @@ use super::{Api, Refusal};
 const LARGEST: usize = 65_536;
 
 /// How long a body may take: who sends it slowly must not hold a connection for long.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Characters of a name that others are shown.
 const NAME: usize = 64;
@@ -38,6 +38,12 @@ pub(crate) struct Caller {
 
 /// The one segment of the path that the route leaves open.
 pub(crate) struct Segment(pub(crate) String);
+
+/// The two segments of the path that the route leaves open.
+pub(crate) struct Segments(pub(crate) String, pub(crate) String);
+
+/// What the query asks for, in order.
+pub(crate) struct Asked(Vec<(String, String)>);
 
 /// One who has shown a token that is good.
 pub(crate) struct Bearer(pub(crate) Arc<Grant>);
@@ -68,9 +74,7 @@ impl FromRequestParts<Arc<Api>> for Bearer {
 
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Refusal> {
         let token = bearer(parts).ok_or(Code::Unauthenticated)?.to_owned();
-        let Query(query) =
-            Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map_err(|_| Code::BadRequest)?;
-        let app = query.into_iter().find_map(|(name, value)| (name == "app").then_some(value));
+        let app = Asked::from_request_parts(parts, api).await?.one("app")?.map(str::to_owned);
         let caller = Caller::from_request_parts(parts, api).await?;
         let credentials =
             Credentials { app, token: Some(token), address: caller.address, ..Credentials::default() };
@@ -81,6 +85,41 @@ impl FromRequestParts<Arc<Api>> for Bearer {
             caller.may_use(&app.origins)?;
         }
         Ok(Self(Arc::new(grant)))
+    }
+}
+
+impl Asked {
+    /// A parameter's value, if it is given; nobody can mean two.
+    pub(crate) fn one(&self, name: &str) -> Result<Option<&str>, Problem> {
+        let mut values = self.0.iter().filter(|(given, _)| given == name);
+        let value = values.next().map(|(_, value)| value.as_str());
+        if values.next().is_some() {
+            return Err(wrong(name, "given twice"));
+        }
+        Ok(value)
+    }
+
+    /// A whole number, if it is given.
+    pub(crate) fn number(&self, name: &str) -> Result<Option<u64>, Problem> {
+        let Some(text) = self.one(name)? else { return Ok(None) };
+        super::body::whole(text).ok_or_else(|| wrong(name, "must be a whole number")).map(Some)
+    }
+
+    /// How many things a page may have.
+    pub(crate) fn limit(&self, default: usize, most: usize) -> Result<usize, Problem> {
+        let Some(limit) = self.number("limit")? else { return Ok(default) };
+        let limit = usize::try_from(limit).ok().filter(|limit| (1..=most).contains(limit));
+        limit.ok_or_else(|| wrong("limit", &format!("must be 1 to {most}")))
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Asked {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let Query(query) =
+            Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map_err(|_| Code::BadRequest)?;
+        Ok(Self(query))
     }
 }
 
@@ -96,15 +135,30 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
 impl Segment {
     /// As a name, by the check of its kind.
     pub(crate) fn named<T>(&self, field: &str, new: impl Fn(&str) -> Result<T, Code>) -> Result<T, Problem> {
-        new(&self.0).map_err(|code| Problem::new(code, format!("{field}: {}", code.text())))
+        named(&self.0, field, new)
     }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Segments {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let Path((first, second)) =
+            Path::from_request_parts(parts, state).await.map_err(|_| Code::BadRequest)?;
+        Ok(Self(first, second))
+    }
+}
+
+/// A text as a name, by the check of its kind.
+pub(crate) fn named<T>(text: &str, field: &str, new: impl Fn(&str) -> Result<T, Code>) -> Result<T, Problem> {
+    new(text).map_err(|code| Problem::new(code, format!("{field}: {}", code.text())))
 }
 
 impl<S: Sync> FromRequest<S> for Fields {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
-        let body = read(request.into_body(), PATIENCE).await?;
+        let body = read(request.into_body(), PATIENCE, LARGEST).await?;
         if body.is_empty() {
             return Ok(Self(Map::new()));
         }
@@ -168,29 +222,34 @@ impl Fields {
 
     /// A name that others are shown, if it is given.
     pub(crate) fn name(&self, field: &str) -> Result<Option<Box<str>>, Problem> {
-        let Some(name) = self.text(field)?.map(str::trim) else { return Ok(None) };
-        if name.is_empty() || name.chars().count() > NAME || name.chars().any(char::is_control) {
-            return Err(wrong(field, "must have 1 to 64 characters, none of them a control character"));
-        }
-        Ok(Some(name.into()))
+        self.text(field)?.map(|name| display_name(field, name)).transpose()
     }
 }
 
+/// A name that others are shown.
+pub(super) fn display_name(field: &str, name: &str) -> Result<Box<str>, Problem> {
+    let name = name.trim();
+    if name.is_empty() || name.chars().count() > NAME || name.chars().any(char::is_control) {
+        return Err(wrong(field, "must have 1 to 64 characters, none of them a control character"));
+    }
+    Ok(name.into())
+}
+
 /// The token of `Authorization: Bearer TOKEN` (RFC 6750, section 2.1), when there is exactly one such header.
-fn bearer(parts: &Parts) -> Option<&str> {
+pub(crate) fn bearer(parts: &Parts) -> Option<&str> {
     let mut values = parts.headers.get_all(header::AUTHORIZATION).into_iter();
     let (value, None) = (values.next()?, values.next()) else { return None };
     let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.trim())
 }
 
-async fn read(body: Body, patience: Duration) -> Result<Bytes, Problem> {
+pub(super) async fn read(body: Body, patience: Duration, largest: usize) -> Result<Bytes, Problem> {
     let late = || Problem::new(Code::HandshakeTimeout, "the request did not arrive in time");
-    let body = timeout(patience, to_bytes(body, LARGEST)).await.map_err(|_| late())?;
-    body.map_err(|_| Problem::new(Code::TooLarge, format!("a request has at most {LARGEST} bytes")))
+    let body = timeout(patience, to_bytes(body, largest)).await.map_err(|_| late())?;
+    body.map_err(|_| Problem::new(Code::TooLarge, format!("this request has at most {largest} bytes")))
 }
 
-fn wrong(field: &str, what: &str) -> Problem {
+pub(crate) fn wrong(field: &str, what: &str) -> Problem {
     Problem::new(Code::BadField, format!("{field}: {what}"))
 }
 
@@ -220,11 +279,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_does_not_come_is_not_waited_for() {
-        let late = read(Body::new(Endless), Duration::from_millis(10)).await.unwrap_err();
+        let late = read(Body::new(Endless), Duration::from_millis(10), LARGEST).await.unwrap_err();
         assert_eq!(late.code, Code::HandshakeTimeout);
-        let whole = read(Body::from("x".repeat(LARGEST)), PATIENCE).await.unwrap();
+        let whole = read(Body::from("x".repeat(LARGEST)), PATIENCE, LARGEST).await.unwrap();
         assert_eq!(whole.len(), LARGEST);
-        let large = read(Body::from("x".repeat(LARGEST + 1)), PATIENCE).await.unwrap_err();
+        let large = read(Body::from("x".repeat(LARGEST + 1)), PATIENCE, LARGEST).await.unwrap_err();
         assert_eq!(large.code, Code::TooLarge);
     }
 }

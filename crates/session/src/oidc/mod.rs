@@ -8,11 +8,10 @@ mod provider;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::State;
-use axum::routing::{get, post};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::json;
 use xpush_core::ports::directory::{AppRecord, Entry, Expected, Key, Provider, Record, UserRecord};
 use xpush_core::{App, Code, Problem, User};
 
@@ -20,6 +19,8 @@ pub(crate) use code::Codes;
 pub(crate) use provider::Providers;
 
 use crate::accounts::{begin, find_user, user_record};
+use crate::api::openapi::schema::{self, of};
+use crate::api::openapi::{Operation, Routes, app_field};
 use crate::api::{Answer, Api, Caller, Fields, Refusal, Segment, ok};
 use crate::devices::Described;
 use id_token::Identity;
@@ -27,12 +28,55 @@ use id_token::Identity;
 /// Tries of a first sign-in that is made several times at once.
 const TRIES: usize = 4;
 
-pub(crate) fn routes() -> Router<Arc<Api>> {
-    Router::new()
-        .route("/auth/oidc/{provider}", get(flow::leave))
-        .route("/auth/oidc/{provider}/callback", get(flow::come_back))
-        .route("/auth/oidc/exchange", post(exchange))
-        .route("/auth/oidc/{provider}/token", post(by_token))
+pub(crate) fn routes() -> Routes {
+    let words = || json!({"type": "string"});
+    let leave =
+        Operation::get("/auth/oidc/{provider}", "leaveForProvider", "To the identity provider, in a browser")
+            .tag("accounts")
+            .query("app", of("App"), "The server's default app without it.")
+            .needed_query(
+                "return_to",
+                json!({"type": "string", "format": "uri"}),
+                "The page to come back to, as the provider's settings list it.",
+            )
+            .answers_with(303, "The provider's page.", None)
+            .refuses(&[Code::UnknownApp]);
+    let back = Operation::get(
+        "/auth/oidc/{provider}/callback",
+        "comeBackFromProvider",
+        "Where the provider sends the browser back to",
+    )
+    .tag("accounts")
+    .query("state", words(), "Which sign-in it is.")
+    .query("code", words(), "When the user has signed in.")
+    .query("error", words(), "When not.")
+    .query("iss", words(), "Who sends (RFC 9207).")
+    .answers_with(303, "The page that the sign-in came from, with `#code=` or `#error=`.", None)
+    .refuses(&[Code::Unauthenticated, Code::UnknownApp]);
+    let redeem = Operation::post(
+        "/auth/oidc/exchange",
+        "exchange",
+        "A login for the code that the page was returned to with",
+    )
+    .tag("accounts")
+    .body(schema::request(&[("code", words(), true), Described::field()]))
+    .ok(of("Tokens"))
+    .refuses(&[Code::Unauthenticated, Code::UnknownApp, Code::Forbidden]);
+    let token = Operation::post(
+        "/auth/oidc/{provider}/token",
+        "signInByIdToken",
+        "A login for an ID token that a native app has",
+    )
+    .tag("accounts")
+    .body(schema::request(&[
+        app_field(),
+        ("id_token", words(), true),
+        ("nonce", words(), false),
+        Described::field(),
+    ]))
+    .ok(of("Tokens"))
+    .refuses(&[Code::Unauthenticated, Code::UnknownApp, Code::Forbidden]);
+    Routes::new().on(leave, flow::leave).on(back, flow::come_back).on(redeem, exchange).on(token, by_token)
 }
 
 /// `POST /auth/oidc/exchange`: a login for the code that the page was returned to with.

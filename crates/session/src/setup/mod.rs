@@ -7,15 +7,19 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::json;
 use xpush_core::ports::directory::{Directory, Entry, Expected, Key, Listing, Record, UserRecord};
 use xpush_core::ports::{Failure, PortError};
 use xpush_core::{App, Code, Problem, Role};
 
 use crate::access::OPERATORS;
-use crate::accounts::{self, begin, password::Password};
+use crate::accounts::password::{self, Password};
+use crate::accounts::{self, begin};
+use crate::api::openapi::schema::{self, of};
+use crate::api::openapi::{Operation, Routes};
 use crate::api::{Answer, Api, Caller, Fields, ok};
 use crate::store::Store;
 
@@ -40,8 +44,22 @@ pub async fn begin_setup(directory: Arc<dyn Directory>) -> Result<Option<String>
     Ok(Some(token))
 }
 
-pub(crate) fn routes() -> Router<Arc<Api>> {
-    Router::new().route("/setup", post(set_up))
+pub(crate) fn routes() -> Routes {
+    let operation = Operation::post(
+        "/setup",
+        "setUp",
+        "Make the first operator, by the link that the server has printed",
+    )
+    .tag("accounts")
+    .body(schema::request(&[
+        ("token", json!({"type": "string"}), true),
+        ("user", of("User"), true),
+        ("password", schema::text(password::SHORTEST, password::LONGEST), true),
+        ("name", of("Name"), false),
+    ]))
+    .ok(of("Tokens"))
+    .refuses(&[Code::Forbidden, Code::Conflict]);
+    Routes::new().on(operation, set_up)
 }
 
 /// The page that asks for name and password. The token is in the URL's fragment, which no browser sends.

@@ -17,8 +17,8 @@ use xpush_core::ports::{Failure, PortError};
 use crate::sample::{channel_of, user};
 use crate::suite::{PATIENCE, Until, answer, ends};
 use sample::{
-    app, block, device_key, each_kind, identity, login_key, look_alikes, member, odd_texts, secret, stamped,
-    user_key,
+    api_key, app, block, device_key, each_kind, identity, login_key, look_alikes, member, odd_texts, secret,
+    stamped, user_key,
 };
 
 /// A new, empty store.
@@ -561,6 +561,11 @@ fn samples() -> Vec<(Listing, Vec<Key>, Vec<Key>)> {
             Listing::Blocks(demo.clone(), ann()),
             keys(&|name| block("demo", "ann", name)),
             vec![block("demo", "bob", "ann"), block("demo2", "ann", "bob")],
+        ),
+        (
+            Listing::ApiKeys(demo.clone()),
+            ["A", "a", "aa", "b"].map(|id| api_key("demo", id)).to_vec(),
+            vec![api_key("demo2", "a"), user_key("demo", "a"), Key::App(demo.clone())],
         ),
         (
             Listing::Identities(demo, ann()),

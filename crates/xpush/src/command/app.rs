@@ -9,6 +9,7 @@ use xpush_core::App;
 use xpush_core::ports::directory::{Accounts, AppRecord, Entry, Key, KeyRecord, Listing, Record};
 use xpush_session::access::usable;
 
+use super::api_key::Keys;
 use super::{Installation, Told, app_name, columns, json as shown, note, now, token, wait};
 use crate::backends;
 use crate::cli::{Site, key_and_value};
@@ -24,6 +25,7 @@ Examples:
   xpush app add-key shop                       another HS256 secret, to replace one without a break …
   xpush app remove-key shop main               … when no token of the old one is left
   xpush app add-key shop --id login --algorithm ES256 --public-key-file login.pem
+  xpush app key create shop --scope publish    what your back end shows to the HTTP API
 
 An app that is set up live wins over the configuration file's app of the same name. A running server follows within
 2 seconds. Keys and their meaning: `xpush default-config`.";
@@ -47,7 +49,9 @@ enum What {
         json: bool,
     },
     /// An app as JSON, in the configuration's language; no secrets.
-    Show { app: String },
+    Show {
+        app: String,
+    },
     /// Set up an app, and print a fresh key.
     Create {
         app: String,
@@ -87,7 +91,11 @@ enum What {
         public_key_file: Option<PathBuf>,
     },
     /// Remove a key: its tokens are good no more.
-    RemoveKey { app: String, id: String },
+    RemoveKey {
+        app: String,
+        id: String,
+    },
+    Key(Keys),
 }
 
 /// What is said of an app.
@@ -129,6 +137,11 @@ pub(crate) fn run(apps: &Apps) -> Told {
                 return Err("HS256 has a --secret-file, every other algorithm a --public-key-file".to_owned());
             }
             add_key(&installation, &app, id.as_deref(), algorithm, file)
+        }
+        What::Key(keys) => {
+            let installation = Installation::open_or_make(site)?;
+            let app = known(&installation, keys.app())?;
+            keys.run(&installation, &app)
         }
         What::RemoveKey { app, id } => {
             let installation = Installation::open_or_make(site)?;
@@ -239,6 +252,9 @@ fn delete(installation: &Installation, app: &App, yes: bool) -> Told {
         }
         wait(|done| parts.lasting.end(app, name, done))?;
         installation.remove(of)?;
+    }
+    for entry in installation.all(&Listing::ApiKeys(app.clone()))? {
+        installation.remove(entry.key)?;
     }
     installation.remove(key)?;
     Ok(format!("{app} is gone\n"))

@@ -1,6 +1,7 @@
 //! Commands for operators, one file a group. Most work on the data folder's store, beside a running server, which follows the changes.
 
 pub(crate) mod admin;
+mod api_key;
 pub(crate) mod app;
 pub(crate) mod copy;
 pub(crate) mod member;

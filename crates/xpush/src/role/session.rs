@@ -23,11 +23,13 @@ pub(crate) fn start(
     settings: &Settings,
 ) -> io::Result<Router> {
     let nobody = Arc::new(View::default());
+    let backend = node.backend();
     let current: CurrentView = Arc::new(move || node.view().unwrap_or_else(|| nobody.clone()));
     let view = xpush_session::router(id, current.clone());
     let api = api::router(api::Parts {
         eraser: Eraser::start(embedded.erasure(), &tokio::runtime::Handle::current()),
         access: embedded.access.clone(),
+        backend,
         placement: Arc::new(ByView::new(current)),
         clock: embedded.clock.clone(),
         pages: Pages { allowed: settings.allowed_origins.clone(), loopback: settings.on_loopback() },

@@ -5,7 +5,7 @@ use mongodb::bson::{Binary, Bson, Document};
 use serde::de::DeserializeOwned;
 use xpush_core::ports::directory::{Key, Listing, Record};
 use xpush_core::ports::{Failure, PortError};
-use xpush_core::{App, Channel, ChannelKey, Code, Device, Login, User};
+use xpush_core::{ApiKeyId, App, Channel, ChannelKey, Code, Device, Login, User};
 
 // Released numbers are never given to anything else.
 const APP: i32 = 1;
@@ -16,6 +16,7 @@ const MEMBER: i32 = 5;
 const BLOCK: i32 = 6;
 const IDENTITY: i32 = 7;
 const SECRET: i32 = 8;
+const API_KEY: i32 = 9;
 
 /// How bodies are written now: secrets as their bytes, everything else as JSON.
 pub(super) const FORM: i32 = 1;
@@ -52,6 +53,7 @@ impl<'a> Parts<'a> {
                 of(MEMBER, channel.app.as_str(), channel.name.as_str(), user.as_str())
             }
             Key::Block(app, user, other) => of(BLOCK, app.as_str(), user.as_str(), other.as_str()),
+            Key::ApiKey(app, id) => of(API_KEY, app.as_str(), id.as_str(), ""),
             Key::Identity(app, issuer, sub) => of(IDENTITY, app.as_str(), issuer, sub),
             Key::Secret(name) => of(SECRET, "", name, ""),
         }
@@ -86,6 +88,7 @@ impl Span {
             Listing::Memberships(app, user) => span("o", MEMBER, &[app.as_str(), user.as_str()]),
             Listing::Blocks(app, user) => span("_id", BLOCK, &[app.as_str(), user.as_str()]),
             Listing::BlockedBy(app, user) => span("o", BLOCK, &[app.as_str(), user.as_str()]),
+            Listing::ApiKeys(app) => span("_id", API_KEY, &[app.as_str()]),
             Listing::Identities(app, user) => span("o", IDENTITY, &[app.as_str(), user.as_str()]),
         }
     }
@@ -167,6 +170,7 @@ fn checked(parts: &[String]) -> Result<Key, Code> {
         LOGIN => Key::Login(app()?, User::new(first)?, Login::new(second)?),
         MEMBER => Key::Member(ChannelKey::new(app()?, Channel::new(first)?), User::new(second)?),
         BLOCK => Key::Block(app()?, User::new(first)?, User::new(second)?),
+        API_KEY => Key::ApiKey(app()?, ApiKeyId::new(first)?),
         IDENTITY => Key::Identity(app()?, first.as_str().into(), second.as_str().into()),
         SECRET => Key::Secret(first.as_str().into()),
         _ => return Err(Code::Internal),
@@ -191,6 +195,7 @@ pub(super) fn body(record: &Record) -> Result<Binary, PortError> {
         Record::Login(login) => serde_json::to_vec(login),
         Record::Member(member) => serde_json::to_vec(member),
         Record::Block(since) => serde_json::to_vec(since),
+        Record::ApiKey(key) => serde_json::to_vec(key),
         Record::Identity(user) => serde_json::to_vec(user),
         Record::Secret(secret) => Ok(secret.to_vec()),
     };
@@ -214,6 +219,7 @@ pub(super) fn record(key: &Key, document: &Document) -> Result<Record, PortError
         Key::Login(..) => Record::Login(json(bytes)?),
         Key::Member(..) => Record::Member(json(bytes)?),
         Key::Block(..) => Record::Block(json(bytes)?),
+        Key::ApiKey(..) => Record::ApiKey(json(bytes)?),
         Key::Identity(..) => Record::Identity(json(bytes)?),
         Key::Secret(_) => Record::Secret(bytes.as_slice().into()),
     })

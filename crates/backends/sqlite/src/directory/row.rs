@@ -4,7 +4,7 @@ use rusqlite::{Params, Row};
 use serde::de::DeserializeOwned;
 use xpush_core::ports::directory::{Key, Record};
 use xpush_core::ports::{Failure, PortError};
-use xpush_core::{App, Channel, ChannelKey, Code, Device, Login, User};
+use xpush_core::{ApiKeyId, App, Channel, ChannelKey, Code, Device, Login, User};
 
 use crate::store::Fault;
 
@@ -17,6 +17,7 @@ pub(super) const MEMBER: u8 = 5;
 pub(super) const BLOCK: u8 = 6;
 pub(super) const IDENTITY: u8 = 7;
 pub(super) const SECRET: u8 = 8;
+pub(super) const API_KEY: u8 = 9;
 
 /// How bodies are written now: secrets as their bytes, everything else as JSON.
 pub(super) const FORM: i64 = 1;
@@ -46,6 +47,7 @@ impl Columns {
                 columns(MEMBER, channel.app.as_str(), channel.name.as_str(), user.as_str())
             }
             Key::Block(app, user, other) => columns(BLOCK, app.as_str(), user.as_str(), other.as_str()),
+            Key::ApiKey(app, id) => columns(API_KEY, app.as_str(), id.as_str(), ""),
             Key::Identity(app, issuer, sub) => columns(IDENTITY, app.as_str(), issuer, sub),
             Key::Secret(name) => columns(SECRET, "", name, ""),
         }
@@ -79,6 +81,7 @@ impl Columns {
             LOGIN => Key::Login(app()?, User::new(first)?, Login::new(second)?),
             MEMBER => Key::Member(ChannelKey::new(app()?, Channel::new(first)?), User::new(second)?),
             BLOCK => Key::Block(app()?, User::new(first)?, User::new(second)?),
+            API_KEY => Key::ApiKey(app()?, ApiKeyId::new(first)?),
             IDENTITY => Key::Identity(app()?, first.into(), second.into()),
             SECRET => Key::Secret(first.into()),
             _ => return Err(Code::Internal),
@@ -105,6 +108,7 @@ pub(super) fn body(record: &Record) -> Result<Vec<u8>, PortError> {
         Record::Login(login) => serde_json::to_vec(login),
         Record::Member(member) => serde_json::to_vec(member),
         Record::Block(since) => serde_json::to_vec(since),
+        Record::ApiKey(key) => serde_json::to_vec(key),
         Record::Identity(user) => serde_json::to_vec(user),
         Record::Secret(secret) => return Ok(secret.to_vec()),
     };
@@ -119,6 +123,7 @@ pub(super) fn record(key: &Key, body: &[u8]) -> Result<Record, Fault> {
         Key::Login(..) => Record::Login(json(body)?),
         Key::Member(..) => Record::Member(json(body)?),
         Key::Block(..) => Record::Block(json(body)?),
+        Key::ApiKey(..) => Record::ApiKey(json(body)?),
         Key::Identity(..) => Record::Identity(json(body)?),
         Key::Secret(_) => Record::Secret(body.into()),
     })

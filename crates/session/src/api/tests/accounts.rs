@@ -102,7 +102,7 @@ async fn what_cannot_be_is_refused_by_name() {
         ("/auth/login", json!([]), "bad_request"),
         ("/auth/login", json!("x"), "bad_request"),
         ("/auth/nothing", json!({}), "not_found"),
-        ("/me", json!({}), "not_found"),
+        ("/me", json!({}), "method_not_allowed"),
         ("/auth/logout", json!({}), "unauthenticated"),
         ("/auth/password", json!({}), "unauthenticated"),
     ] {

@@ -49,7 +49,7 @@ async fn devices_are_listed_and_renamed() {
         ("PUT", "/me/devices/phone/push", json!({"platform": "ios", "token": "x".repeat(4097)}), "bad_field"),
         ("PUT", "/me/devices/phone/push", json!({"platform": "<b>", "token": "t"}), "bad_field"),
         ("DELETE", "/me/devices/none/push", json!({}), "not_found"),
-        ("POST", "/me/devices", json!({}), "not_found"),
+        ("POST", "/me/devices", json!({}), "method_not_allowed"),
     ] {
         assert_eq!(world.ask(method, path, &token, body).await.code(), code, "{method} {path}");
     }

@@ -1,11 +1,14 @@
 //! The whole API over a real store and the real ACCESS: requests in, answers out.
 
 mod accounts;
+mod api_keys;
 mod assign;
+mod backend;
 mod devices;
 mod oidc;
 mod pages;
 mod profile;
+mod recorder;
 mod secrets;
 mod setup;
 mod theft;
@@ -43,6 +46,7 @@ pub(super) struct World {
     pub(super) directory: Arc<dyn Directory>,
     pub(super) markers: Arc<dyn Markers>,
     pub(super) ledger: Arc<Ledger>,
+    pub(super) backend: Arc<recorder::Recorder>,
     pub(super) clock: Arc<ManualClock>,
     router: Router,
     /// Digests and comparisons of passwords.
@@ -140,8 +144,10 @@ impl World {
             count.fetch_add(1, Ordering::SeqCst);
             work();
         };
+        let backend = Arc::new(recorder::Recorder::new(markers.clone()));
         let parts = Parts {
             access,
+            backend: backend.clone(),
             placement: Arc::new(ByView::new(Arc::new(two_nodes))),
             eraser: Eraser::start(
                 crate::erasure::Parts {
@@ -157,7 +163,17 @@ impl World {
             url: None,
         };
         let api = Arc::new(Api::new(parts, Hashing::start_with(each).unwrap()));
-        Self { router: routes(api.clone()), api, directory, markers, ledger, clock, hashed, _folder: folder }
+        Self {
+            router: routes(api.clone()),
+            api,
+            directory,
+            markers,
+            ledger,
+            backend,
+            clock,
+            hashed,
+            _folder: folder,
+        }
     }
 
     pub(super) async fn send(&self, request: Request) -> Got {

@@ -1,11 +1,12 @@
 //! Keys and records for the suite.
 
 use xpush_core::ports::directory::{
-    Accounts, AppRecord, DeviceRecord, Key, KeyRecord, LoginRecord, MemberRecord, Provider, Record,
-    UserRecord,
+    Accounts, ApiKeyRecord, AppRecord, DeviceRecord, Key, KeyRecord, LoginRecord, MemberRecord, Provider,
+    Record, Scope, UserRecord,
 };
 use xpush_core::{
-    App, Channel, ChannelKey, Device, History, Login, Permissions, Retention, Role, Rule, Rules, User, Who,
+    ApiKeyId, App, Channel, ChannelKey, Device, History, Login, Permissions, Retention, Role, Rule, Rules,
+    User, Who,
 };
 
 use crate::sample::user;
@@ -37,6 +38,10 @@ pub(super) fn member(of: &str, channel: &str, name: &str) -> Key {
 
 pub(super) fn block(of: &str, owner: &str, other: &str) -> Key {
     Key::Block(app(of), user(owner), user(other))
+}
+
+pub(super) fn api_key(of: &str, id: &str) -> Key {
+    Key::ApiKey(app(of), ApiKeyId::new(id).expect("an API key's id"))
 }
 
 pub(super) fn identity(of: &str, issuer: &str, sub: &str) -> Key {
@@ -94,11 +99,30 @@ pub(super) fn each_kind() -> Vec<(Key, Vec<Record>)> {
         ),
         (block("demo", "ann", "bob"), vec![Record::Block(0), Record::Block(u64::MAX)]),
         (
+            api_key("demo", "k1"),
+            vec![Record::ApiKey(Box::new(full_api_key())), Record::ApiKey(Box::default())],
+        ),
+        (
             identity("demo", "https://id.example", "7"),
             vec![Record::Identity(user("ann")), Record::Identity(user("a/b:c \"d\""))],
         ),
         (secret("accounts"), vec![Record::Secret((0..=255).collect()), Record::Secret(Box::default())]),
     ]
+}
+
+fn full_api_key() -> ApiKeyRecord {
+    ApiKeyRecord {
+        name: Some("the shop's orders".into()),
+        digest: "new".into(),
+        previous: Some("old".into()),
+        previous_until: 5,
+        scopes: Scope::EACH.into(),
+        created_at: 1,
+        rotated_at: 4,
+        expires_at: Some(9),
+        revoked_at: Some(8),
+        used_at: 7,
+    }
 }
 
 fn full_app() -> AppRecord {
@@ -161,6 +185,9 @@ pub(super) fn stamped(key: &Key, stamp: u64) -> Record {
         })),
         Key::Member(..) => Record::Member(MemberRecord { since: stamp, ..MemberRecord::default() }),
         Key::Block(..) => Record::Block(stamp),
+        Key::ApiKey(..) => {
+            Record::ApiKey(Box::new(ApiKeyRecord { used_at: stamp, ..ApiKeyRecord::default() }))
+        }
         Key::Identity(..) => Record::Identity(User::new(&stamp.to_string()).expect("a user")),
         Key::Secret(_) => Record::Secret(stamp.to_be_bytes().into()),
     }
@@ -192,6 +219,9 @@ pub(super) fn look_alikes() -> Vec<Key> {
         member("a", "c", "b"),
         block("a", "b", "c"),
         block("a", "c", "b"),
+        api_key("a", "b"),
+        api_key("a", "c"),
+        api_key("b", "b"),
         identity("a", "b:c", "d"),
         identity("a", "b", "c:d"),
         identity("a", "b", "c"),

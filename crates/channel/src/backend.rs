@@ -1,0 +1,332 @@
+//! What an app's own back end asks for over HTTP: done here without a session. Messages enter at their channels' homes, like anybody's.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use xpush_core::names::reserved_event;
+use xpush_core::ports::access::Decided;
+use xpush_core::ports::backend::{Backend, Census, Ephemeral, LiveChannel, Object, Publication as Wanted};
+use xpush_core::ports::bus::Signal;
+use xpush_core::ports::message_log::{Draft, Range};
+use xpush_core::ports::online::Status;
+use xpush_core::ports::presence::Roster;
+use xpush_core::ports::{Done, PortError};
+use xpush_core::{
+    App, Channel, ChannelKey, ClientId, Code, EventName, History, Kind, Payload, Problem, Rule, User,
+};
+use xpush_wire::json;
+
+use crate::command::{channels, presence, publish, signal, status};
+use crate::dialect::object;
+use crate::fanout::inbox::{Inbox, Publication, Publisher, Reply};
+use crate::fanout::topic::Topics;
+use crate::node::Shared;
+use crate::session::{online, sid};
+
+/// Levels that the packet around the data has on Socket.IO: what comes from here is nested no deeper than what comes from there.
+const AROUND: usize = 2;
+
+/// Does on a node what is asked on behalf of apps.
+pub(crate) struct Behalf(pub(crate) Arc<Shared>);
+
+/// Messages that are answered together.
+pub(crate) struct Batch(Mutex<Answers>);
+
+struct Answers {
+    /// `None`: not yet.
+    each: Vec<Option<Result<Object, Problem>>>,
+    open: usize,
+    done: Option<Decided<Vec<Result<Object, Problem>>>>,
+}
+
+/// A question to all shards: which of an app's channels are followed.
+pub(crate) struct Tally {
+    app: App,
+    prefix: Box<str>,
+    after: Option<Box<str>>,
+    limit: usize,
+    counted: Mutex<Counted>,
+}
+
+struct Counted {
+    channels: BTreeMap<Channel, u64>,
+    open: usize,
+    done: Option<Decided<Vec<LiveChannel>>>,
+}
+
+impl Batch {
+    fn new(messages: usize, done: Decided<Vec<Result<Object, Problem>>>) -> Self {
+        let each = (0..messages).map(|_| None).collect();
+        Self(Mutex::new(Answers { each, open: messages, done: Some(done) }))
+    }
+
+    /// What became of the message of this number; the last one answers the batch.
+    pub(crate) fn answer(&self, number: usize, reply: Reply) {
+        self.put(
+            number,
+            match reply {
+                Reply::Published(published) => Ok(publish::answer(&published)),
+                Reply::Failed(problem) => Err(problem),
+                // Nothing else answers a publication.
+                _ => Err(Code::Internal.into()),
+            },
+        );
+    }
+
+    fn put(&self, number: usize, result: Result<Object, Problem>) {
+        let mut answers = lock(&self.0);
+        let Some(answer @ None) = answers.each.get_mut(number) else { return };
+        *answer = Some(result);
+        answers.open -= 1;
+        if answers.open == 0 {
+            answers.end();
+        }
+    }
+}
+
+impl Answers {
+    fn end(&mut self) {
+        let Some(done) = self.done.take() else { return };
+        let unknown = || Err(Code::OutcomeUnknown.into());
+        done(Ok(std::mem::take(&mut self.each)
+            .into_iter()
+            .map(|answer| answer.unwrap_or_else(unknown))
+            .collect()));
+    }
+}
+
+impl Tally {
+    /// A shard's share of the answer.
+    pub(crate) fn take(&self, topics: &Topics) {
+        let wanted = |key: &ChannelKey| {
+            let name = key.name.as_str();
+            key.app == self.app
+                && name.starts_with(&*self.prefix)
+                && self.after.as_ref().is_none_or(|after| name > &**after)
+        };
+        let mut counted = lock(&self.counted);
+        for (key, sessions) in topics.count(wanted) {
+            *counted.channels.entry(key.name.clone()).or_default() += sessions as u64;
+        }
+        counted.open -= 1;
+        if counted.open == 0
+            && let Some(done) = counted.done.take()
+        {
+            let channels = std::mem::take(&mut counted.channels).into_iter().take(self.limit);
+            done(Ok(channels.map(|(channel, subscribers)| LiveChannel { channel, subscribers }).collect()));
+        }
+    }
+}
+
+impl Backend for Behalf {
+    fn largest(&self) -> usize {
+        self.0.config.limits.payload
+    }
+
+    fn publish(&self, publications: Vec<Wanted>, done: Decided<Vec<Result<Object, Problem>>>) {
+        if publications.is_empty() {
+            return done(Ok(Vec::new()));
+        }
+        let batch = Arc::new(Batch::new(publications.len(), done));
+        let mut by_home: Vec<Vec<Publication>> = Vec::new();
+        for (number, wanted) in publications.into_iter().enumerate() {
+            match self.0.publication(wanted, Publisher::Backend(batch.clone(), number)) {
+                Ok(publication) => {
+                    let home = usize::from(self.0.home_of(&publication.channel));
+                    if by_home.len() <= home {
+                        by_home.resize_with(home + 1, Vec::new);
+                    }
+                    by_home[home].push(publication);
+                }
+                Err(problem) => batch.put(number, Err(problem)),
+            }
+        }
+        for (home, publications) in (0..).zip(by_home) {
+            if !publications.is_empty() {
+                self.0.mailbox(home).post(Inbox::PublishAll(publications));
+            }
+        }
+    }
+
+    fn signal(&self, wanted: Ephemeral, done: Decided<Object>) {
+        done(self.0.tell(wanted));
+    }
+
+    fn history(&self, channel: &ChannelKey, range: Range, limit: usize, done: Decided<Object>) {
+        let rule = match self.0.rule(channel) {
+            Ok(rule) if rule.history != History::None => rule,
+            Ok(_) => return done(Err(Code::NoHistory.into())),
+            Err(problem) => return done(Err(problem)),
+        };
+        let key = channel.clone();
+        let done = reading(done, move |page| object::history(&key, &page));
+        self.0.log(&rule.history).read(channel, range, limit, done);
+    }
+
+    fn presence(&self, channel: &ChannelKey, done: Decided<Object>) {
+        match self.0.rule(channel) {
+            Ok(rule) if rule.presence => {}
+            Ok(_) => return done(Err(Code::NoPresence.into())),
+            Err(problem) => return done(Err(problem)),
+        }
+        let (shared, key) = (self.0.clone(), channel.clone());
+        let listed = move |result: Result<Roster, PortError>| match result {
+            Ok(roster) => shared.with_statuses(key, roster, done),
+            Err(error) => done(Err(error.code().into())),
+        };
+        self.0.presence().list(channel, presence::ROSTER, Box::new(listed));
+    }
+
+    fn status(&self, app: &App, users: Vec<User>, done: Decided<Object>) {
+        self.0.online().status(app, users, reading(done, |statuses: Vec<_>| status::answer(&statuses)));
+    }
+
+    fn conversations(
+        &self,
+        app: &App,
+        user: &User,
+        after: Option<&str>,
+        limit: usize,
+        done: Decided<Object>,
+    ) {
+        let after = match after.map(channels::parse).transpose() {
+            Ok(after) => after,
+            Err(problem) => return done(Err(problem)),
+        };
+        let done = reading(done, move |found: Vec<_>| channels::answer(&found, limit));
+        // One more than asked for shows whether there are more.
+        self.0.ledger().conversations(app, user, after, limit + 1, done);
+    }
+
+    fn live(
+        &self,
+        app: &App,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        done: Decided<Vec<LiveChannel>>,
+    ) {
+        let open = self.0.config.shards;
+        let counted = Mutex::new(Counted { channels: BTreeMap::new(), open, done: Some(done) });
+        let after = after.map(Into::into);
+        let tally = Arc::new(Tally { app: app.clone(), prefix: prefix.into(), after, limit, counted });
+        self.0.post_all(|| Inbox::Tally(tally.clone()));
+    }
+
+    fn census(&self, app: &App) -> Census {
+        let (users, connections) = self.0.connected(app);
+        Census { users, connections }
+    }
+
+    fn node(&self) -> &str {
+        self.0.id().as_str()
+    }
+}
+
+impl Shared {
+    /// The rule of a channel, as its app is now.
+    fn rule(&self, channel: &ChannelKey) -> Result<Arc<Rule>, Problem> {
+        let apps = self.access().apps();
+        let app = apps.by_name.get(&channel.app).ok_or(Code::UnknownApp)?;
+        let rule = app.rules.find(&channel.name).cloned();
+        rule.ok_or_else(|| Problem::new(Code::NotFound, "no rule of this app covers this channel"))
+    }
+
+    /// Who is there and, where an app's users are told of, in which state.
+    fn with_statuses(&self, key: ChannelKey, roster: Roster, done: Decided<Object>) {
+        let told = Channel::new(online::CHANNEL).is_ok_and(|name| {
+            let apps = self.access().apps();
+            apps.by_name.get(&key.app).is_some_and(|app| app.rules.find(&name).is_some())
+        });
+        if !told || roster.members.is_empty() {
+            return done(Ok(object::roster(&key, &roster, &[])));
+        }
+        let users = roster.members.iter().map(|member| member.user.clone()).collect();
+        let app = key.app.clone();
+        // Who is there is known, even when it is not known how they are.
+        let answered = move |statuses: Result<Vec<Status>, PortError>| {
+            done(Ok(object::roster(&key, &roster, &statuses.unwrap_or_default())));
+        };
+        self.online().status(&app, users, Box::new(answered));
+    }
+
+    fn publication(&self, wanted: Wanted, by: Publisher) -> Result<Publication, Problem> {
+        let Wanted { channel, kind, event, data, id, from } = wanted;
+        let rule = self.rule(&channel)?;
+        publish::clients_write(&channel.name)?;
+        if kind.target().is_some() {
+            if rule.history == History::None {
+                return Err(Code::NoHistory.into());
+            }
+        } else {
+            speakable(&event)?;
+        }
+        let json = match kind {
+            Kind::Delete { .. } => Bytes::from_static(b"null"),
+            _ => self.checked(data)?,
+        };
+        let id = id.map_or_else(fresh_id, Ok)?;
+        let payload = Payload { json, attachments: Vec::new() };
+        let (at, arrived) = (self.clock().wall(), self.clock().monotonic());
+        let draft = Draft { kind, moderates: true, id, event, payload, from, at };
+        Ok(Publication { channel, rule, draft, by, echo: true, params: None, arrived })
+    }
+
+    fn tell(&self, wanted: Ephemeral) -> Result<Object, Problem> {
+        let Ephemeral { channel, event, data, ttl_ms, from } = wanted;
+        self.rule(&channel)?;
+        publish::clients_write(&channel.name)?;
+        speakable(&event)?;
+        signal::check_ttl(ttl_ms)?;
+        let payload = Payload { json: self.checked(data)?, attachments: Vec::new() };
+        let answer = signal::answer(&channel.name);
+        let home = self.home_of(&channel);
+        let message = signal::message(channel, event, payload, from, self.clock().wall())?;
+        let signal = Arc::new(Signal { message, ttl_ms });
+        self.mailbox(home).post(Inbox::Signal { signal, exclude: None });
+        Ok(answer)
+    }
+
+    /// Data as they may be relayed.
+    fn checked(&self, data: Bytes) -> Result<Bytes, Problem> {
+        if data.len() > self.config.limits.payload {
+            return Err(Code::TooLarge.into());
+        }
+        json::validate_bytes(&data, json::MAX_DEPTH - AROUND).map_err(|_| Problem::from(Code::BadJson))?;
+        Ok(data)
+    }
+}
+
+/// A reading's answer as the protocol has it.
+fn reading<T: 'static>(done: Decided<Object>, write: impl FnOnce(T) -> Object + Send + 'static) -> Done<T> {
+    Box::new(move |result: Result<T, PortError>| done(result.map(write).map_err(|error| error.code().into())))
+}
+
+fn speakable(event: &EventName) -> Result<(), Problem> {
+    if reserved_event(event.as_str()) {
+        return Err(Problem::new(
+            Code::BadEvent,
+            format!("the event's name {:?} is reserved", event.as_str()),
+        ));
+    }
+    Ok(())
+}
+
+fn fresh_id() -> Result<ClientId, Problem> {
+    let mut word = [0; 8];
+    getrandom::fill(&mut word).map_err(|_| Problem::from(Code::Internal))?;
+    ClientId::new(&sid::spell(u64::from_ne_bytes(word))[..10]).map_err(Problem::from)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic elsewhere leaves answers that are missing, and are told as unknown.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Batch {
+    /// The node stops: what has not been answered may have taken effect.
+    fn drop(&mut self) {
+        lock(&self.0).end();
+    }
+}

@@ -1,0 +1,104 @@
+//! What an app's own back end may have done on a channel server: the HTTP API asks, a node does it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::error::Problem;
+use crate::message::{Kind, Sender};
+use crate::names::{App, Channel, ChannelKey, ClientId, EventName, User};
+use crate::ports::access::Decided;
+use crate::ports::message_log::Range;
+
+/// How long an answer may take. What has not been answered by then is `outcome_unknown`.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A JSON object of docs/protocol.md, as text: what a client would have got as `ok`.
+pub type Object = String;
+
+/// A message of an app's back end, on its own behalf or on a user's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    /// Where.
+    pub channel: ChannelKey,
+    /// What it is. An edit's data are the new ones; a deletion's are ignored.
+    pub kind: Kind,
+    /// The event's name.
+    pub event: EventName,
+    /// A JSON text, not yet checked; relayed as it is.
+    pub data: Bytes,
+    /// By which it is known again; without one, no publication is its retry.
+    pub id: Option<ClientId>,
+    /// Who publishes, as others are told.
+    pub from: Sender,
+}
+
+/// What is told now and kept nowhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ephemeral {
+    /// Where.
+    pub channel: ChannelKey,
+    /// The event's name.
+    pub event: EventName,
+    /// A JSON text, not yet checked.
+    pub data: Bytes,
+    /// For how many ms what it tells holds; 60,000 at most.
+    pub ttl_ms: Option<u64>,
+    /// Who tells it.
+    pub from: Sender,
+}
+
+/// A channel that is live on a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveChannel {
+    /// Which.
+    pub channel: Channel,
+    /// Connections of this node that follow it.
+    pub subscribers: u64,
+}
+
+/// What there is of an app on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Census {
+    /// Users who are connected.
+    pub users: u64,
+    /// Their connections.
+    pub connections: u64,
+}
+
+/// What is done on behalf of an app's back end, which may do everything in its app. Whoever calls has made sure that it is one, and of this app.
+///
+/// - A message enters at its channel's home like anybody's: the same order, the same fence on ids, the same answer when it is durable.
+/// - Of a channel that no rule covers the answer is `not_found`; data that are no JSON, or nested deeper than a client's may be, are `bad_json`, larger ones
+///   `too_large`. What is refused has had no effect.
+/// - Each callback is called exactly once, or dropped when the node stops.
+pub trait Backend: Send + Sync {
+    /// Bytes that data may have.
+    fn largest(&self) -> usize;
+    /// Publishes messages: one answer each, in the order given. Those of one channel take their places in this order; when one cannot be stored, those of its
+    /// channel behind it are refused, too.
+    fn publish(&self, publications: Vec<Publication>, done: Decided<Vec<Result<Object, Problem>>>);
+    /// Tells whoever follows a channel now.
+    fn signal(&self, signal: Ephemeral, done: Decided<Object>);
+    /// At most `limit` messages of a channel's history.
+    fn history(&self, channel: &ChannelKey, range: Range, limit: usize, done: Decided<Object>);
+    /// Who is in a channel with presence.
+    fn presence(&self, channel: &ChannelKey, done: Decided<Object>);
+    /// How users are seen, in the order asked for.
+    fn status(&self, app: &App, users: Vec<User>, done: Decided<Object>);
+    /// A user's channels with what is unread in them, the ones active last first, behind `after`: what the page before gave.
+    fn conversations(&self, app: &App, user: &User, after: Option<&str>, limit: usize, done: Decided<Object>);
+    /// The channels of an app that are followed on this node, by name: at most `limit` of those that begin with `prefix` and come behind `after`.
+    fn live(
+        &self,
+        app: &App,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+        done: Decided<Vec<LiveChannel>>,
+    );
+    /// What there is of an app on this node.
+    fn census(&self, app: &App) -> Census;
+    /// The node's id.
+    fn node(&self) -> &str;
+}
