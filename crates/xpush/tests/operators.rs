@@ -397,3 +397,32 @@ fn every_help_teaches_by_examples() {
         }
     }
 }
+
+#[test]
+fn api_keys_are_made_rotated_and_revoked() {
+    let folder = Folder::new();
+    folder.ok(&["app", "create", "shop"]);
+    let made = folder
+        .ok(&["app", "key", "create", "shop", "--name", "orders", "--scope", "publish", "--scope", "read"]);
+    let text = made.lines().find_map(|line| line.trim().strip_prefix("xk_shop.")).unwrap();
+    let (id, secret) = text.split_once('.').unwrap();
+    assert_eq!(secret.len(), 43);
+    let listed = folder.json(&["app", "key", "list", "shop", "--json"]);
+    assert_eq!((&listed[0]["id"], &listed[0]["scopes"]), (&json!(id), &json!(["publish", "read"])));
+    let told = folder.ok(&["app", "key", "list", "shop"]);
+    assert!(told.contains("never used") && told.contains("orders") && !told.contains(secret));
+    let rotated = folder.ok(&["app", "key", "rotate", "shop", id, "--grace", "1"]);
+    assert!(rotated.contains(&format!("xk_shop.{id}.")) && !rotated.contains(secret));
+    folder.ok(&["app", "key", "revoke", "shop", id]);
+    assert!(folder.ok(&["app", "key", "list", "shop"]).contains("revoked"));
+    assert!(folder.refused(&["app", "key", "rotate", "shop", id]).contains("revoked"));
+    assert!(folder.refused(&["app", "key", "revoke", "shop", "none"]).contains("no API key `none`"));
+    assert!(folder.refused(&["app", "key", "list", "nowhere"]).contains("there is no app"));
+    let unknown = folder.run(&["app", "key", "create", "shop", "--scope", "root"], "");
+    assert!(!unknown.status.success());
+    let database = fs::read(folder.path().join("xpush-data/xpush.db")).unwrap();
+    assert!(
+        !database.windows(secret.len()).any(|window| window == secret.as_bytes()),
+        "only a digest is kept"
+    );
+}
