@@ -86,10 +86,9 @@ async fn a_batch_is_answered_message_by_message() {
         [None, Some("full"), Some("bad_request"), Some("bad_channel"), Some("bad_field"), None]
     );
     assert_eq!(got.body["results"][5]["ok"]["channel"], "d");
-    let published = world.backend.published.lock().unwrap();
+    let published = std::mem::take(&mut *world.backend.published.lock().unwrap());
     let ids: Vec<_> = published.iter().map(|one| one.id.as_ref().unwrap().as_str()).collect();
     assert_eq!(ids, ["import-1:0", "import-1:1", "import-1:5"]);
-    drop(published);
     let many: Vec<_> = (0..1_001).map(|_| message("a")).collect();
     for (body, code) in [
         (json!({"messages": many}), "bad_field"),
@@ -337,7 +336,7 @@ async fn the_description_is_whole() {
             assert!(ids.insert(operation["operationId"].as_str().unwrap().to_owned()), "{path}");
             assert!(operation["summary"].as_str().is_some_and(|summary| !summary.is_empty()), "{path}");
             assert!(!operation["tags"][0].as_str().unwrap().is_empty(), "{method} {path} has no tag");
-            let real = path.replace('{', "").replace('}', "");
+            let real = path.replace(['{', '}'], "");
             let got = world.ask(&method.to_uppercase(), &real, "", json!({})).await;
             assert_ne!(got.status, 405, "{method} {path}");
             if path.ends_with("/callback") {
