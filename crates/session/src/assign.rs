@@ -57,7 +57,7 @@ impl Placement for ByView {
 pub(crate) fn routes() -> Routes {
     let channels = json!({"type": "array", "items": of("Channel"), "minItems": 1, "maxItems": MOST});
     let assigned = schema::object(&[
-        ("channel", of("Channel"), true),
+        ("channel", of("ChannelName"), true),
         ("url", schema::about(json!({"type": "string"}), "Empty: the address that was asked."), true),
         ("node", json!({"type": "string"}), true),
         ("reason", schema::about(json!({"type": "string"}), "For people."), true),
@@ -67,6 +67,7 @@ pub(crate) fn routes() -> Routes {
         .query("app", of("App"), "The server's default app without it.")
         .needed_query("channel", channels, "May be given several times.")
         .ok(schema::object(&[("ok", schema::object(&[("channels", schema::array(assigned), true)]), true)]))
+        .answers_with(431, "The URL is too long.", None)
         .refuses(&[Code::BadChannel, Code::UnknownApp]);
     Routes::new().on(operation, assign)
 }

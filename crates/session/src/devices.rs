@@ -8,7 +8,7 @@ use xpush_core::ports::PortError;
 use xpush_core::ports::directory::{DeviceRecord, Directory, Entry, Key, Listing, Record};
 use xpush_core::{App, Code, Device, Problem, UnixMillis, User};
 
-use crate::api::openapi::schema::{self, text};
+use crate::api::openapi::schema;
 use crate::api::openapi::{Operation, Routes};
 use crate::api::{Answer, Api, Bearer, Fields, Refusal, Segment, ok};
 use crate::store::Store;
@@ -60,7 +60,8 @@ pub(crate) fn routes() -> Routes {
     let leave = Operation::delete("/me/devices/{id}", "logDeviceOut", "Log one of one's devices out");
     let push = Operation::put("/me/devices/{id}/push", "pushHere", "Where to push to");
     let no_push = Operation::delete("/me/devices/{id}/push", "pushNoMore", "Push there no more");
-    let push_fields = [("platform", platform_field(), true), ("token", text(1, LONGEST_TOKEN), true)];
+    let push_fields =
+        [("platform", platform_field(), true), ("token", schema::printable(LONGEST_TOKEN), true)];
     Routes::new()
         .on(own(all).ok(schema::object(&[("devices", schema::array(schema::of("OwnDevice")), true)])), list)
         .on(of_own(name).body(schema::request(&[("name", schema::of("Name"), true)])), rename)

@@ -35,7 +35,7 @@ pub(crate) fn routes() -> Routes {
     let muted =
         Operation::put("/me/channels/{channel}", "mute", "Whether one wants notifications from a channel");
     let a_block = schema::object(&[("user", of("User"), true), ("since", schema::moment(), true)]);
-    let muting = [("channel", of("Channel"), true), ("muted", schema::flag(), true)];
+    let muting = [("channel", of("ChannelName"), true), ("muted", schema::flag(), true)];
     Routes::new()
         .on(own(who).ok(of("Profile")), show)
         .on(

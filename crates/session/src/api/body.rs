@@ -111,7 +111,10 @@ impl<'a> Members<'a> {
     /// A whole number from 0 to 2^53 − 1, if it is given.
     pub(crate) fn number(&self, field: &str) -> Result<Option<u64>, Problem> {
         let Some(text) = self.get(field) else { return Ok(None) };
-        whole(text).ok_or_else(|| wrong(field, "must be a whole number")).map(Some)
+        // A fraction of nothing makes it no other number.
+        let digits = text.split_once('.').filter(|(_, rest)| rest.bytes().all(|digit| digit == b'0'));
+        let digits = digits.map_or(text, |(digits, _)| digits);
+        whole(digits).ok_or_else(|| wrong(field, "must be a whole number")).map(Some)
     }
 
     /// An object, if it is given.

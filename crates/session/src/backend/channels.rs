@@ -32,7 +32,7 @@ pub(super) fn routes() -> Routes {
         .query("after", of("Channel"), "Those behind this one.")
         .query("limit", schema::between(1, MOST_USERS as u64), "50 without it.")
         .ok(list_of("channels", schema::object(&[
-            ("channel", of("Channel"), true),
+            ("channel", of("ChannelName"), true),
             ("subscribers", number(0), true),
         ])));
     let show = Operation::get("/channels/{channel}", "showChannel", "What a channel is")
@@ -40,7 +40,7 @@ pub(super) fn routes() -> Routes {
         .about("By the app's rules; whether anybody has said anything there tells its history.")
         .server(Scope::Read)
         .ok(schema::object(&[
-            ("channel", of("Channel"), true),
+            ("channel", of("ChannelName"), true),
             ("history", json!({"type": "string", "enum": ["none", "recent", "durable"]}), true),
             ("presence", flag(), true),
             ("members", about(flag(), "Whether it has members."), true),
@@ -54,7 +54,7 @@ pub(super) fn routes() -> Routes {
         .query("after", number(0), "Places behind this one, the oldest of them.")
         .query("limit", schema::between(1, LARGEST_PAGE as u64), "50 without it.")
         .ok(schema::object(&[
-            ("channel", of("Channel"), true),
+            ("channel", of("ChannelName"), true),
             ("epoch", text(1, 32), true),
             ("first", number(0), true),
             ("head", number(0), true),
@@ -66,7 +66,7 @@ pub(super) fn routes() -> Routes {
         .about("Over all servers: how many users, and at most 100 of them by name.")
         .server(Scope::Read)
         .ok(schema::object(&[
-            ("channel", of("Channel"), true),
+            ("channel", of("ChannelName"), true),
             ("count", number(0), true),
             ("users", array(present()), true),
             ("more", flag(), false),
@@ -114,13 +114,13 @@ fn member_routes() -> Routes {
             ("remove", users, false),
             ("role", about(of("Role"), "Of those who are added; `member` takes one away."), false),
         ]))
-        .ok(schema::object(&[("channel", of("Channel"), true)]))
+        .ok(schema::object(&[("channel", of("ChannelName"), true)]))
         .refuses(&[Code::BadChannel, Code::BadContentType, Code::Conflict, Code::Full]);
     let put = Operation::put("/channels/{channel}/members/{user}", "putMember", "Make a user a member")
         .tag("members")
         .server(Scope::Users)
         .optional_body(schema::request(&[("role", of("Role"), false)]))
-        .ok(schema::object(&[("channel", of("Channel"), true)]))
+        .ok(schema::object(&[("channel", of("ChannelName"), true)]))
         .refuses(&[Code::BadChannel, Code::BadContentType, Code::Conflict, Code::Full]);
     let remove = Operation::delete(
         "/channels/{channel}/members/{user}",
@@ -129,7 +129,7 @@ fn member_routes() -> Routes {
     )
     .tag("members")
     .server(Scope::Users)
-    .ok(schema::object(&[("channel", of("Channel"), true)]))
+    .ok(schema::object(&[("channel", of("ChannelName"), true)]))
     .refuses(&[Code::BadChannel, Code::Conflict]);
     Routes::new().on(list, members).on(change, change_members).on(put, put_member).on(remove, remove_member)
 }

@@ -73,8 +73,8 @@ async fn make(State(api): State<Arc<Api>>, server: Server, request: Request) -> 
     let body = Body::read(request, AROUND).await?;
     let members = body.members()?;
     let parse = |name: &str| Scope::parse(name).ok_or(Code::BadField);
-    let mut scopes = members.texts("scopes", Scope::EACH.len(), parse)?.unwrap_or_default();
-    scopes.dedup();
+    let named = members.texts("scopes", Scope::EACH.len(), parse)?.unwrap_or_default();
+    let scopes: Vec<Scope> = Scope::EACH.into_iter().filter(|scope| named.contains(scope)).collect();
     if scopes.is_empty() {
         return Err(wrong("scopes", "must name at least one").into());
     }

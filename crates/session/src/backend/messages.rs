@@ -53,7 +53,7 @@ pub(super) fn routes() -> Routes {
         )
         .server(Scope::Publish)
         .parameter(idempotency_key(LONGEST_KEY))
-        .body(schema::request(&[("messages", bounded(schema::request(&message())), true)]))
+        .body(schema::request(&[("messages", bounded(), true)]))
         .ok(schema::object(&[("results", array(result()), true)]))
         .refuses(&PUBLISHING);
     let edit = Operation::patch("/channels/{channel}/messages/{seq}", "edit", "Give a message new data")
@@ -83,7 +83,7 @@ pub(super) fn routes() -> Routes {
             ("ttl", schema::between(0, 60_000), false),
             from(),
         ]))
-        .ok(schema::object(&[("channel", of("Channel"), true)]))
+        .ok(schema::object(&[("channel", of("ChannelName"), true)]))
         .refuses(&[Code::BadEvent, Code::BadChannel, Code::BadContentType]);
     Routes::new()
         .on(publish, publish_one)
@@ -118,10 +118,12 @@ fn id() -> Field {
 }
 
 fn from() -> Field {
-    ("from", about(of("Sender"), "On whose behalf; without it, on the back end's own."), false)
+    ("from", about(of("SenderToBe"), "On whose behalf; without it, on the back end's own."), false)
 }
 
-fn bounded(item: Value) -> Value {
+/// What is wrong with one message is answered in its place: no item makes the request a bad one.
+fn bounded() -> Value {
+    let item = json!({"anyOf": [schema::request(&message()), {}], "description": "As for `POST /messages`."});
     json!({"type": "array", "items": item, "maxItems": MOST})
 }
 
@@ -292,9 +294,9 @@ fn slot(server: &Server, path: &Segments) -> Result<(ChannelKey, u64), Problem> 
 fn idempotency(headers: &HeaderMap, longest: usize) -> Result<Option<ClientId>, Problem> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).into_iter();
     let Some(value) = values.next() else { return Ok(None) };
-    let bad = || wrong("Idempotency-Key", &format!("must be one, of 1 to {longest} characters"));
+    let bad = || wrong("Idempotency-Key", &format!("must be one, of 1 to {longest} visible characters"));
     let text = value.to_str().map_err(|_| bad())?;
-    if values.next().is_some() || text.len() > longest {
+    if values.next().is_some() || text.len() > longest || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(bad());
     }
     ClientId::new(text).map(Some).map_err(|_| bad())

@@ -108,7 +108,7 @@ fn presence_routes() -> Routes {
     .ok(list_of(
         "channels",
         schema::object(&[
-            ("channel", of("Channel"), true),
+            ("channel", of("ChannelName"), true),
             ("epoch", text(1, 32), true),
             ("seq", number(0), true),
             ("read", number(0), true),

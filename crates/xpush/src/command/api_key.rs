@@ -102,8 +102,7 @@ fn create(
     scopes: &[Scope],
     expires_at: Option<UnixMillis>,
 ) -> Told {
-    let mut wanted = scopes.to_vec();
-    wanted.dedup();
+    let wanted = Scope::EACH.into_iter().filter(|scope| scopes.contains(scope)).collect();
     let made = api_key::issue(app, name.map(Into::into), wanted, expires_at, now());
     let Fresh { id, record, text } = made.map_err(|problem| problem.message().to_owned())?;
     if !installation.make(Key::ApiKey(app.clone(), id.clone()), Record::ApiKey(Box::new(record)))? {

@@ -91,9 +91,21 @@ const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 /// No control characters; what a name's bytes are bounded by, its characters are, too.
 const PRINTABLE: &str = "^[^\\u0000-\\u001f\\u007f-\\u009f]+$";
 
+/// As [`PRINTABLE`], without white space around it.
+const NAME: &str = "^[^\\s\\u0000-\\u001f\\u007f-\\u009f]([^\\u0000-\\u001f\\u007f-\\u009f]*[^\\s\\u0000-\\u001f\\u007f-\\u009f])?$";
+
+/// What personal channels' names hold beyond that is percent-encoded, and has one spelling, which no pattern tells.
+const CHANNEL: &str = "^([^@\\s\\u0000-\\u001f\\u007f-\\u009f*?\\[\\]{}\\\\\"'][^\\s\\u0000-\\u001f\\u007f-\\u009f*?\\[\\]{}\\\\\"']*\
+    |@[A-Za-z0-9._~:-]+(/[A-Za-z0-9._~:-]+)?)$";
+
 /// A name of at most so many characters of one byte each; longer ones count by their bytes.
 fn name(longest: usize, pattern: &str, about: &str) -> Value {
     json!({"type": "string", "minLength": 1, "maxLength": longest, "pattern": pattern, "description": about})
+}
+
+/// Text without control characters.
+pub(crate) fn printable(longest: usize) -> Value {
+    json!({"type": "string", "minLength": 1, "maxLength": longest, "pattern": PRINTABLE})
 }
 
 /// What is referred to by name.
@@ -102,7 +114,7 @@ pub(crate) fn named() -> Value {
     let scopes: Vec<&str> = Scope::EACH.iter().map(|scope| scope.as_str()).collect();
     let word = "^[A-Za-z0-9_-]+$";
     let position: [Field; 2] = [("epoch", text(1, 32), false), ("seq", number(1), false)];
-    let published: Vec<Field> = [("channel", of("Channel"), true), ("id", of("MessageId"), true)]
+    let published: Vec<Field> = [("channel", of("ChannelName"), true), ("id", of("MessageId"), true)]
         .into_iter()
         .chain(position.clone())
         .chain([
@@ -111,7 +123,7 @@ pub(crate) fn named() -> Value {
         ])
         .collect();
     let revision = object(&[("seq", number(1), true), ("at", moment(), true)]);
-    let message: Vec<Field> = [("channel", of("Channel"), true)]
+    let message: Vec<Field> = [("channel", of("ChannelName"), true)]
         .into_iter()
         .chain(position)
         .chain([
@@ -134,8 +146,9 @@ pub(crate) fn named() -> Value {
             ("retry", json!({"type": "string", "enum": ["no", "now", "later", "reconnect"]}), true),
         ]), true)]),
         "App": name(64, word, "An app's name."),
-        "Channel": name(128, "^[^\\s\\u0000-\\u001f\\u007f-\\u009f*?\\[\\]{}\\\\\"']+$",
-            "A channel's name: 1 to 128 bytes. What begins with `@` is a user's own, with `$` XPUSH's."),
+        "Channel": name(128, CHANNEL, "A channel's name: 1 to 128 bytes, without white space, control characters and any of `* ? [ ] { } \\ \" '`. What begins with `@` \
+            is a user's own, `@USER` or `@USER/DEVICE`, each percent-encoded; with `$`, XPUSH's."),
+        "ChannelName": {"type": "string", "description": "A channel's name."},
         "User": name(128, PRINTABLE, "A user's id: 1 to 128 bytes without control characters."),
         "Device": name(64, PRINTABLE, "A device's id: 1 to 64 bytes without control characters."),
         "MessageId": name(64, PRINTABLE, "A message's id, by which its retry is known: 1 to 64 bytes."),
@@ -143,7 +156,8 @@ pub(crate) fn named() -> Value {
         "Role": name(32, word, "What a user is, in the app or in a channel."),
         "ApiKeyId": name(64, word, "An API key's id."),
         "Scope": {"type": "string", "enum": scopes},
-        "Name": {"type": "string", "minLength": 1, "maxLength": 64, "description": "A name that others are shown."},
+        "Name": name(64, NAME, "A name that others are shown: without control characters, and without white space around it."),
+        "SenderToBe": request(&[("user", of("User"), true), ("name", of("Name"), false)]),
         "Sender": object(&[("user", of("User"), true), ("name", json!({"type": "string"}), false)]),
         "Published": object(&published),
         "Message": object(&message),

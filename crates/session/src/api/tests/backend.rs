@@ -125,7 +125,7 @@ async fn the_idempotency_key_is_the_messages_id() {
         (Kind::Edit { target: 3 }, Kind::Delete { target: 3 })
     );
     let long = "x".repeat(65);
-    for keys in [&["a", "b"][..], &[long.as_str()], &[""]] {
+    for keys in [&["a", "b"][..], &[long.as_str()], &[""], &["a b"]] {
         assert_eq!(send("/messages", "POST", keys, message.clone()).await.code(), "bad_field", "{keys:?}");
     }
     for path in ["/channels/a/messages/0", "/channels/a/messages/x", "/channels/a/messages/-1"] {
