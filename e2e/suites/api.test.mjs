@@ -119,6 +119,18 @@ test('users are reached, counted and disconnected', async () => {
   assert.equal((await laptop.push('closing')).error.code, 'revoked');
 });
 
+test("a user's connections follow what its server says", async () => {
+  const channel = freshChannel('chat');
+  const eve = await connect({ sub: 'eve' });
+  eve.socket.on('subscribed', (push) => eve.pushes.push({ name: 'subscribed', push }));
+  await ok('PUT', `users/eve/subscriptions/${encodeURIComponent(channel)}`);
+  assert.equal((await eve.push('subscribed')).channel, channel);
+  await ok('POST', 'messages', { channel, data: 'for eve' });
+  assert.equal((await eve.push('message')).data, 'for eve');
+  await ok('DELETE', `users/eve/subscriptions/${encodeURIComponent(channel)}`);
+  assert.equal((await eve.push('unsubscribed')).channel, channel);
+});
+
 test('members come and go', async () => {
   const room = freshChannel('room');
   await ok('POST', `${channelPath(room)}/members`, { add: ['ann', 'bob'], role: 'moderator' });

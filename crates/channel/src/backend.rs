@@ -7,7 +7,7 @@ use bytes::Bytes;
 use xpush_core::names::reserved_event;
 use xpush_core::ports::access::Decided;
 use xpush_core::ports::backend::{Backend, Census, Ephemeral, LiveChannel, Object, Publication as Wanted};
-use xpush_core::ports::bus::Signal;
+use xpush_core::ports::bus::{Enlisting, Event, Signal, Topic};
 use xpush_core::ports::message_log::{Draft, Range};
 use xpush_core::ports::online::Status;
 use xpush_core::ports::presence::Roster;
@@ -212,6 +212,15 @@ impl Backend for Behalf {
         let after = after.map(Into::into);
         let tally = Arc::new(Tally { app: app.clone(), prefix: prefix.into(), after, limit, counted });
         self.0.post_all(|| Inbox::Tally(tally.clone()));
+    }
+
+    fn enlist(&self, channel: &ChannelKey, user: &User, follows: bool) -> Result<(), Problem> {
+        self.0.rule(channel)?;
+        let enlisting = Arc::new(Enlisting { channel: channel.clone(), user: user.clone(), follows });
+        let topic = Topic::User(channel.app.clone(), user.clone());
+        self.0.bus().publish(&topic, Event::Enlist(enlisting.clone()));
+        self.0.post_all(|| Inbox::Enlist(enlisting.clone()));
+        Ok(())
     }
 
     fn census(&self, app: &App) -> Census {

@@ -421,6 +421,9 @@ impl BusSink for Shared {
             Inbound::Envelope(Envelope { event: Event::OwnMarker(moved), .. }) => {
                 self.post_all(|| Inbox::OwnMarker { moved: moved.clone(), except: None });
             }
+            Inbound::Envelope(Envelope { event: Event::Enlist(enlisting), .. }) => {
+                self.post_all(|| Inbox::Enlist(enlisting.clone()));
+            }
             Inbound::Envelope(Envelope { event: Event::Notify(message), .. }) => {
                 let home = self.home_of(&message.channel);
                 self.mailbox(home).post(Inbox::Newest(message.clone()));

@@ -14,8 +14,8 @@ use xpush_core::{Code, Entropy, Monotonic};
 
 use crate::cluster::keeping::{Keeper, Knowledge};
 use crate::cluster::recount::Recount;
-use crate::command::members;
 use crate::command::patience::Awaited;
+use crate::command::{enlist, members};
 use crate::fanout::home::Homes;
 use crate::fanout::inbox::{Handle, HomeRef, Inbox, Mailbox};
 use crate::fanout::topic::Topics;
@@ -311,6 +311,7 @@ impl Shard {
             Inbox::Leave(leave) => self.home_leave(*leave),
             Inbox::Publish(publication) => self.home_publish(*publication),
             Inbox::PublishAll(publications) => self.home_publish_all(publications),
+            Inbox::Enlist(enlisting) => enlist::run(self, &enlisting),
             Inbox::Tally(tally) => tally.take(&self.topics),
             Inbox::Signal { signal, exclude } => self.home_signal(signal, exclude),
             Inbox::Deliver(delivery) => self.topics.deliver(delivery),

@@ -287,6 +287,7 @@ pub fn reserved_event(name: &str) -> bool {
         "notification",
         "status",
         "unsubscribed",
+        "subscribed",
         "token_expiring",
         // XPUSH 0.1
         "_event",

@@ -3,6 +3,7 @@
 pub(crate) mod channels;
 pub(crate) mod delete;
 pub(crate) mod edit;
+pub(crate) mod enlist;
 pub(crate) mod fields;
 pub(crate) mod history;
 pub(crate) mod legacy;
@@ -58,6 +59,8 @@ pub(crate) enum Command {
     Send,
     /// To follow a channel again, on behalf of a client that recovers: no client sends it.
     Recover,
+    /// To follow a channel as its app's own back end has it; never asked for by a client.
+    Enlist,
     Unknown,
 }
 
@@ -110,7 +113,7 @@ impl Command {
         match self {
             Self::Connect => "connect",
             Self::Refresh => "refresh",
-            Self::Subscribe | Self::Recover => "subscribe",
+            Self::Subscribe | Self::Recover | Self::Enlist => "subscribe",
             Self::Unsubscribe => "unsubscribe",
             Self::Publish => "publish",
             Self::Edit => "edit",
@@ -157,7 +160,7 @@ impl Command {
 
     /// Whether it is to follow a channel, which may hang by a token for that channel.
     pub(crate) fn follows(self) -> bool {
-        matches!(self, Self::Subscribe | Self::Recover)
+        matches!(self, Self::Subscribe | Self::Recover | Self::Enlist)
     }
 }
 
@@ -225,6 +228,7 @@ pub(crate) fn execute(shard: &mut Shard, handle: Handle, call: Call<'_, '_>, per
         (_, Err(problem)) => Err(problem),
         (Command::Refresh, Ok(fields)) => refresh::run(shard, request(fields)),
         (Command::Subscribe, Ok(fields)) => subscribe::run(shard, request(fields)),
+        (Command::Enlist, Ok(fields)) => subscribe::run(shard, request(fields)),
         (Command::Recover, Ok(fields)) => recover::run(shard, request(fields)),
         (Command::Unsubscribe, Ok(fields)) => unsubscribe::run(shard, request(fields)),
         (Command::Publish, Ok(fields)) => publish::run(shard, request(fields)),
@@ -328,6 +332,10 @@ impl Shard {
     /// [`Shard::answer_failure`] of a command by the name that the client gave.
     fn answer_failure_of(&mut self, to: Handle, asked: Asked, name: &str, problem: &Problem) {
         self.count_refusal(problem.code);
+        // The client has asked for nothing, and is owed no answer.
+        if asked.command == Command::Enlist {
+            return;
+        }
         let Some(session) = self.sessions.get(to) else { return };
         if session.closing && session.last_words.is_none() {
             return;

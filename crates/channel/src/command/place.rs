@@ -55,7 +55,7 @@ impl Command {
     fn needs(self, fields: &Fields<'_>) -> Actions {
         let one = |action| Actions::NONE.with(action);
         match self {
-            Self::Subscribe | Self::Recover => {
+            Self::Subscribe | Self::Recover | Self::Enlist => {
                 let mut needed = one(Action::Subscribe);
                 if fields.get("presence") == Some("true") {
                     needed = needed.with(Action::Presence);
@@ -112,6 +112,7 @@ fn target(command: Command, fields: &Fields<'_>) -> Result<Option<Channel>, Prob
     match command {
         Command::Subscribe
         | Command::Recover
+        | Command::Enlist
         | Command::Unsubscribe
         | Command::Edit
         | Command::Delete

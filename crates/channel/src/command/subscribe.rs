@@ -160,6 +160,9 @@ pub(crate) fn joined(shard: &mut Shard, handle: Handle, asked: Asked, mut joined
                 return shard.command_ends(handle);
             }
         }
+        Namespace::Native if asked.command == Command::Enlist => {
+            shard.push(handle, "subscribed", &answer(&joined));
+        }
         Namespace::Native => shard.answer(handle, asked, &answer(&joined)),
         Namespace::Legacy => shard.answer_connect(handle, Namespace::Legacy),
     }

@@ -217,3 +217,38 @@ fn signals_are_told_and_channels_counted() {
     let census = behalf(&stage).census(&of);
     assert_eq!((census.users, census.connections), (2, 2));
 }
+
+#[test]
+fn a_users_connections_follow_what_its_server_says_within_what_it_may() {
+    let mut stage = Stage::new();
+    let (phone, laptop, bob) =
+        (stage.connect("ann/phone"), stage.connect("ann/laptop"), stage.connect("bob"));
+    stage.ok(phone, "subscribe", json!({"channel": "live:a"}));
+    let ann = User::new("ann").unwrap();
+    let enlist = |stage: &mut Stage, channel: &str, follows| {
+        let result = behalf(stage).enlist(&key(stage, channel), &ann, follows);
+        stage.go_on();
+        result
+    };
+    enlist(&mut stage, "live:a", true).unwrap();
+    assert_eq!(stage.heard(phone, "subscribed").len(), 0, "it follows already");
+    assert_eq!(stage.heard(laptop, "subscribed")[0], &json!({"channel": "live:a", "history": false}));
+    stage.ok(bob, "publish", json!({"channel": "live:a", "data": 1}));
+    assert_eq!((stage.heard(phone, "message").len(), stage.heard(laptop, "message").len()), (1, 1));
+    enlist(&mut stage, "team:x", true).unwrap();
+    enlist(&mut stage, "$presence", true).unwrap();
+    assert_eq!((stage.heard(laptop, "subscribed").len(), stage.heard(laptop, "rejected").len()), (1, 0));
+    assert_eq!(enlist(&mut stage, "nowhere", true).unwrap_err().code, Code::NotFound);
+    enlist(&mut stage, "live:a", false).unwrap();
+    assert_eq!(stage.heard(phone, "unsubscribed")[0]["channel"], "live:a");
+    stage.ok(bob, "publish", json!({"channel": "live:a", "data": 2}));
+    assert_eq!((stage.heard(phone, "message").len(), stage.heard(laptop, "message").len()), (1, 1));
+    for count in 0..200 {
+        enlist(&mut stage, "live:b", count % 2 == 0).unwrap();
+    }
+    assert_eq!(
+        stage.ok(phone, "publish", json!({"channel": "live:b", "data": 1}))["channel"],
+        "live:b",
+        "it is read on"
+    );
+}

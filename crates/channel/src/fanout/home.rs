@@ -357,7 +357,7 @@ impl Shard {
                     }
                     Event::Marker(moved) => self.home_happens(Happening::Marker(moved), None),
                     // Not for a channel, and not posted to its home.
-                    Event::OwnMarker(_) | Event::Notify(_) => {}
+                    Event::OwnMarker(_) | Event::Notify(_) | Event::Enlist(_) => {}
                 }
             }
             Inbound::Gap(Some(Topic::Channel(key))) => {

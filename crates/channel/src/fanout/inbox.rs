@@ -8,7 +8,7 @@ use bytes::Bytes;
 use xpush_core::message::Message;
 use xpush_core::ports::PortError;
 use xpush_core::ports::access::Changed;
-use xpush_core::ports::bus::{Inbound, Moved, Signal};
+use xpush_core::ports::bus::{Enlisting, Inbound, Moved, Signal};
 use xpush_core::ports::cluster::View;
 use xpush_core::ports::lease::Lease;
 use xpush_core::ports::message_log::{Appended, Draft, Page};
@@ -133,6 +133,8 @@ pub(crate) enum Inbox {
     Leased(Store, Result<Lease, PortError>),
     Lapsed(Result<Vec<NodeId>, PortError>),
     Evicted(Evicted),
+    /// By an app's own back end: for a user's sessions.
+    Enlist(Arc<Enlisting>),
     /// Which of an app's channels are followed here.
     Tally(Arc<Tally>),
     // From the node.

@@ -97,6 +97,9 @@ pub trait Backend: Send + Sync {
         limit: usize,
         done: Decided<Vec<LiveChannel>>,
     );
+    /// Lets the connections that a user has now, on every node, follow a channel, or follow it no more: as if each had asked for it, within what the user may.
+    /// Each is told by a push. `not_found` when no rule covers the channel.
+    fn enlist(&self, channel: &ChannelKey, user: &User, follows: bool) -> Result<(), Problem>;
     /// What there is of an app on this node.
     fn census(&self, app: &App) -> Census;
     /// The node's id.

@@ -39,6 +39,19 @@ pub enum Event {
     OwnMarker(Arc<Moved>),
     /// The newest message of a channel whose members are notified: each node tells those that are connected with it.
     Notify(Arc<Message>),
+    /// A user's connections shall follow a channel, or follow it no more: by its app's own back end.
+    Enlist(Arc<Enlisting>),
+}
+
+/// What a user's connections shall follow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Enlisting {
+    /// Which channel.
+    pub channel: ChannelKey,
+    /// Whose connections.
+    pub user: User,
+    /// From now on; else no more.
+    pub follows: bool,
 }
 
 /// What is told now and kept nowhere.
@@ -149,6 +162,13 @@ impl Envelope {
                 out.byte(5);
                 out.bytes(&message.encode());
             }
+            Event::Enlist(enlisting) => {
+                out.byte(6);
+                out.text(enlisting.channel.app.as_str());
+                out.text(enlisting.channel.name.as_str());
+                out.text(enlisting.user.as_str());
+                out.byte(u8::from(enlisting.follows));
+            }
         }
         out.finish()
     }
@@ -173,6 +193,16 @@ impl Envelope {
             3 => Event::Marker(Arc::new(Moved::decode(&mut input)?)),
             4 => Event::OwnMarker(Arc::new(Moved::decode(&mut input)?)),
             5 => Event::Notify(Arc::new(message(&mut input)?)),
+            6 => {
+                let channel = channel(&mut input)?;
+                let user = User::new(input.text()?).map_err(corrupt)?;
+                let follows = match input.byte()? {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(RecordError::Corrupt),
+                };
+                Event::Enlist(Arc::new(Enlisting { channel, user, follows }))
+            }
             _ => return Err(RecordError::Corrupt),
         };
         input.end()?;
@@ -188,6 +218,7 @@ impl Event {
             Event::Signal(signal) => &signal.message.channel,
             Event::Presence(channel, _) => channel,
             Event::Marker(moved) | Event::OwnMarker(moved) => &moved.channel,
+            Event::Enlist(enlisting) => &enlisting.channel,
         }
     }
 }

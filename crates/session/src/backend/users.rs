@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use serde_json::{Value, json};
 use xpush_core::ports::directory::{Expected, Key, Listing, Record, Scope, UserRecord};
-use xpush_core::{Code, Device, Problem, Role, User};
+use xpush_core::{Channel, Code, Device, Problem, Role, User};
 
 use super::channels::{LARGEST_PAGE, PAGE};
 use super::{AROUND, Server, created, decided, last, page, written};
@@ -118,7 +118,24 @@ fn presence_routes() -> Routes {
             ("active_at", schema::moment(), true),
         ]),
     ));
-    Routes::new().on(status, seen_as).on(disconnect, end_connections).on(conversations, channels_of)
+    let follow = Operation::put("/users/{user}/subscriptions/{channel}", "subscribeUser", "Let a user's connections follow a channel")
+        .tag("users")
+        .about("Those that it has now, on every server, but for event streams; each as if it had asked for it, within what the user may. Each is told by the push `subscribed`. Whoever connects later subscribes by itself.")
+        .server(Scope::Users)
+        .ok(schema::object(&[]))
+        .refuses(&[Code::BadChannel]);
+    let unfollow = Operation::delete("/users/{user}/subscriptions/{channel}", "unsubscribeUser", "Let a user's connections follow a channel no more")
+        .tag("users")
+        .about("Those that it has now, on every server. Each is told by the push `unsubscribed`; nothing keeps it from subscribing again.")
+        .server(Scope::Users)
+        .ok(schema::object(&[]))
+        .refuses(&[Code::BadChannel]);
+    Routes::new()
+        .on(follow, async |State(api), server, path| enlist(&api, &server, &path, true))
+        .on(unfollow, async |State(api), server, path| enlist(&api, &server, &path, false))
+        .on(status, seen_as)
+        .on(disconnect, end_connections)
+        .on(conversations, channels_of)
 }
 
 /// What belongs to it.
@@ -275,6 +292,13 @@ async fn end_connections(
         })
         .await?;
     api.store.clear(&Listing::Logins(server.app().clone(), user)).await?;
+    ok(json!({}))
+}
+
+fn enlist(api: &Arc<Api>, server: &Server, path: &Segments, follows: bool) -> Answer {
+    let user = crate::api::named(&path.0, "user", User::new)?;
+    let channel = server.key(crate::api::named(&path.1, "channel", Channel::new)?);
+    api.parts.backend.enlist(&channel, &user, follows)?;
     ok(json!({}))
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use xpush_core::ports::bus::{Bus, BusSink, Envelope, Event, Inbound, Moved, Signal, Topic};
+use xpush_core::ports::bus::{Bus, BusSink, Enlisting, Envelope, Event, Inbound, Moved, Signal, Topic};
 use xpush_core::ports::markers::Mark;
 use xpush_core::ports::message_log::Draft;
 use xpush_core::ports::presence::Delta;
@@ -219,6 +219,8 @@ pub fn every_kind_of_event_arrives_as_it_was(store: &BusStore) {
         Event::Marker(moved(Mark::Read)),
         Event::OwnMarker(moved(Mark::Delivered)),
         Event::Notify(message(placed)),
+        Event::Enlist(Arc::new(Enlisting { channel: key.clone(), user: user("ann"), follows: true })),
+        Event::Enlist(Arc::new(Enlisting { channel: key.clone(), user: user("ann"), follows: false })),
     ];
     let app = key.app.clone();
     for topic in

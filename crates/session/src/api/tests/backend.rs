@@ -288,6 +288,11 @@ async fn connections_are_ended_and_blocks_made() {
     assert!(!world.admits(&phone).await && world.admits(&laptop).await);
     world.ask("POST", "/users/ann/disconnect", &key, json!({})).await.ok();
     assert!(!world.admits(&laptop).await);
+    for (method, follows) in [("PUT", true), ("DELETE", false)] {
+        world.ask(method, "/users/ann/subscriptions/room:1", &key, json!({})).await.ok();
+        let asked = world.backend.asked.lock().unwrap().pop();
+        assert_eq!(asked, Some(format!("enlist demo/room:1 ann {follows}")));
+    }
     world.ask("PUT", "/users/ann/blocks/bob", &key, json!({})).await.ok();
     assert_eq!(world.get("/users/ann/blocks", &key).await.ok().body["blocks"][0]["user"], "bob");
     assert_eq!(world.ask("PUT", "/users/ann/blocks/ann", &key, json!({})).await.code(), "bad_field");

@@ -96,6 +96,11 @@ impl Backend for Recorder {
         done(Ok(vec![LiveChannel { channel: Channel::new("chat:a").unwrap(), subscribers: 2 }]));
     }
 
+    fn enlist(&self, channel: &ChannelKey, user: &User, follows: bool) -> Result<(), Problem> {
+        self.note(format!("enlist {channel} {user} {follows}"));
+        Ok(())
+    }
+
     fn census(&self, _: &App) -> Census {
         Census { users: 3, connections: 4 }
     }
