@@ -71,6 +71,8 @@ enum Task {
     Resume(scenario::resume::Resume),
     /// The newest page of a long history
     Page(scenario::resume::Page),
+    /// Publishes through the HTTP API, beside the same over sockets; batches to disk
+    Api(scenario::api::Api),
     /// Everybody logs in by password at once, while others talk
     Login(scenario::login::Login),
     /// Run the limit server, the yardstick (Ctrl-C ends it)
@@ -143,6 +145,7 @@ fn perform(args: Args) -> io::Result<bool> {
         Task::Durable(scenario) => (scenario.run()?, scenario.target.json),
         Task::Resume(scenario) => (scenario.run()?, scenario.target.json),
         Task::Page(scenario) => (scenario.run()?, scenario.target.json),
+        Task::Api(scenario) => (scenario.run()?, scenario.target.json),
         Task::Login(scenario) => (scenario.run()?, scenario.target.json),
         Task::Limit(limit) => return limit.serve().map(|()| true),
     };

@@ -1,6 +1,7 @@
 //! The loads, one a file: connect, warm up, measure, wait until nothing is under way, judge.
 
 pub(crate) mod ack;
+pub(crate) mod api;
 pub(crate) mod durable;
 pub(crate) mod fanout;
 pub(crate) mod idle;

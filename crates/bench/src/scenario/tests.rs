@@ -32,6 +32,7 @@ fn run_as(dialect: &str, port: u16, words: &str) -> Report {
         Task::Resume(scenario) => scenario.run(),
         Task::Page(scenario) => scenario.run(),
         Task::Login(scenario) => scenario.run(),
+        Task::Api(scenario) => scenario.run(),
         Task::Limit(_) => unreachable!("not a scenario"),
     };
     report.expect("the scenario runs")
