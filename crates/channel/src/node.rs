@@ -12,6 +12,7 @@ use xpush_core::ports::access::{Access, AccessSink, Changed};
 use xpush_core::ports::backend::Backend;
 use xpush_core::ports::bus::{Bus, BusSink, Envelope, Event, Inbound, Topic};
 use xpush_core::ports::cluster::{self, Cluster, ClusterSink, Standing, View};
+use xpush_core::ports::hooks::{Hooks, NoHooks};
 use xpush_core::ports::markers::Ledger;
 use xpush_core::ports::message_log::MessageLog;
 use xpush_core::ports::online::Online;
@@ -97,6 +98,7 @@ pub(crate) struct Shared {
     next_shard: AtomicUsize,
     has_peers: AtomicBool,
     assign: OnceLock<Assign>,
+    hooks: OnceLock<Arc<dyn Hooks>>,
     view: std::sync::RwLock<Option<Arc<View>>>,
     /// The users that are connected here, by how many connections: while there are other nodes, each is followed on the bus.
     users: Mutex<HashMap<(App, User), u32, foldhash::fast::RandomState>>,
@@ -167,6 +169,12 @@ impl Node {
     pub fn assign_by(&self, assign: Assign) {
         // A second one is no more right than the first.
         let _ = self.shared.assign.set(assign);
+    }
+
+    /// Tells and asks apps' back ends from now on; to be called before anybody is served, and once.
+    pub fn hook(&self, hooks: Arc<dyn Hooks>) {
+        // A second one is no more right than the first.
+        let _ = self.shared.hooks.set(hooks);
     }
 
     /// Asks clients of these channels, of each so large a share (0 to 1), to go on at the server that is assigned to the channel, and spreads that over
@@ -258,6 +266,7 @@ impl Shared {
             next_shard: AtomicUsize::new(0),
             has_peers: AtomicBool::new(false),
             assign: OnceLock::new(),
+            hooks: OnceLock::new(),
             view: std::sync::RwLock::new(None),
             users: Mutex::default(),
             config,
@@ -363,6 +372,14 @@ impl Shared {
 
     pub(crate) fn clock(&self) -> &dyn Clock {
         &*self.clock
+    }
+
+    /// The apps' own back ends.
+    pub(crate) fn hooks(&self) -> &dyn Hooks {
+        match self.hooks.get() {
+            Some(hooks) => &**hooks,
+            None => &NoHooks,
+        }
     }
 
     /// Where a channel's clients should be, if that is known and not here.

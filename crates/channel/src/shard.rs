@@ -338,6 +338,7 @@ impl Shard {
             Inbox::Bus(inbound) => self.home_bus(inbound),
             Inbox::Admitted(admitted) => self.admission_ends(*admitted),
             Inbox::Permitted(permitted) => self.permitted(*permitted),
+            Inbox::Sanctioned(sanctioned) => self.sanctioned(*sanctioned),
             Inbox::Reviewed(reviewed) => self.reviewed(*reviewed),
             Inbox::Readmitted(handle, result) => self.readmitted(handle, result),
             Inbox::Keep(pid, kept) => self.keep_left(&pid, kept),

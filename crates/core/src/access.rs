@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::environment::UnixMillis;
 use crate::error::{Code, Problem};
+use crate::hooks::AppHooks;
 use crate::message::Sender;
 use crate::names::{App, Channel, Device, Login, Role, User};
 use crate::rules::{Action, Rule, Rules, Who, matches};
@@ -22,6 +23,8 @@ pub struct AppSettings {
     pub rules: Arc<Rules>,
     /// Whether stock Socket.IO clients are offered connection state recovery.
     pub recovery: bool,
+    /// What its back end is told and asked.
+    pub hooks: Arc<AppHooks>,
 }
 
 /// All apps, and the one of connections that name none.

@@ -8,6 +8,7 @@
 pub mod access;
 pub mod environment;
 pub mod error;
+pub mod hooks;
 pub mod message;
 pub mod names;
 pub mod placement;

@@ -13,7 +13,6 @@ pub mod assign;
 mod backend;
 pub mod devices;
 pub mod erasure;
-mod fetch;
 mod me;
 mod node;
 mod oidc;

@@ -28,6 +28,7 @@ impl OpenAccess {
             origins: Vec::new(),
             rules: Arc::new(Rules::new(rules)),
             recovery: false,
+            hooks: Arc::default(),
         }])
     }
 }

@@ -8,6 +8,7 @@ pub mod hosts;
 pub mod markers;
 pub mod message_log;
 pub mod online;
+pub mod outbox;
 pub mod presence;
 pub mod rate_limit;
 
@@ -80,6 +81,7 @@ mod tests {
             ("markers", include_str!("suite/markers.rs")),
             ("message_log", include_str!("suite/message_log.rs")),
             ("online", include_str!("suite/online.rs")),
+            ("outbox", include_str!("suite/outbox.rs")),
             ("presence", include_str!("suite/presence.rs")),
             ("rate_limit", include_str!("suite/rate_limit.rs")),
         ] {

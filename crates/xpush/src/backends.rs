@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use xpush_channel::{GRACE_MS, Parts};
+use xpush_core::ports::access::Access as _;
 use xpush_core::ports::directory::{Change, Directory, Expected, Key, Record};
 use xpush_core::ports::online::Stays;
 use xpush_core::ports::{Done, Failure, PortError};
@@ -11,9 +12,10 @@ use xpush_core::{Clock, Entropy, NodeId};
 use xpush_embedded::{
     DEFAULT_BOUND, LocalHub, LocalOnline, LocalPresence, MemoryLog, OsEntropy, SoloCluster, SystemClock,
 };
+use xpush_hooks::Webhooks;
 use xpush_session::access::{self, Configured, DirectoryAccess};
 use xpush_session::erasure;
-use xpush_sqlite::{Ledger, Options, SqliteDirectory, SqliteLastSeen};
+use xpush_sqlite::{Ledger, Options, SqliteDirectory, SqliteLastSeen, SqliteOutbox};
 
 use crate::config::Settings;
 
@@ -102,6 +104,26 @@ impl Embedded {
             fleeting: vec![self.recent.clone()],
             clock: self.clock.clone(),
         }
+    }
+
+    /// What tells and asks apps' back ends; it goes on at once with what is still to be told.
+    pub(crate) fn webhooks(&self, node: NodeId, settings: &Settings) -> Result<Webhooks, String> {
+        let outbox = SqliteOutbox::new(self.store.clone(), self.clock.clone());
+        let outbox =
+            outbox.map_err(|error| format!("cannot read {}: {error}", self.store.path().display()))?;
+        let access = self.access.clone();
+        let webhooks = Webhooks::start(xpush_hooks::Parts {
+            apps: Arc::new(move || access.apps()),
+            outbox: Arc::new(outbox),
+            tapped: true,
+            clock: self.clock.clone(),
+            entropy: Box::new(OsEntropy::new()),
+            runtime: tokio::runtime::Handle::current(),
+            node,
+            allow_private: settings.hooks_private,
+        });
+        self.ledger.tap(Arc::new(webhooks.clone()));
+        Ok(webhooks)
     }
 
     /// What a channel server is given.

@@ -98,12 +98,15 @@ async fn serve(
 
     let id = backends::node_id();
     let embedded = backends::Embedded::open(settings).await?;
-    let parts = embedded.parts(id.clone());
+    let webhooks = embedded.webhooks(id.clone(), settings)?;
+    let mut parts = embedded.parts(id.clone());
+    parts.access = webhooks.guard(parts.access);
     let (joined, decided) = tokio::sync::oneshot::channel();
     let joined = move |result| drop(joined.send(result));
     let member = settings.member(id.clone(), embedded.clock.wall());
     let node = xpush_channel::Node::start(settings.channel(id.clone()), parts, member, Box::new(joined))
         .map_err(|error| format!("cannot start: {error}"))?;
+    node.hook(Arc::new(webhooks.clone()));
     if let Ok(Err(refused)) = decided.await {
         return Err(format!("cannot join the cluster: {refused}"));
     }
@@ -111,7 +114,7 @@ async fn serve(
     let metered = node.clone();
     let session = role::session::start(id, node.clone(), &embedded, settings)
         .map_err(|error| format!("cannot start: {error}"))?;
-    let others = health::router(readiness.clone(), Arc::new(move || metered.metrics()))
+    let others = health::router(readiness.clone(), Arc::new(move || webhooks.add_metrics(metered.metrics())))
         .merge(session)
         .fallback_service(pages::router());
     let channel = Channel::start(node, listeners, tls, &others);

@@ -10,7 +10,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("crates/wire", &[]),
     ("crates/core", &[]),
     ("crates/channel", &["xpush-core", "xpush-wire"]),
-    ("crates/session", &["xpush-core"]),
+    ("crates/session", &["xpush-core", "xpush-fetch"]),
+    // Both ask servers that apps name.
+    ("crates/hooks", &["xpush-core", "xpush-fetch"]),
+    ("crates/fetch", &[]),
     ("crates/push", &["xpush-core"]),
     ("crates/ops", &["xpush-core"]),
     ("crates/backends/embedded", &["xpush-core"]),

@@ -13,6 +13,7 @@ mod hosts;
 mod last_seen;
 mod message_log;
 mod online;
+mod outbox;
 mod presence;
 mod rate_limit;
 
@@ -26,6 +27,7 @@ pub use hosts::LocalHosts;
 pub use last_seen::MemoryLastSeen;
 pub use message_log::{DEFAULT_BOUND, MemoryLog};
 pub use online::LocalOnline;
+pub use outbox::MemoryOutbox;
 pub use presence::LocalPresence;
 pub use rate_limit::LocalLimits;
 

@@ -9,6 +9,7 @@ mod backup;
 mod directory;
 mod last_seen;
 mod log;
+mod outbox;
 mod store;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,6 +18,7 @@ pub use backup::{CopyError, Progress, backup, compact, restore};
 pub use directory::SqliteDirectory;
 pub use last_seen::SqliteLastSeen;
 pub use log::{LARGEST_MESSAGE, Ledger};
+pub use outbox::SqliteOutbox;
 pub use store::{Fatal, Fault, OpenError, Options, Store, Synchronous, Weight, Writing};
 
 /// Locks, whatever became of earlier holders: what is kept under these locks is whole after every step.

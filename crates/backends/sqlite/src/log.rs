@@ -6,7 +6,7 @@
 
 mod append;
 mod channels;
-mod clock;
+pub(crate) mod clock;
 mod erasure;
 mod markers;
 mod page;
@@ -15,9 +15,10 @@ mod slot;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use xpush_core::ports::message_log::{Appended, Draft, MessageLog, Page, Range};
+use xpush_core::ports::outbox::Tap;
 use xpush_core::ports::{Done, Failure, PortError};
 use xpush_core::{ChannelKey, Clock, Epoch, Position, Retention};
 
@@ -46,6 +47,8 @@ struct Inner {
     epoch: u64,
     /// What the writer knows of channels. Only the writer's thread takes it.
     channels: Mutex<Channels>,
+    /// What messages make to do.
+    tap: OnceLock<Arc<dyn Tap>>,
 }
 
 /// The ledger's part in each batch.
@@ -68,9 +71,16 @@ impl Ledger {
         let gone = |_| PortError::new(Failure::NotApplied, "the store is closed");
         let (epoch, left_at) = receiver.recv().map_err(gone)??;
         let clock = LedgerClock::new(clock, left_at);
-        let inner = Arc::new(Inner { clock, epoch, channels: Mutex::default() });
+        let inner = Arc::new(Inner { clock, epoch, channels: Mutex::default(), tap: OnceLock::new() });
         store.attend(Box::new(Tail { inner: Arc::clone(&inner), sweep: Sweep::default() }));
         Ok(Self { store, inner })
+    }
+
+    /// From now on, what `tap` says that a message makes to do is put into the file's outbox ([`SqliteOutbox`](crate::SqliteOutbox)) in the message's own transaction. To be called
+    /// once. When the outbox has no room for it, the message is taken all the same, and that it was is logged.
+    pub fn tap(&self, tap: Arc<dyn Tap>) {
+        // A second one is no more right than the first.
+        let _ = self.inner.tap.set(tap);
     }
 }
 

@@ -5,7 +5,7 @@ use xpush_core::{Action, Code, EventName, History, Kind, Payload, Problem};
 
 use super::fields::bad;
 use super::{Outcome, Request, publish};
-use crate::fanout::inbox::{Inbox, Publication, Publisher};
+use crate::fanout::inbox::{Publication, Publisher};
 use crate::shard::Shard;
 
 pub(crate) fn run(shard: &mut Shard, mut request: Request<'_>) -> Result<Outcome, Problem> {
@@ -47,8 +47,7 @@ pub(super) fn change(
         at: shard.node.clock().wall(),
     };
     let (by, arrived) = (Publisher::Session(request.handle, request.asked), shard.now);
-    let home = shard.node.home_of(&key);
     let publication = Publication { channel: key, rule, draft, by, echo: true, params: None, arrived };
-    shard.post(home, Inbox::Publish(Box::new(publication)));
+    shard.publish(&request.identity.grant, publication);
     Ok(Outcome::Later)
 }

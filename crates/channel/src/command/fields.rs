@@ -10,7 +10,7 @@ use xpush_wire::json;
 const MEMBERS: usize = 32;
 
 /// Valid JSON values by name. Of a name that comes twice the last counts, as in JavaScript.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Fields<'a>(SmallVec<[(Cow<'a, str>, &'a str); 6]>);
 
 impl<'a> Fields<'a> {

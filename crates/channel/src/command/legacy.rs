@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use xpush_core::message::Message;
+use xpush_core::ports::hooks::Ask;
 use xpush_core::ports::message_log::Draft;
-use xpush_core::{Action, Channel, ChannelKey, Code, EventName, Kind, Problem};
+use xpush_core::{Action, Channel, ChannelKey, Code, EventName, Grant, Kind, Problem};
 use xpush_wire::{json, query};
 
 use super::fields::bad;
@@ -66,6 +67,14 @@ fn admit(shard: &mut Shard, handle: Handle, packet_query: &str, auth: &str) -> R
     let channel = Channel::new(&channel).map_err(Problem::from)?;
     may_come_from(shard.sessions.get(handle).and_then(|session| session.origin()), &identity.app)?;
     let (key, rule) = identity.channel(channel)?;
+    if shard.node.hooks().asks(&key.app, Ask::Connect, None)
+        || shard.node.hooks().asks(&key.app, Ask::Subscribe, Some(&key.name))
+    {
+        return Err(Problem::new(
+            Code::Forbidden,
+            "the app's back end must be asked, for which these clients have no words",
+        ));
+    }
     unasked(&identity, &key, &rule).check(Action::Subscribe)?;
     let place = Place { permission: unasked(&identity, &key, &rule), key, rule, asked: false };
     let entrance = LegacyEntrance {
@@ -123,15 +132,24 @@ pub(crate) fn send(shard: &mut Shard, mut request: Request<'_>, params: &str) ->
         shard.post(to.shard, Inbox::Direct { to, message: Arc::new(message) });
         return Ok(Outcome::Now(dialect::legacy::success(params.as_ref())));
     }
-    let home = shard.node.home_of(&key);
     let draft = Draft { kind: Kind::Message, moderates: false, id, event, payload, from, at };
     let (by, arrived) = (Publisher::Session(request.handle, request.asked), shard.now);
     let publication = Publication { channel: key, rule, draft, by, echo: true, params, arrived };
-    shard.post(home, Inbox::Publish(Box::new(publication)));
+    shard.send_or_refuse(&request.identity.grant, publication)?;
     Ok(Outcome::Later)
 }
 
 impl Shard {
+    /// These clients cannot wait for a back end, so they may not publish where one is asked.
+    fn send_or_refuse(&mut self, grant: &Arc<Grant>, publication: Publication) -> Result<(), Problem> {
+        let key = &publication.channel;
+        if self.node.hooks().asks(&key.app, Ask::Publish, Some(&key.name)) {
+            return Err(Problem::new(Code::Forbidden, "the app's back end must be asked"));
+        }
+        self.publish(grant, publication);
+        Ok(())
+    }
+
     /// A message for one socket, which must be in the channel of the sender's.
     pub(crate) fn deliver_direct(&mut self, to: Handle, message: &Message) {
         if channel_of(self, to).as_ref() != Some(&message.channel) {

@@ -1,5 +1,6 @@
 //! What a client can ask for: one command, one file, one rhythm: parse → check → apply → answer.
 
+pub(crate) mod call;
 pub(crate) mod channels;
 pub(crate) mod delete;
 pub(crate) mod edit;
@@ -16,6 +17,7 @@ pub(crate) mod publish;
 pub(crate) mod read;
 pub(crate) mod recover;
 pub(crate) mod refresh;
+pub(crate) mod sanction;
 pub(crate) mod signal;
 pub(crate) mod status;
 pub(crate) mod subscribe;
@@ -54,6 +56,7 @@ pub(crate) enum Command {
     Signal,
     History,
     Presence,
+    Call,
     Ping,
     /// XPUSH 0.1's `send`.
     Send,
@@ -126,6 +129,7 @@ impl Command {
             Self::Signal => "signal",
             Self::History => "history",
             Self::Presence => "presence",
+            Self::Call => "call",
             Self::Ping => "ping",
             Self::Send => "send",
             Self::Unknown => "",
@@ -134,7 +138,7 @@ impl Command {
 
     /// The command that a client names.
     pub(crate) fn parse(namespace: Namespace, name: &str) -> Self {
-        const NATIVE: [Command; 15] = [
+        const NATIVE: [Command; 16] = [
             Command::Refresh,
             Command::Subscribe,
             Command::Unsubscribe,
@@ -149,10 +153,11 @@ impl Command {
             Command::Signal,
             Command::History,
             Command::Presence,
+            Command::Call,
             Command::Ping,
         ];
         let commands: &[Command] = match namespace {
-            Namespace::Native => &NATIVE,
+            Namespace::Native | Namespace::Plain => &NATIVE,
             Namespace::Legacy => &[Command::Send],
         };
         commands.iter().copied().find(|command| command.as_str() == name).unwrap_or(Self::Unknown)
@@ -218,11 +223,8 @@ pub(crate) fn execute(shard: &mut Shard, handle: Handle, call: Call<'_, '_>, per
     };
     let request = |fields| Request { handle, asked, identity, place, fields, attachments: call.attachments };
     let outcome = match (asked.command, call.fields) {
-        (Command::Unknown | Command::Connect, _) => {
-            let name = shorten(call.name);
-            let problem = Problem::new(Code::UnknownCommand, format!("there is no command {name:?} here"));
-            shard.answer_failure_of(handle, asked, name, &problem);
-            return shard.command_ends(handle);
+        (Command::Unknown | Command::Connect, fields) => {
+            return call::no_command(shard, call.name, call.object, request(fields.unwrap_or_default()));
         }
         (Command::Ping, _) => ping::run(shard),
         (_, Err(problem)) => Err(problem),
@@ -241,6 +243,7 @@ pub(crate) fn execute(shard: &mut Shard, handle: Handle, call: Call<'_, '_>, per
         (Command::Status, Ok(fields)) => status::run(shard, &request(fields)),
         (Command::Signal, Ok(fields)) => signal::run(shard, request(fields)),
         (Command::History, Ok(fields)) => history::run(shard, request(fields)),
+        (Command::Call, Ok(fields)) => call::run(shard, request(fields)),
         (Command::Presence, Ok(fields)) => presence::run(shard, request(fields)),
         (Command::Send, Ok(fields)) => legacy::send(shard, request(fields), call.object),
     };
@@ -271,7 +274,7 @@ impl Shard {
             Reply::JoinFailed { ticket, problem } => subscribe::failed(self, to, asked, ticket, &problem),
             Reply::Published(published) => {
                 let body = match asked.namespace {
-                    Namespace::Native => publish::answer(&published),
+                    Namespace::Native | Namespace::Plain => publish::answer(&published),
                     Namespace::Legacy => dialect::legacy::success(published.params.as_ref()),
                 };
                 self.succeed(to, asked, &body);

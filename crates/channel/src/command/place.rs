@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use xpush_core::access::{Actions, Decision};
-use xpush_core::{Action, Channel, ChannelKey, Permission, Problem, Rule};
+use xpush_core::ports::hooks::{Ask, Hooks};
+use xpush_core::{Action, Channel, ChannelKey, Grant, Permission, Problem, Rule};
 
 use super::fields::{Fields, bad};
 use super::{Asked, Command, Request, publish};
@@ -90,7 +91,7 @@ pub(crate) fn find(
 ) -> Result<Found, Problem> {
     let Some(channel) = target(asked.command, fields)? else { return Ok(Found::Nowhere) };
     let (key, rule) = identity.channel(channel)?;
-    let (permission, asked) = match (asked_for, identity.grant.decide(&key.name, &rule)) {
+    let (permission, asked) = match (asked_for, decide(shard.node.hooks(), &identity.grant, &key, &rule)) {
         (Some(permission), _) => (permission, true),
         (None, Decision::Known(permission)) => (permission, false),
         (None, Decision::Ask(allowed)) => {
@@ -127,10 +128,19 @@ fn target(command: Command, fields: &Fields<'_>) -> Result<Option<Channel>, Prob
         Command::Connect
         | Command::Refresh
         | Command::Channels
+        | Command::Call
         | Command::Ping
         | Command::Send
         | Command::Unknown => Ok(None),
     }
+}
+
+/// What can be said of a permission without asking anybody: neither ACCESS nor the app's back end.
+pub(crate) fn decide(hooks: &dyn Hooks, grant: &Grant, key: &ChannelKey, rule: &Rule) -> Decision {
+    if !grant.is_server() && hooks.asks(&key.app, Ask::Subscribe, Some(&key.name)) {
+        return Decision::Ask(Actions::NONE);
+    }
+    grant.decide(&key.name, rule)
 }
 
 /// What an identity may do where nobody is asked: XPUSH 0.1 clients, whose names are mere claims, are no members and bring no tokens.

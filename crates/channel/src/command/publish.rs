@@ -9,7 +9,7 @@ use xpush_wire::json;
 use super::fields::{Fields, bad};
 use super::{Outcome, Request};
 use crate::dialect::{self, Namespace, object};
-use crate::fanout::inbox::{Inbox, Publication, Published, Publisher};
+use crate::fanout::inbox::{Publication, Published, Publisher};
 use crate::session::sid;
 use crate::shard::Shard;
 
@@ -31,9 +31,8 @@ pub(crate) fn run(shard: &mut Shard, mut request: Request<'_>) -> Result<Outcome
     let at = shard.node.clock().wall();
     let draft = Draft { kind, moderates: false, id, event, payload, from, at };
     let (by, arrived) = (Publisher::Session(request.handle, request.asked), shard.now);
-    let home = shard.node.home_of(&key);
     let publication = Publication { channel: key, rule, draft, by, echo, params: None, arrived };
-    shard.post(home, Inbox::Publish(Box::new(publication)));
+    shard.publish(&request.identity.grant, publication);
     Ok(Outcome::Later)
 }
 

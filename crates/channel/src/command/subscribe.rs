@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use xpush_core::message::Message;
-use xpush_core::{Action, Code, History, Position, Problem};
+use xpush_core::{Action, ChannelKey, Code, History, Position, Problem};
 use xpush_wire::json;
 
 use super::place::Place;
@@ -56,6 +56,10 @@ pub(crate) fn follow(
 ) -> Result<(), Problem> {
     let Place { key, rule, permission, asked: granted } = place;
     let (wants_presence, wants_receipts) = (terms.presence, terms.receipts);
+    if asked.namespace == Namespace::Native {
+        // Whoever subscribes knows the protocol, and needs no plain events beside it.
+        shard.end_plain(handle, &key);
+    }
     let most = shard.node.config.limits.channels_per_connection;
     let Some(session) = shard.sessions.get(handle) else { return Ok(()) };
     // Whoever recovers is told nothing but what it missed.
@@ -127,6 +131,19 @@ pub(crate) fn follow(
     Ok(())
 }
 
+impl Shard {
+    /// Ends what a client has followed from the beginning.
+    pub(super) fn end_plain(&mut self, handle: Handle, key: &ChannelKey) {
+        let topic = self.topics.find(key);
+        let Some(session) = self.sessions.get(handle) else { return };
+        let plain = |one: &Subscription| Some(one.topic) == topic && one.namespace == Namespace::Plain;
+        if let Some(index) = session.subscriptions.iter().position(plain) {
+            let subscription = session.subscriptions.remove(index);
+            self.end_subscription(handle, subscription);
+        }
+    }
+}
+
 /// The home has answered: the answer, then what was missed, then everything live.
 pub(crate) fn joined(shard: &mut Shard, handle: Handle, asked: Asked, mut joined: Joined) {
     let Some(session) = shard.sessions.get(handle) else { return };
@@ -164,6 +181,8 @@ pub(crate) fn joined(shard: &mut Shard, handle: Handle, asked: Asked, mut joined
             shard.push(handle, "subscribed", &answer(&joined));
         }
         Namespace::Native => shard.answer(handle, asked, &answer(&joined)),
+        // Nobody has asked.
+        Namespace::Plain => {}
         Namespace::Legacy => shard.answer_connect(handle, Namespace::Legacy),
     }
     if format.wire == Wire::Sse && joined.recovered == Some(false) {
@@ -220,6 +239,7 @@ pub(crate) fn failed(shard: &mut Shard, handle: Handle, asked: Asked, ticket: u3
     }
     match asked.namespace {
         Namespace::Native => shard.fail(handle, asked, problem),
+        Namespace::Plain => shard.command_ends(handle),
         Namespace::Legacy => legacy::refuse(shard, handle, problem),
     }
 }

@@ -19,6 +19,7 @@ pub(crate) fn run(shard: &mut Shard, request: Request<'_>) -> Result<Outcome, Pr
         let subscription = session.subscriptions.remove(index);
         shard.end_subscription(request.handle, subscription);
     }
+    shard.end_plain(request.handle, &key);
     let mut body = br#"{"channel":"#.to_vec();
     json::write_string(key.name.as_str(), &mut body);
     body.push(b'}');

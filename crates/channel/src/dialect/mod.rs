@@ -47,6 +47,8 @@ pub(crate) enum Namespace {
     Native,
     /// `/channel`: XPUSH 0.1.
     Legacy,
+    /// `/` of clients that do not know this protocol: events that are no commands, and messages as plain events.
+    Plain,
 }
 
 /// What a subscriber's frames look like: one encoding each and fan-out.
@@ -58,11 +60,11 @@ pub(crate) struct Format {
 
 impl Format {
     /// How many formats there are.
-    pub(crate) const COUNT: usize = 16;
+    pub(crate) const COUNT: usize = 24;
 
     /// A dense number.
     pub(crate) const fn index(self) -> usize {
-        self.wire as usize * 2 + self.namespace as usize
+        self.wire as usize * 3 + self.namespace as usize
     }
 }
 
@@ -116,9 +118,14 @@ impl Namespace {
     /// The name on the wire.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
-            Self::Native => "/",
+            Self::Native | Self::Plain => "/",
             Self::Legacy => "/channel",
         }
+    }
+
+    /// Whether what is in it ends with `other`.
+    pub(crate) fn is_within(self, other: Self) -> bool {
+        self == other || (self, other) == (Self::Plain, Self::Native)
     }
 
     pub(crate) fn parse(text: &str) -> Option<Self> {
@@ -222,6 +229,9 @@ pub(crate) fn happening(
     if format.namespace == Namespace::Legacy {
         return legacy::happening(format.wire, happening, out);
     }
+    if format.namespace == Namespace::Plain {
+        return plain_happening(format, happening, out);
+    }
     let binary = format.wire.carries_binary();
     let offset = |channel: &ChannelKey, position: Option<Position>| {
         position.filter(|_| format.wire.has_offsets()).map(|at| recovery::spell_offset(&channel.name, at))
@@ -263,6 +273,15 @@ pub(crate) fn happening(
     }
 }
 
+/// A message as the event that it was published as, with its data and nothing else. These clients know nothing of the rest.
+fn plain_happening(format: Format, happening: &Happening, out: &mut Vec<u8>) {
+    let Happening::Message(message) = happening else { return };
+    if message.kind.is_message() && format.wire.carries_binary() {
+        let data = std::str::from_utf8(&message.payload.json).unwrap_or("null");
+        push(format, message.event.as_str(), data, &message.payload.attachments, out);
+    }
+}
+
 /// Appends a command's answer: `body` is the JSON object of `ok`.
 pub(crate) fn answer(wire: Wire, asked: Asked, body: &str, out: &mut Vec<u8>) {
     let Some(id) = asked.ack else { return };
@@ -275,9 +294,9 @@ pub(crate) fn answer(wire: Wire, asked: Asked, body: &str, out: &mut Vec<u8>) {
             let data = format!("[{{\"ok\":{body}}}]");
             socket_packet(wire, Kind::Ack, "/", Some(id), &data, &[], out);
         }
-        (wire, Namespace::Legacy) => {
+        (wire, namespace @ (Namespace::Legacy | Namespace::Plain)) => {
             let data = format!("[{body}]");
-            socket_packet(wire, Kind::Ack, "/channel", Some(id), &data, &[], out);
+            socket_packet(wire, Kind::Ack, namespace.as_str(), Some(id), &data, &[], out);
         }
     }
 }
@@ -287,7 +306,7 @@ pub(crate) fn failure(wire: Wire, asked: Asked, name: &str, problem: &Problem, o
     let error = object::error(problem);
     match (wire, asked.ack, asked.namespace) {
         (Wire::Plain, Some(id), _) => plain_answer(id, "error", &error, out),
-        (wire, Some(id), Namespace::Native) => {
+        (wire, Some(id), Namespace::Native | Namespace::Plain) => {
             let data = format!("[{{\"error\":{error}}}]");
             socket_packet(wire, Kind::Ack, "/", Some(id), &data, &[], out);
         }
@@ -296,7 +315,7 @@ pub(crate) fn failure(wire: Wire, asked: Asked, name: &str, problem: &Problem, o
             socket_packet(wire, Kind::Ack, "/channel", Some(id), &data, &[], out);
         }
         (_, None, Namespace::Legacy) => {}
-        (wire, None, Namespace::Native) => {
+        (wire, None, Namespace::Native | Namespace::Plain) => {
             let mut cmd = Vec::with_capacity(name.len() + 2);
             json::write_string(name, &mut cmd);
             let rejected = format!("{{\"cmd\":{},\"error\":{error}}}", object::text(cmd));
@@ -334,7 +353,7 @@ fn binary_message(wire: Wire, data: &[u8], out: &mut Vec<u8>) {
 /// Whether a client may not publish an event of this name from `namespace`.
 pub(crate) fn reserved(namespace: Namespace, event: &str) -> bool {
     match namespace {
-        Namespace::Native => names::reserved_event(event),
+        Namespace::Native | Namespace::Plain => names::reserved_event(event),
         Namespace::Legacy => event == legacy::EVENT || names::reserved_by_socket_io(event),
     }
 }

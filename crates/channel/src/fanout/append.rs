@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use xpush_core::message::Message;
 use xpush_core::ports::bus::{Event, Signal, Topic};
+use xpush_core::ports::hooks;
 use xpush_core::ports::message_log::{Appended, Refused};
 use xpush_core::ports::{Failure, PortError};
 use xpush_core::{Code, History, Monotonic, Problem};
@@ -72,6 +73,7 @@ impl Shard {
         if publication.rule.history == History::None {
             let message = Arc::new(message_of(&publication));
             self.published(&publication, &message);
+            self.node.hooks().tell(hooks::Event::Message { message: message.clone(), durable: false });
             self.node
                 .bus()
                 .publish(&Topic::Channel(publication.channel.clone()), Event::Message(message.clone()));
@@ -121,6 +123,7 @@ impl Shard {
         let Some(home) = self.homes.get(home_ref) else { return };
         let mut batch = std::mem::take(&mut home.appends.under_way);
         let given_up = std::mem::take(&mut home.appends.given_up);
+        let durable = home.rule.history.is_durable();
         let (taken, failure) = match result {
             Ok(appended) => (appended.taken, appended.failure),
             Err(error) => (Vec::new(), Some(error)),
@@ -140,6 +143,7 @@ impl Shard {
                         .publish(&Topic::Channel(message.channel.clone()), Event::Message(message.clone()));
                     if !placed.retry {
                         self.home_notify(home_ref, &message);
+                        self.node.hooks().tell(hooks::Event::Message { message: message.clone(), durable });
                     }
                     self.home_offer(home_ref, message, publication.excluded());
                 }

@@ -26,6 +26,7 @@ use crate::cluster::keeping::{Evicted, Knowledge, Store};
 use crate::cluster::recount::{Count, Question, Relisted};
 use crate::command::Asked;
 use crate::command::members::Enrolled;
+use crate::command::sanction::Sanctioned;
 use crate::session::admission::Admitted;
 use crate::session::change::Reviewed;
 use crate::session::gate::Permitted;
@@ -102,6 +103,8 @@ pub(crate) enum Inbox {
     // From ACCESS: completions, and news.
     Admitted(Box<Admitted>),
     Permitted(Box<Permitted>),
+    // From the app's back end.
+    Sanctioned(Box<Sanctioned>),
     Reviewed(Box<Reviewed>),
     Readmitted(Handle, Result<(), Problem>),
     // Of a client that recovers: to the shard that knows its pid, from there, and of whoever has it still.

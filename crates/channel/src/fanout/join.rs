@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use xpush_core::ports::PortError;
 use xpush_core::ports::bus::Topic;
+use xpush_core::ports::hooks;
 use xpush_core::ports::message_log::{Page, Range};
 use xpush_core::ports::presence::Roster;
 use xpush_core::{ChannelKey, Code, Message, Position, Problem};
@@ -82,6 +83,7 @@ impl Shard {
         let Some(home) = self.homes.get(home_ref) else { return };
         if !request.again && home.follow(request.who.shard) {
             self.follow_on_bus(home_ref, &request.channel);
+            self.node.hooks().tell(hooks::Event::Occupied(request.channel.clone()));
         }
         let Some(home) = self.homes.get(home_ref) else { return };
         let entered = match request.enters.clone() {
@@ -127,6 +129,7 @@ impl Shard {
             // The next subscriber begins at the head, whatever is released until then.
             home.order = order::Order::default();
             home.asked_bus = None;
+            self.node.hooks().tell(hooks::Event::Vacated(request.channel.clone()));
             self.node.bus().unfollow(&Topic::Channel(request.channel));
         }
         for join in cancelled {

@@ -6,12 +6,13 @@ use http::Method;
 use tokio::sync::oneshot;
 use xpush_core::access::{Actions, Decision};
 use xpush_core::ports::access::Decided;
-use xpush_core::{Action, Channel, Code, Grant, Permission, Position, Problem};
+use xpush_core::ports::hooks::Ask;
+use xpush_core::{Action, App, Channel, Code, Grant, Permission, Position, Problem};
 use xpush_wire::query;
 
 use super::route::{self, Asking};
 use super::{Verdict, handshake};
-use crate::command::place::Place;
+use crate::command::place::{Place, decide};
 use crate::dialect::Wire;
 use crate::node::Shared;
 use crate::session::admission::may_come_from;
@@ -70,7 +71,8 @@ pub(super) async fn events(shared: &Arc<Shared>, asking: Asking) -> Result<Verdi
 
 async fn identity(shared: &Shared, claims: Claims, asking: &Asking) -> Result<Identity, Problem> {
     let apps = shared.access().apps();
-    if claims.token.is_none() {
+    let asked = |app: &App| shared.hooks().asks(app, Ask::Connect, None);
+    if claims.token.is_none() && !apps.find(claims.app.as_deref()).is_ok_and(|app| asked(&app.app)) {
         let identity = Identity::guest(&apps, &claims, &mut OsRandom)?;
         if claims.guest.is_some() {
             answer(|done| shared.access().readmit(&identity.grant, done)).await?;
@@ -99,7 +101,7 @@ async fn resumed(shared: &Shared, claims: &Claims, grant: Grant) -> Result<Ident
 /// A channel, if its events may be followed.
 async fn place(shared: &Shared, identity: &Identity, name: Channel) -> Result<Place, Problem> {
     let (key, rule) = identity.channel(name)?;
-    let (permission, asked) = match identity.grant.decide(&key.name, &rule) {
+    let (permission, asked) = match decide(shared.hooks(), &identity.grant, &key, &rule) {
         Decision::Known(permission) => (permission, false),
         Decision::Ask(allowed) => {
             let found = answer(|done| shared.access().permit(&key, &identity.grant, None, done)).await;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use xpush_core::ports::hooks::Ask;
 use xpush_core::{AppSettings, Code, Grant, Problem};
 use xpush_wire::json;
 
@@ -21,6 +22,8 @@ const NOTICE_MS: u64 = 60_000;
 pub(crate) struct Admitted {
     pub(crate) to: Handle,
     pub(crate) number: u32,
+    /// A guest without a secret.
+    pub(crate) anonymous: bool,
     pub(crate) result: Result<Grant, Problem>,
 }
 
@@ -58,7 +61,8 @@ impl Shard {
         if let Some(session) = self.sessions.get(handle) {
             session.follows_moves = claims.moves.is_some();
         }
-        let guest = claims.token.is_none().then(|| {
+        let by_itself = claims.token.is_none() && !self.is_asked_about(&claims);
+        let guest = by_itself.then(|| {
             let identity = Identity::guest(&self.node.access().apps(), &claims, &mut *self.entropy);
             (identity, claims.guest.is_some())
         });
@@ -72,12 +76,13 @@ impl Shard {
             }
             None => None,
         };
+        let anonymous = claims.token.is_none() && claims.guest.is_none();
         let (number, mailbox) = (self.next_number(), self.mailbox());
         let Some(session) = self.sessions.get(handle) else { return };
         session.await_admission(number, asked, claim);
         let credentials = claims.credentials(session.permit.address());
         let done = Box::new(move |result| {
-            mailbox.post(Inbox::Admitted(Box::new(Admitted { to: handle, number, result })));
+            mailbox.post(Inbox::Admitted(Box::new(Admitted { to: handle, number, anonymous, result })));
         });
         match known {
             Some(grant) => {
@@ -88,16 +93,23 @@ impl Shard {
         }
     }
 
+    /// Whether the app's back end is asked about every client, guests included.
+    fn is_asked_about(&self, claims: &Claims) -> bool {
+        let apps = self.node.access().apps();
+        let app = apps.find(claims.app.as_deref());
+        app.is_ok_and(|app| self.node.hooks().asks(&app.app, Ask::Connect, None))
+    }
+
     /// ACCESS has answered. Whoever has gone meanwhile is nobody.
     pub(crate) fn admission_ends(&mut self, admitted: Admitted) {
-        let Admitted { to, number, result } = admitted;
+        let Admitted { to, number, anonymous, result } = admitted;
         let ended = self.sessions.get(to).and_then(|session| session.admission_ends(number));
         let Some((asked, claim)) = ended else { return };
         let identity = result.and_then(|grant| match self.revocations.matches(&grant) {
             true => Err(Code::Revoked.into()),
             false => Identity::of(&self.node.access().apps(), grant),
         });
-        self.admitted(to, Arrival { asked, claim, anonymous: false }, identity);
+        self.admitted(to, Arrival { asked, claim, anonymous }, identity);
         self.go_on(to);
     }
 
@@ -139,6 +151,8 @@ impl Shard {
 
     /// CONNECT is answered.
     pub(super) fn answer_admission(&mut self, handle: Handle) {
+        // Before anybody can know that it is here: what is published from then on reaches it.
+        self.join_plain(handle);
         self.answer_connect(handle, Namespace::Native);
         self.welcome(handle);
         self.watch_token(handle);

@@ -9,6 +9,7 @@ use xpush_core::{Action, App, Channel, ChannelKey, Code, Grant, Monotonic, Permi
 
 use super::Subscription;
 use super::identity::Identity;
+use crate::command::place::decide;
 use crate::dialect::{Namespace, Wire, object};
 use crate::fanout::inbox::{Handle, Inbox};
 use crate::shard::{Shard, Timer};
@@ -74,7 +75,7 @@ impl Shard {
             let followed = session
                 .subscriptions
                 .iter()
-                .find(|one| Some(one.topic) == topic && one.namespace == Namespace::Native)
+                .find(|one| Some(one.topic) == topic && one.namespace.is_within(Namespace::Native))
                 .copied();
             if let Some(subscription) = followed {
                 self.review_one(handle, subscription);
@@ -112,7 +113,7 @@ impl Shard {
         let identity = Arc::new(Identity { app: app.clone(), grant: before.grant.clone() });
         let Some(session) = self.sessions.get(handle) else { return };
         match namespace {
-            Namespace::Native => session.native = Some(identity),
+            Namespace::Native | Namespace::Plain => session.native = Some(identity),
             Namespace::Legacy => {
                 if let Some(legacy) = &mut session.legacy {
                     legacy.identity = identity;
@@ -192,7 +193,7 @@ impl Shard {
             one.actions = None;
         }
         let legacy = subscription.namespace == Namespace::Legacy;
-        match identity.grant.decide(&key.name, &rule) {
+        match decide(self.node.hooks(), &identity.grant, &key, &rule) {
             Decision::Known(permission) => self.apply(handle, subscription.ticket, permission, false),
             Decision::Ask(allowed) if legacy => {
                 self.apply(handle, subscription.ticket, Permission::of(allowed), false);
@@ -271,6 +272,10 @@ impl Shard {
             // These clients know no other word for it.
             return self.close(handle, problem.clone());
         }
+        if subscription.namespace == Namespace::Plain {
+            // It has asked for nothing, and would not understand.
+            return;
+        }
         self.tell_unsubscribed(handle, &key.name, problem);
         if wire == Wire::Sse && left == 0 {
             self.close(handle, problem.clone());
@@ -287,7 +292,7 @@ impl Shard {
 
     fn followed_in(&mut self, handle: Handle, namespace: Namespace) -> Vec<Subscription> {
         let Some(session) = self.sessions.get(handle) else { return Vec::new() };
-        session.subscriptions.iter().filter(|one| one.namespace == namespace).copied().collect()
+        session.subscriptions.iter().filter(|one| one.namespace.is_within(namespace)).copied().collect()
     }
 }
 

@@ -12,7 +12,7 @@ use super::recovery::Claim;
 use crate::command::fields::Fields;
 use crate::command::{self, Asked, Call, Command};
 use crate::dialect::Namespace;
-use crate::fanout::inbox::{Handle, Inbox};
+use crate::fanout::inbox::{Handle, Inbox, Publication};
 use crate::shard::{Shard, Timer};
 use crate::transport::stream::Flow;
 
@@ -54,6 +54,8 @@ enum Waiting {
     Reclaim { number: u32 },
     /// To follow all of that again.
     Return,
+    /// For the app's back end to agree to a publication.
+    Sanction { number: u32, publication: Box<Publication> },
     /// For the first of the held commands. `stale`: something has changed since ACCESS was asked.
     Permission { number: u32, channel: ChannelKey, allowed: Actions, stale: bool },
 }
@@ -169,6 +171,21 @@ impl Session {
         }
     }
 
+    /// Begins to wait for the back end's word on a publication.
+    pub(crate) fn await_sanction(&mut self, number: u32, publication: Publication) {
+        self.gate().waiting = Some(Waiting::Sanction { number, publication: Box::new(publication) });
+    }
+
+    /// Ends the wait of this number; what was to be published.
+    pub(crate) fn sanction_ends(&mut self, number: u32) -> Option<Box<Publication>> {
+        let awaited =
+            |waiting: &mut Waiting| matches!(waiting, Waiting::Sanction { number: n, .. } if *n == number);
+        match self.gate.as_mut()?.waiting.take_if(awaited)? {
+            Waiting::Sanction { publication, .. } => Some(publication),
+            _ => None,
+        }
+    }
+
     /// Begins to wait for what it followed before.
     pub(super) fn await_reclaim(&mut self, number: u32) {
         self.gate().waiting = Some(Waiting::Reclaim { number });
@@ -233,12 +250,12 @@ impl Shard {
     /// Whoever left does not run what was held.
     pub(crate) fn drop_held(&mut self, handle: Handle) {
         let Some(gate) = self.sessions.get(handle).and_then(|session| session.gate.as_mut()) else { return };
-        gate.waiting = None;
+        let asked_about = matches!(gate.waiting.take(), Some(Waiting::Sanction { .. }));
         gate.remembered.clear();
         gate.tokens.clear();
         gate.reviews.clear();
         gate.bytes = 0;
-        for _ in std::mem::take(&mut gate.held) {
+        for _ in 0..std::mem::take(&mut gate.held).len() + usize::from(asked_about) {
             self.command_ends(handle);
         }
     }

@@ -391,18 +391,19 @@ impl Shard {
             self.part(handle, false);
         }
         while let Some(session) = self.sessions.get(handle)
-            && let Some(index) = session.subscriptions.iter().position(|one| one.namespace == namespace)
+            && let Some(index) =
+                session.subscriptions.iter().position(|one| one.namespace.is_within(namespace))
         {
             let subscription = session.subscriptions.remove(index);
             self.end_subscription(handle, subscription);
         }
         if let Some(session) = self.sessions.get(handle) {
             match namespace {
-                Namespace::Native => {
+                Namespace::Native | Namespace::Plain => {
                     if let Some(identity) = session.native.take() {
                         let shown = session.shown;
                         self.users.leave(&identity, handle.slot);
-                        self.goes_offline(&identity, shown);
+                        self.goes_offline(handle, &identity, shown);
                     }
                     self.drop_held(handle);
                 }

@@ -156,7 +156,7 @@ impl Session {
     /// The identity in a namespace.
     pub(crate) fn identity(&self, namespace: Namespace) -> Option<&Arc<Identity>> {
         match namespace {
-            Namespace::Native => self.native.as_ref(),
+            Namespace::Native | Namespace::Plain => self.native.as_ref(),
             Namespace::Legacy => self.legacy.as_ref().map(|socket| &socket.identity),
         }
     }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use xpush_core::message::Sender;
 use xpush_core::ports::PortError;
 use xpush_core::ports::bus::{Envelope, Event, Inbound, Topic};
+use xpush_core::ports::hooks;
 use xpush_core::ports::message_log::{Appended, Draft};
 use xpush_core::ports::online::{Movement, State, Transition};
 use xpush_core::{
@@ -99,13 +100,23 @@ impl Shard {
         session.shown = State::Online;
         let Some(grant) = session.native.as_ref().map(|identity| identity.grant.clone()) else { return };
         self.node.user_comes(&grant.app, &grant.sender.user);
+        self.node
+            .hooks()
+            .tell(hooks::Event::Connected { grant: grant.clone(), connection: self.spell(handle) });
         self.moves(&grant, None, Some(State::Online));
     }
 
     /// A session that acted as somebody has ended.
-    pub(super) fn goes_offline(&mut self, identity: &Identity, shown: State) {
+    pub(super) fn goes_offline(&mut self, handle: Handle, identity: &Identity, shown: State) {
         self.node.user_goes(&identity.grant.app, &identity.grant.sender.user);
+        let (grant, connection) = (identity.grant.clone(), self.spell(handle));
+        self.node.hooks().tell(hooks::Event::Disconnected { grant, connection });
         self.moves(&identity.grant, Some(shown), None);
+    }
+
+    /// A connection's name for back ends: no other one has it, and nobody gets anything by it.
+    pub(crate) fn spell(&self, handle: Handle) -> Box<str> {
+        format!("{}.{}.{}.{}", self.node.id(), handle.shard, handle.slot, handle.generation).into()
     }
 
     /// The client says what its user is doing.
@@ -249,6 +260,8 @@ impl Shard {
 
     fn note(&mut self, transition: Transition) {
         let app = transition.app.clone();
+        let Transition { user, state, at, .. } = transition.clone();
+        self.node.hooks().tell(hooks::Event::Status { app: app.clone(), user, state, at });
         if self.presence_of(&app).is_none() {
             return;
         }

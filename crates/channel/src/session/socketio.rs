@@ -184,7 +184,7 @@ impl Shard {
             };
         }
         match namespace {
-            Namespace::Native => {
+            Namespace::Native | Namespace::Plain => {
                 let mut claims = session.claims();
                 claims.read_query(packet.query);
                 claims.claim = Claim::read(json::members(packet.data).into_iter().flatten());
@@ -207,9 +207,13 @@ impl Shard {
     ) -> Flow {
         let mut arguments = json::elements(packet.data).into_iter().flatten();
         let name = arguments.next().and_then(json::string).unwrap_or_default();
-        let object = arguments.next().unwrap_or("{}");
-        let fields = Fields::parse(object);
         let command = command::Command::parse(namespace, &name);
+        let object = match command {
+            command::Command::Unknown => command::call::data(arguments),
+            _ => arguments.next().unwrap_or("{}").into(),
+        };
+        let object = &*object;
+        let fields = Fields::parse(object);
         let call =
             command::Call { namespace, command, name: &name, object, fields, id: packet.id, attachments };
         command::run(self, handle, call)

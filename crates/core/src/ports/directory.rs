@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::environment::UnixMillis;
+use crate::hooks::{CallRecord, HookRecord};
 use crate::names::{ApiKeyId, App, ChannelKey, Device, Login, Role, User};
 use crate::ports::Done;
 use crate::rules::Rules;
@@ -62,6 +63,12 @@ pub struct AppRecord {
     /// Whether stock Socket.IO clients are offered connection state recovery.
     #[serde(default)]
     pub recovery: bool,
+    /// What its back end is told and asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<HookRecord>,
+    /// Events of clients that are published as they are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<CallRecord>,
 }
 
 /// Whether an app has accounts of its own, and who may make one.

@@ -9,11 +9,13 @@ pub mod bus;
 pub mod cluster;
 pub mod directory;
 pub mod erasure;
+pub mod hooks;
 pub mod hosts;
 pub mod lease;
 pub mod markers;
 pub mod message_log;
 pub mod online;
+pub mod outbox;
 pub mod presence;
 pub mod rate_limit;
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use xpush_core::access::Apps;
+use xpush_core::hooks::AppHooks;
 use xpush_core::ports::PortError;
 use xpush_core::ports::directory::{Accounts, AppRecord, Directory, Entry, Key, Listing, Record};
 use xpush_core::{App, AppSettings, Rules};
@@ -74,6 +75,7 @@ impl Registry {
                 origins: record.origins.clone(),
                 rules: Arc::new(record.rules.clone()),
                 recovery: record.recovery,
+                hooks: Arc::new(AppHooks { hooks: record.hooks.clone(), calls: record.calls.clone() }),
             };
             by_name.insert(app.clone(), Arc::new(settings));
         }
@@ -126,7 +128,7 @@ fn operators() -> Option<(App, AppRecord)> {
         jwks_url: None,
         accounts: Accounts::Invited,
         oidc: Vec::new(),
-        recovery: false,
+        ..AppRecord::default()
     };
     Some((App::new(OPERATORS).ok()?, record))
 }

@@ -81,6 +81,7 @@ mod tests {
             origins: Vec::new(),
             rules: Arc::new(Rules::default()),
             recovery: false,
+            hooks: Arc::default(),
         }
     }
 

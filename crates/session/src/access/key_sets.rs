@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use xpush_core::{Clock, Code, Monotonic, Problem};
 
 use super::keys::VerifyingKey;
-use crate::fetch::{Fetch, FetchError};
+use xpush_fetch::{Fetch, FetchError};
 
 /// How old a set may get before it is fetched again, in ms.
 const REFRESH: u64 = 600_000;

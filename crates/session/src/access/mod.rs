@@ -38,8 +38,8 @@ use self::cache::Generations;
 use self::key_sets::KeySets;
 use self::records::Records;
 use crate::devices;
-use crate::fetch::Fetch;
 use crate::port::{ask, unreadable};
+use xpush_fetch::Fetch;
 
 pub use self::apps::{Configured, OPERATORS};
 pub(crate) use self::keys::fits;

@@ -209,7 +209,7 @@ fn app(rules: impl IntoIterator<Item = Rule>) -> AppRecord {
         jwks_url: None,
         accounts: Accounts::Off,
         oidc: Vec::new(),
-        recovery: false,
+        ..AppRecord::default()
     }
 }
 

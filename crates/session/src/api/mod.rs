@@ -28,9 +28,9 @@ use crate::access::DirectoryAccess;
 use crate::accounts::{Failures, Hashing};
 use crate::assign::Placement;
 use crate::erasure::Eraser;
-use crate::fetch::Fetch;
 use crate::store::Store;
 use crate::{accounts, assign, backend, devices, me, oidc, setup};
+use xpush_fetch::Fetch;
 
 /// What the API stands on.
 pub struct Parts {

@@ -11,7 +11,7 @@ use xpush_core::ports::directory::Provider;
 use xpush_core::{Clock, Code, Monotonic, Problem};
 
 use super::id_token::{self, Identity};
-use crate::fetch::{Fetch, FetchError, permitted};
+use xpush_fetch::{Fetch, FetchError, permitted};
 
 /// How long what a provider publishes is taken for true, in ms.
 const FRESH: u64 = 600_000;

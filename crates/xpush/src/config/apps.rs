@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use xpush_core::App;
 use xpush_core::ports::directory::{Accounts, AppRecord};
 
+use super::hooks::{read_calls, read_hooks};
 use super::keys::{read_keys, read_providers};
 use super::rules::read_rules;
 use super::section::{Reading, Section};
@@ -89,6 +90,8 @@ fn read_app(
         accounts: accounts.choose(on_loopback),
         oidc: read_providers(section.tables("oidc"), reading),
         recovery: section.read("recovery", boolean).unwrap_or(false),
+        hooks: read_hooks(section.tables("hooks"), reading),
+        calls: read_calls(section.tables("calls"), reading),
     };
     section.finish();
     if name == OPERATORS {

@@ -113,7 +113,7 @@ pub(crate) fn key_id(id: &str) -> Result<Box<str>, String> {
     Ok(id.into())
 }
 
-fn name(text: &str) -> Result<Box<str>, String> {
+pub(super) fn name(text: &str) -> Result<Box<str>, String> {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     if (1..=64).contains(&text.len()) && text.bytes().all(good) {
         Ok(text.into())

@@ -1,6 +1,7 @@
 //! Apps in the configuration's language, outside of its file: how an app that is set up live is written, and read.
 
 use serde_json::{Map, Value as Json, json};
+use xpush_core::hooks::{CallRecord, HookRecord, OnFailure};
 use xpush_core::ports::directory::{Accounts, AppRecord, KeyRecord};
 use xpush_core::{App, History, Permissions, Retention, Rule, Who};
 
@@ -49,6 +50,7 @@ impl LiveApp<'_> {
             );
         }
         let kept = self.take_known_keys(&mut table);
+        self.give_known_secrets(&mut table);
         let reading = Reading::with(Files::default());
         let mut record = read_live(self.name, &table, &here, &reading);
         let mut complaints = reading.finish().complaints;
@@ -68,6 +70,35 @@ impl LiveApp<'_> {
             }
         }
         Ok(record)
+    }
+
+    /// A hook without a secret keeps those that it has, as long as they go to the same place.
+    fn give_known_secrets(&self, table: &mut Table) {
+        let Some(Item { value: Value::List(items), .. }) = table.get_mut("hooks") else { return };
+        for item in items {
+            let Value::Table(hook) = &mut item.value else { continue };
+            if ["secret", "secret_file"].iter().any(|key| hook.contains_key(*key)) {
+                continue;
+            }
+            let text = |key: &str| match hook.get(key) {
+                Some(Item { value: Value::Text(text), .. }) => Some(text.clone()),
+                _ => None,
+            };
+            let (name, url) = (text("name").unwrap_or_else(|| "main".to_owned()), text("url"));
+            let known = self
+                .before
+                .hooks
+                .iter()
+                .find(|known| *known.name == *name && url.as_deref() == Some(&*known.url));
+            for (key, secret) in
+                ["secret", "previous_secret"].into_iter().zip(known.iter().flat_map(|known| &known.secrets))
+            {
+                if !hook.contains_key(key) {
+                    let value = Value::Text(secret.to_string());
+                    hook.insert(key.to_owned(), Item { value, place: item.place.clone() });
+                }
+            }
+        }
     }
 
     /// Keys that are only named stay as they are.
@@ -115,10 +146,40 @@ pub(crate) fn written(record: &AppRecord) -> Json {
         "keys": keys.collect::<Vec<_>>(),
         "oidc": oidc.collect::<Vec<_>>(),
     });
+    if !record.hooks.is_empty() {
+        app["hooks"] = record.hooks.iter().map(written_hook).collect();
+    }
+    if !record.calls.is_empty() {
+        let written = |call: &CallRecord| json!({"event": call.event, "channel": call.channel, "echo": call.echo, "join": call.join});
+        app["calls"] = record.calls.iter().map(written).collect();
+    }
     if let Some(url) = &record.jwks_url {
         app["jwks_url"] = json!(url);
     }
     app
+}
+
+fn written_hook(hook: &HookRecord) -> Json {
+    let mut written = json!({
+        "name": hook.name,
+        "url": hook.url,
+        "timeout": Millis(hook.timeout_ms).to_string(),
+        "concurrency": hook.concurrency,
+    });
+    if !hook.events.is_empty() {
+        written["events"] = hook.events.iter().map(|event| event.as_str()).collect();
+    }
+    if !hook.asks.is_empty() {
+        written["asks"] = hook.asks.iter().map(|ask| ask.as_str()).collect();
+        written["on_failure"] = json!(match hook.on_failure {
+            OnFailure::Refuse => "refuse",
+            OnFailure::Allow => "allow",
+        });
+    }
+    if !hook.channels.is_empty() {
+        written["channels"] = json!(hook.channels);
+    }
+    written
 }
 
 fn written_rule(rule: &Rule) -> Json {

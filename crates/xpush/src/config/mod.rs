@@ -2,6 +2,7 @@
 
 mod apps;
 mod files;
+mod hooks;
 mod keys;
 mod live;
 mod nearest;

@@ -150,7 +150,7 @@ fn who(text: &str) -> Result<Who, String> {
 }
 
 /// A channel's name in which `*` stands for any run of characters.
-fn pattern(text: &str) -> Result<Box<str>, String> {
+pub(super) fn pattern(text: &str) -> Result<Box<str>, String> {
     // Each `*` stands for at least one good character, so the rest must be a good name.
     match xpush_core::Channel::new(&text.replace('*', "x")) {
         Ok(_) => Ok(text.into()),

@@ -13,7 +13,7 @@ use crate::backends;
 use super::apps::{self, ConfiguredApp};
 use super::section::{Reading, Section};
 use super::tree::{Table, Value};
-use super::values::{Size, choice, count, duration, shortened, size, text};
+use super::values::{Size, boolean, choice, count, duration, shortened, size, text};
 
 /// Everything that can be set.
 #[derive(Debug, Clone)]
@@ -34,6 +34,8 @@ pub(crate) struct Settings {
     pub(crate) shards: usize,
     /// Bytes that all recent histories together may take.
     pub(crate) history_memory: usize,
+    /// Hooks may reach private addresses, and without encryption.
+    pub(crate) hooks_private: bool,
     pub(crate) log: Log,
     pub(crate) apps: Vec<ConfiguredApp>,
 }
@@ -80,6 +82,7 @@ impl Default for Settings {
             heartbeat: Heartbeat::default(),
             shards: 0,
             history_memory: backends::HISTORY_MEMORY,
+            hooks_private: false,
             log: Log { level: "info".to_owned(), format: LogFormat::Text },
             apps: Vec::new(),
         }
@@ -127,6 +130,9 @@ impl Settings {
         let memory = history.read("memory", size(1 << 20..=1 << 40));
         settings.history_memory = memory.map_or(settings.history_memory, narrow);
         history.finish();
+        let mut hooks = top.section("hooks");
+        settings.hooks_private = hooks.read("allow_private", boolean).unwrap_or(false);
+        hooks.finish();
         settings.read_log(top.section("log"));
         settings.apps = apps::read(top.section("apps"), reading, settings.on_loopback());
         settings.default_app = read_default_app(&mut top, &settings.apps);

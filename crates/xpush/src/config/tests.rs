@@ -1,4 +1,5 @@
 mod apps;
+mod hooks;
 
 use super::*;
 

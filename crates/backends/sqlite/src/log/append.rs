@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use rusqlite::{CachedStatement, OptionalExtension, params};
 use xpush_core::ports::message_log::{Appended, Draft, Placed, Refused};
+use xpush_core::ports::outbox::Item;
 use xpush_core::{ChannelKey, Epoch, Kind, Message, Position, Retention};
 
 use super::channels::Channel;
 use super::slot::{self, slot_columns};
 use super::{Inner, retention};
 use crate::lock;
+use crate::outbox;
 use crate::store::{Fault, Writing};
 
 /// One call's drafts.
@@ -55,10 +57,11 @@ impl Inner {
                 }
                 Err(error) => return Err(error),
             };
-            if let Ok(Placed { message, retry: false }) = &placed
-                && message.kind.is_message()
-            {
-                channels.sent(key, &message.from.user, message.seq());
+            if let Ok(Placed { message, retry: false }) = &placed {
+                if message.kind.is_message() {
+                    channels.sent(key, &message.from.user, message.seq());
+                }
+                self.put_work(writing, message)?;
             }
             taken.push(placed);
         }
@@ -70,6 +73,22 @@ impl Inner {
             *channels.change(writing, key)? = channel;
         }
         Ok(Appended { taken, failure })
+    }
+}
+
+impl Inner {
+    /// What the message makes to do goes with it.
+    fn put_work(&self, writing: &Writing<'_>, message: &Message) -> Result<(), Fault> {
+        let Some(tap) = self.tap.get() else { return Ok(()) };
+        let work = tap.work(message);
+        if work.is_empty() {
+            return Ok(());
+        }
+        if !work.iter().all(Item::is_valid) || !outbox::has_room(writing, &work)? {
+            tracing::error!(channel = %message.channel, seq = message.seq(), "what a message makes to do has no room");
+            return Ok(());
+        }
+        outbox::put(writing, &work, self.clock.now(), self.clock.wall())
     }
 }
 

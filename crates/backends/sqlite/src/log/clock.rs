@@ -9,24 +9,24 @@ use xpush_core::{Clock, Monotonic};
 /// It starts at the wall clock, or where the file's last writer has left it when that is later, and goes on with the monotonic clock. So a jump of the wall clock
 /// changes nothing while the process runs; one back changes nothing after a restart either; and one forward before a restart cannot be told from having been
 /// down so long: ages count it. Slots are therefore kept a day longer than retries need ([`KEPT`](super::retention::KEPT)).
-pub(super) struct LedgerClock {
+pub(crate) struct LedgerClock {
     clock: Arc<dyn Clock>,
     start: u64,
     started: Monotonic,
 }
 
 impl LedgerClock {
-    pub(super) fn new(clock: Arc<dyn Clock>, left_at: u64) -> Self {
+    pub(crate) fn new(clock: Arc<dyn Clock>, left_at: u64) -> Self {
         let (start, started) = (clock.wall().max(left_at), clock.monotonic());
         Self { clock, start, started }
     }
 
-    pub(super) fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         self.start.saturating_add(self.clock.monotonic().since(self.started))
     }
 
     /// For people.
-    pub(super) fn wall(&self) -> u64 {
+    pub(crate) fn wall(&self) -> u64 {
         self.clock.wall()
     }
 }

@@ -19,6 +19,7 @@ const SCHEMA: &[&str] = &[
     include_str!("../migrations/0003_last_seen.sql"),
     include_str!("../migrations/0004_erasures.sql"),
     include_str!("../migrations/0005_stays.sql"),
+    include_str!("../migrations/0006_outbox.sql"),
 ];
 
 /// `XPSH`: says that a SQLite file is one of ours.

@@ -45,6 +45,7 @@ impl LateAccess {
             origins: origins.iter().map(|origin| (*origin).into()).collect(),
             rules: Arc::new(Rules::new(rules)),
             recovery: true,
+            hooks: Arc::default(),
         };
         let by_name = [(app.clone(), Arc::new(settings))].into();
         *self.apps.write().unwrap() = Arc::new(Apps { by_name, default: Some(app) });

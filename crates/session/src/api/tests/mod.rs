@@ -101,7 +101,7 @@ pub(super) fn app(accounts: Accounts) -> AppRecord {
         jwks_url: None,
         accounts,
         oidc: Vec::new(),
-        recovery: false,
+        ..AppRecord::default()
     }
 }
 

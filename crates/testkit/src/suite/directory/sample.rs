@@ -1,5 +1,6 @@
 //! Keys and records for the suite.
 
+use xpush_core::hooks::{CallRecord, HookAsk, HookEvent, HookRecord, OnFailure};
 use xpush_core::ports::directory::{
     Accounts, ApiKeyRecord, AppRecord, DeviceRecord, Key, KeyRecord, LoginRecord, MemberRecord, Provider,
     Record, Scope, UserRecord,
@@ -159,6 +160,23 @@ fn full_app() -> AppRecord {
             return_to: vec!["https://a.example/*".into()],
         }],
         recovery: true,
+        hooks: vec![HookRecord {
+            name: "main".into(),
+            url: "https://a.example/hooks".into(),
+            secrets: vec!["a secret of at least 24 bytes …".into()],
+            events: HookEvent::EACH.into(),
+            asks: HookAsk::EACH.into(),
+            channels: vec!["room:*".into()],
+            timeout_ms: 9,
+            concurrency: 10,
+            on_failure: OnFailure::Allow,
+        }],
+        calls: vec![CallRecord {
+            event: "chat message".into(),
+            channel: "chat:lobby".into(),
+            echo: true,
+            join: false,
+        }],
     }
 }
 

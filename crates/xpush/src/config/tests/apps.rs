@@ -21,7 +21,7 @@ pub(super) const FILES: Files = Files(|path| match path.extension().and_then(|en
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 /// The app `a` with these lines, and rules for all channels.
-fn app(lines: &str) -> AppRecord {
+pub(super) fn app(lines: &str) -> AppRecord {
     let settings = from_file(&format!("[apps.a]\n{lines}\n[[apps.a.rules]]\nchannels = '*'")).expect(lines);
     settings.apps.into_iter().next().unwrap().record
 }

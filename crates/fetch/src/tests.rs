@@ -63,9 +63,15 @@ fn only_public_https_and_literal_loopback() {
 async fn a_name_that_leads_to_a_private_address_leads_nowhere() {
     // This machine's own name, or any that its hosts file knows: whatever it is, it must not be reached under a name that is not literally loopback.
     let name: Name = "ip6-localhost".parse().unwrap();
-    assert!(PublicOnly.resolve(name).await.is_err());
+    assert!(Within(Reach::PublicOrLoopback).resolve(name).await.is_err());
     let name: Name = "localhost".parse().unwrap();
-    assert!(PublicOnly.resolve(name).await.unwrap().all(|address| address.ip().is_loopback()));
+    assert!(
+        Within(Reach::PublicOrLoopback)
+            .resolve(name)
+            .await
+            .unwrap()
+            .all(|address| address.ip().is_loopback())
+    );
 }
 
 #[tokio::test]
@@ -95,4 +101,30 @@ async fn who_does_not_answer_is_given_up() {
     let error = Fetch::within(Duration::from_millis(50)).get(&url).await.unwrap_err();
     let FetchError::Unreachable(why) = &error else { panic!("{error}") };
     assert!(!why.contains("secret-path"), "{why}");
+}
+
+#[test]
+fn a_hook_reaches_this_machine_only_where_that_is_allowed() {
+    let (public, anywhere) = (Fetch::reaching(Reach::Public, 1), Fetch::reaching(Reach::Anywhere, 1));
+    assert!(public.permitted("https://hooks.example/x").is_ok());
+    for private in [
+        "http://127.0.0.1:8080/",
+        "https://127.0.0.1/",
+        "http://[::1]/",
+        "https://[::ffff:127.0.0.1]/",
+        "https://10.0.0.1/",
+        "http://hooks.example/",
+    ] {
+        assert!(matches!(public.permitted(private), Err(FetchError::Refused(_))), "{private}");
+        assert!(anywhere.permitted(private).is_ok(), "{private}");
+    }
+    for bad in ["ftp://127.0.0.1/", "http://user@127.0.0.1/", "file:///etc/passwd", ""] {
+        assert!(anywhere.permitted(bad).is_err(), "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn the_name_of_this_machine_is_no_public_one() {
+    assert!(Within(Reach::Public).resolve("localhost".parse().unwrap()).await.is_err());
+    assert!(Within(Reach::Anywhere).resolve("localhost".parse().unwrap()).await.is_ok());
 }

@@ -1,0 +1,338 @@
+//! Hooks and calls: an app's own back end is told what happens, asked whether something may happen, and called by clients. For developers of back ends: docs/hooks.md.
+//!
+//! Events go into the outbox and from there, hook by hook, to the back ends ([`delivery`]); so a back end that is slow or away holds up nobody, and misses nothing. Messages of
+//! durable channels are put there by their log, in the message's own transaction ([`Tap`]): nothing is lost between the two, and no order but the log's is ever made up.
+//! Questions go at once, within bounds of time, size and number ([`asking`]).
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod access;
+mod asking;
+mod breaker;
+mod delivery;
+mod hook;
+mod metrics;
+mod payload;
+mod signature;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use prometheus_client::registry::Registry;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use xpush_core::access::Apps;
+use xpush_core::hooks::{HookAsk, HookEvent};
+use xpush_core::ports::access::{Access, Decided};
+use xpush_core::ports::hooks::{Ask, Called, Event, Hooks, Publishing, Route};
+use xpush_core::ports::online::State;
+use xpush_core::ports::outbox::{Item, Outbox, Tap};
+use xpush_core::ports::{Done, PortError};
+use xpush_core::{App, Channel, Clock, Code, Entropy, Message, NodeId};
+use xpush_fetch::{Fetch, Reach};
+
+use crate::hook::Hook;
+use crate::metrics::Metrics;
+use crate::table::Table;
+
+pub use crate::access::HookedAccess;
+pub use crate::signature::{SHORTEST, usable};
+
+/// Events that may wait for the outbox; more are lost, and counted.
+const QUEUED: usize = 65_536;
+/// Items in one put.
+const BATCH: usize = 1_000;
+/// How often it is looked whether apps have changed.
+const REFRESH: Duration = Duration::from_millis(250);
+/// Connections to one back end that are kept.
+const IDLE: usize = 32;
+/// Bytes of random ids.
+const ID: usize = 15;
+
+/// What [`Webhooks`] stand on.
+pub struct Parts {
+    /// The apps as they are now. Cheap.
+    pub apps: Arc<dyn Fn() -> Arc<Apps> + Send + Sync>,
+    /// Where events wait.
+    pub outbox: Arc<dyn Outbox>,
+    /// The log of durable channels puts what their messages make to do into that outbox ([`Webhooks`] is its [`Tap`]).
+    pub tapped: bool,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// For ids and jitter.
+    pub entropy: Box<dyn Entropy>,
+    /// Where to wait.
+    pub runtime: Handle,
+    /// Who tells.
+    pub node: NodeId,
+    /// Back ends may be on private addresses, and speak `http`.
+    pub allow_private: bool,
+}
+
+/// [`Hooks`] over HTTP. Cheap to clone.
+#[derive(Clone)]
+pub struct Webhooks(Arc<Core>);
+
+pub(crate) struct Core {
+    apps: Arc<dyn Fn() -> Arc<Apps> + Send + Sync>,
+    table: RwLock<Arc<Table>>,
+    /// Some app has a hook or a call.
+    any: AtomicBool,
+    pub(crate) outbox: Arc<dyn Outbox>,
+    tapped: bool,
+    pub(crate) clock: Arc<dyn Clock>,
+    entropy: Mutex<Box<dyn Entropy>>,
+    pub(crate) runtime: Handle,
+    pub(crate) node: NodeId,
+    pub(crate) fetch: Fetch,
+    queued: mpsc::Sender<(Arc<Hook>, Item)>,
+    metrics: Metrics,
+    registry: Registry,
+}
+
+impl Webhooks {
+    /// Reads what the apps have set up, and goes on with what waits.
+    pub fn start(parts: Parts) -> Self {
+        let (queued, waiting) = mpsc::channel(QUEUED);
+        let mut registry = Registry::default();
+        let metrics = Metrics::new(&mut registry);
+        let reach = if parts.allow_private { Reach::Anywhere } else { Reach::Public };
+        let core = Arc::new(Core {
+            apps: parts.apps,
+            table: RwLock::default(),
+            any: AtomicBool::new(false),
+            outbox: parts.outbox,
+            tapped: parts.tapped,
+            clock: parts.clock,
+            entropy: Mutex::new(parts.entropy),
+            runtime: parts.runtime,
+            node: parts.node,
+            fetch: Fetch::reaching(reach, IDLE),
+            queued,
+            metrics,
+            registry,
+        });
+        core.refresh();
+        core.runtime.spawn(write(core.outbox.clone(), waiting));
+        let weak = Arc::downgrade(&core);
+        core.runtime.spawn(async move {
+            loop {
+                tokio::time::sleep(REFRESH).await;
+                match weak.upgrade() {
+                    Some(core) => core.refresh(),
+                    None => return,
+                }
+            }
+        });
+        Self(core)
+    }
+
+    /// Decides who may connect, and who may do what in a channel, as `inner` does and then as back ends say.
+    pub fn guard(&self, inner: Arc<dyn Access>) -> Arc<dyn Access> {
+        Arc::new(HookedAccess::new(inner, self.0.clone()))
+    }
+
+    /// Appends what is counted to other metrics, all in OpenMetrics' text form.
+    pub fn add_metrics(&self, mut text: String) -> String {
+        text.truncate(text.trim_end().strip_suffix("# EOF").map_or(text.len(), str::len));
+        if let Err(error) = prometheus_client::encoding::text::encode(&mut text, &self.0.registry) {
+            tracing::error!(%error, "metrics cannot be written");
+        }
+        text
+    }
+}
+
+impl Core {
+    /// Takes up what has changed in the apps.
+    pub(crate) fn refresh(self: &Arc<Self>) {
+        let (apps, before) = ((self.apps)(), self.table());
+        if before.is_of(&apps) {
+            return;
+        }
+        let (table, fresh) = Table::new(apps, &before, &self.metrics);
+        self.any.store(!table.is_empty(), Ordering::Release);
+        let table = Arc::new(table);
+        *self.table.write().unwrap_or_else(PoisonError::into_inner) = table.clone();
+        before.hooks().filter(|hook| !table.has(hook)).for_each(|hook| hook.end());
+        for hook in fresh {
+            if let Err(error) = self.fetch.permitted(&hook.record.url) {
+                tracing::warn!(app = %hook.app, hook = %hook.record.name, %error, "a hook's URL will not be asked");
+            }
+            if !hook.record.events.is_empty() {
+                self.runtime.spawn(delivery::deliver(Arc::downgrade(self), hook));
+            }
+        }
+    }
+
+    pub(crate) fn table(&self) -> Arc<Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The table, unless no app has anything in it.
+    fn any(&self) -> Option<Arc<Table>> {
+        self.any.load(Ordering::Acquire).then(|| self.table())
+    }
+
+    /// An id that nobody has given before.
+    pub(crate) fn fresh_id(&self) -> String {
+        let mut bytes = [0; ID];
+        self.entropy.lock().unwrap_or_else(PoisonError::into_inner).fill(&mut bytes);
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    pub(crate) fn chance(&self) -> u64 {
+        self.entropy.lock().unwrap_or_else(PoisonError::into_inner).word()
+    }
+
+    /// Queues an event for the outbox.
+    fn queue(&self, hook: &Arc<Hook>, kind: HookEvent, key: String, event: &Event) {
+        let body = payload::event(&self.fresh_id(), kind.as_str(), self.clock.wall(), event);
+        let item = Item { queue: hook.queue.clone(), key: key.into(), body: Bytes::from(body) };
+        if self.queued.try_send((hook.clone(), item)).is_err() {
+            hook.counts.events("lost", 1);
+        }
+    }
+
+    fn tell(&self, event: &Event) {
+        let Some(table) = self.any() else { return };
+        let (app, kind, channel, key) = facts(event);
+        for hook in table.of(app).iter().filter(|hook| hook.wants(kind)) {
+            if channel.is_some_and(|channel| !hook.record.covers(channel)) {
+                continue;
+            }
+            match event {
+                // It was counted by the log's writer, and is there by now.
+                Event::Message { durable: true, .. } if self.tapped => hook.woken.notify_one(),
+                _ => self.queue(hook, kind, key.clone(), event),
+            }
+        }
+    }
+}
+
+impl Hooks for Webhooks {
+    fn tell(&self, event: Event) {
+        self.0.tell(&event);
+    }
+
+    fn asks(&self, app: &App, ask: Ask, channel: Option<&Channel>) -> bool {
+        let Some(table) = self.0.any() else { return false };
+        let ask = match ask {
+            Ask::Connect => HookAsk::Connect,
+            Ask::Subscribe => HookAsk::Subscribe,
+            Ask::Publish => HookAsk::Publish,
+        };
+        table.asked(app, ask, channel).next().is_some()
+    }
+
+    fn publishing(&self, publishing: Publishing, done: Decided<Option<Bytes>>) {
+        let core = self.0.clone();
+        self.0.runtime.spawn(async move { done(core.publishing(publishing).await) });
+    }
+
+    fn route(&self, app: &App, name: &str) -> Option<Route> {
+        let table = self.0.any()?;
+        if let Some((channel, echo)) = table.call(app, name) {
+            return Some(Route::Publish { channel, echo });
+        }
+        table.asked(app, HookAsk::Call, None).next().map(|_| Route::Call)
+    }
+
+    fn joined(&self, app: &App) -> Vec<Channel> {
+        self.0.any().map(|table| table.joined(app)).unwrap_or_default()
+    }
+
+    fn call(&self, called: Called, done: Decided<Bytes>) {
+        let core = self.0.clone();
+        self.0.runtime.spawn(async move { done(core.call(called).await) });
+    }
+}
+
+impl Tap for Webhooks {
+    fn work(&self, message: &Message) -> Vec<Item> {
+        let Some(table) = self.0.any() else { return Vec::new() };
+        let channel = &message.channel;
+        let wants = |hook: &&Arc<Hook>| hook.wants(HookEvent::Message) && hook.record.covers(&channel.name);
+        let item = |hook: &Arc<Hook>| {
+            hook.counts.events("queued", 1);
+            let body = payload::of_message(&self.0.fresh_id(), self.0.clock.wall(), message);
+            Item {
+                queue: hook.queue.clone(),
+                key: channel_key(&channel.name).into(),
+                body: Bytes::from(body),
+            }
+        };
+        table.of(&channel.app).iter().filter(wants).map(item).collect()
+    }
+}
+
+/// Whose event it is, its kind, the channel that it is about, and what it is ordered by.
+fn facts(event: &Event) -> (&App, HookEvent, Option<&Channel>, String) {
+    let of_user = |user: &xpush_core::User| format!("u{user}");
+    match event {
+        Event::Connected { grant, .. } => {
+            (&grant.app, HookEvent::Connected, None, of_user(&grant.sender.user))
+        }
+        Event::Disconnected { grant, .. } => {
+            (&grant.app, HookEvent::Disconnected, None, of_user(&grant.sender.user))
+        }
+        Event::Occupied(key) => (&key.app, HookEvent::Occupied, Some(&key.name), channel_key(&key.name)),
+        Event::Vacated(key) => (&key.app, HookEvent::Vacated, Some(&key.name), channel_key(&key.name)),
+        Event::Message { message, .. } => {
+            let key = &message.channel;
+            (&key.app, HookEvent::Message, Some(&key.name), channel_key(&key.name))
+        }
+        Event::Status { app, user, state: State::Offline, .. } => {
+            (app, HookEvent::Offline, None, of_user(user))
+        }
+        Event::Status { app, user, .. } => (app, HookEvent::Online, None, of_user(user)),
+    }
+}
+
+fn channel_key(channel: &Channel) -> String {
+    format!("c{channel}")
+}
+
+/// Puts what is queued into the outbox, in order. What it does not take is lost, and counted.
+async fn write(outbox: Arc<dyn Outbox>, mut queued: mpsc::Receiver<(Arc<Hook>, Item)>) {
+    let mut batch = Vec::new();
+    while queued.recv_many(&mut batch, BATCH).await > 0 {
+        let (hooks, items): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
+        let put = port(|done| outbox.put(items.clone(), done)).await;
+        let put = match put {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(%error, "events of hooks cannot be put together");
+                false
+            }
+        };
+        // One queue that is full does not take the others' events with it.
+        for (hook, item) in hooks.iter().zip(items) {
+            let taken = put || port(|done| outbox.put(vec![item], done)).await.is_ok();
+            hook.counts.events(if taken { "queued" } else { "lost" }, 1);
+        }
+        hooks.iter().for_each(|hook| hook.woken.notify_one());
+    }
+}
+
+/// What a port answers.
+pub(crate) async fn port<T: Send + 'static>(ask: impl FnOnce(Done<T>)) -> Result<T, PortError> {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    ask(Box::new(move |result| {
+        // Whoever has gone does not hear it.
+        let _ = sender.send(result);
+    }));
+    let gone = |_| PortError::new(xpush_core::ports::Failure::Unknown, "no answer");
+    receiver.await.unwrap_or_else(|error| Err(gone(error)))
+}
+
+/// What a client is told whose question was not answered.
+pub(crate) fn unanswered() -> xpush_core::Problem {
+    xpush_core::Problem::new(Code::Unavailable, "the app's back end does not answer")
+}
