@@ -195,12 +195,12 @@ impl Core {
     }
 }
 
-/// The same for the same events, and another for others: receivers may forget what they have seen by it.
+/// The same for the same events, and another for others: receivers may tell by it what they have seen. With the time, as a store that was restored gives its ids again.
 fn request_id(items: &[&Waiting]) -> String {
     match items {
         [] => String::new(),
-        [one] => format!("evt_{}", one.id),
-        [first, .., last] => format!("evt_{}-{}_{}", first.id, last.id, items.len()),
+        [one] => format!("evt_{}_{}", one.put_at, one.id),
+        [first, .., last] => format!("evt_{}_{}-{}_{}", first.put_at, first.id, last.id, items.len()),
     }
 }
 
