@@ -42,6 +42,8 @@ pub(crate) fn run(shard: &mut Shard, request: Request<'_>) -> Result<Outcome, Pr
         request.place(Action::Presence)?;
     }
     let Some(place) = request.place else { return Err(Code::BadField.into()) };
+    // Whoever subscribes knows the protocol, and needs no plain events beside it.
+    shard.end_plain(request.handle, &place.key);
     follow(shard, request.handle, request.asked, place, terms)?;
     Ok(Outcome::Later)
 }
@@ -56,10 +58,6 @@ pub(crate) fn follow(
 ) -> Result<(), Problem> {
     let Place { key, rule, permission, asked: granted } = place;
     let (wants_presence, wants_receipts) = (terms.presence, terms.receipts);
-    if asked.namespace == Namespace::Native {
-        // Whoever subscribes knows the protocol, and needs no plain events beside it.
-        shard.end_plain(handle, &key);
-    }
     let most = shard.node.config.limits.channels_per_connection;
     let Some(session) = shard.sessions.get(handle) else { return Ok(()) };
     // Whoever recovers is told nothing but what it missed.
