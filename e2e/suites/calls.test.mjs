@@ -1,6 +1,9 @@
 // Events that are no commands: the classic Socket.IO chat without its server, and a back end that answers acks.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { createServer, request as httpRequest } from 'node:http';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { Backend, SECRET } from '../backend.mjs';
@@ -51,6 +54,43 @@ afterEach(async () => {
   backend.answer = () => ({ body: {} });
 });
 
+/** A web site as nginx makes one: its own page and script, and `/socket.io/` from XPUSH. */
+class Site {
+  static async start(server) {
+    const site = new Site();
+    const files = { '/': [PAGE, 'text/html'], '/socket.io/socket.io.js': [STOCK, 'text/javascript'] };
+    const onwards = (request) => ({ port: server.port, host: '127.0.0.1', method: request.method, path: request.url, headers: request.headers });
+    site.http = createServer((request, response) => {
+      const file = files[request.url];
+      if (file) return response.writeHead(200, { 'content-type': file[1] }).end(file[0]);
+      if (!request.url.startsWith('/socket.io/')) return response.writeHead(204).end();
+      const asked = httpRequest(onwards(request), (answer) => {
+        response.writeHead(answer.statusCode, answer.headers);
+        answer.pipe(response);
+      });
+      asked.on('error', () => response.destroy());
+      request.pipe(asked);
+    });
+    site.http.on('upgrade', (request, socket) => {
+      const upstream = connect(server.port, '127.0.0.1', () => {
+        const lines = Object.entries(request.headers).map(([name, value]) => `${name}: ${value}\r\n`);
+        upstream.write(`GET ${request.url} HTTP/1.1\r\n${lines.join('')}\r\n`);
+        socket.pipe(upstream).pipe(socket);
+      });
+      for (const end of [socket, upstream]) end.on('error', () => [socket, upstream].forEach((one) => one.destroy()));
+    });
+    site.http.listen(0, '127.0.0.1');
+    await once(site.http, 'listening');
+    site.url = `http://127.0.0.1:${site.http.address().port}/`;
+    return site;
+  }
+
+  close() {
+    this.http.closeAllConnections();
+    this.http.close();
+  }
+}
+
 /** A stock client that knows nothing of XPUSH: what it hears of `events`. */
 async function stock({ major = 4, transport = 'websocket', parser, events = ['chat message', 'drawing'] } = {}) {
   const socket = MAJORS[major](server.url, {
@@ -71,16 +111,12 @@ const ask = (socket, ...args) =>
 describe('the classic sample', () => {
   test('an unmodified page with the stock client', async () => {
     const browser = await launch();
-    open.push(browser);
+    const site = await Site.start(server);
+    open.push(browser, site);
     const pages = [];
     for (let number = 0; number < 3; number++) {
-      const context = await browser.newContext();
-      await context.route(`${server.url}/classic`, (route) => route.fulfill({ body: PAGE, contentType: 'text/html' }));
-      await context.route(`${server.url}/socket.io/socket.io.js`, (route) =>
-        route.fulfill({ body: STOCK, contentType: 'text/javascript' }),
-      );
-      const page = await watched(context);
-      await page.goto(`${server.url}/classic`);
+      const page = await watched(await browser.newContext());
+      await page.goto(site.url);
       await page.waitForFunction(() => socket.connected);
       pages.push(page);
     }

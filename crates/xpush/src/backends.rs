@@ -7,6 +7,7 @@ use xpush_channel::{GRACE_MS, Parts};
 use xpush_core::ports::access::Access as _;
 use xpush_core::ports::directory::{Change, Directory, Expected, Key, Record};
 use xpush_core::ports::online::Stays;
+use xpush_core::ports::outbox::Outbox;
 use xpush_core::ports::{Done, Failure, PortError};
 use xpush_core::{Clock, Entropy, NodeId};
 use xpush_embedded::{
@@ -61,6 +62,11 @@ pub(crate) fn open_store(data_dir: &Path) -> Result<Arc<Store>, String> {
 /// Who and what there is.
 pub(crate) fn directory(store: Arc<Store>) -> Arc<dyn Directory> {
     Arc::new(SqliteDirectory::new(store))
+}
+
+/// What is still to be told to apps' back ends, and what was given up.
+pub(crate) fn outbox(store: Arc<Store>) -> Result<Arc<dyn Outbox>, PortError> {
+    Ok(Arc::new(SqliteOutbox::new(store, clock())?))
 }
 
 /// What users are erased from, beside a server that may be running.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
-use xpush_core::Clock;
 use xpush_core::ports::outbox::{
     Backlog, Claim, Dead, Item, LONGEST_MS, MOST_DEAD, MOST_WAITING, Outbox, Settlement, Then, Waiting,
 };
 use xpush_core::ports::{Done, Failure, PortError};
+use xpush_core::{App, Channel, Clock, User};
 
 use crate::log::clock::LedgerClock;
 use crate::store::{Fault, Store, Weight, Writing};
@@ -267,4 +267,24 @@ fn bury(
     let gone = writing.prepare_cached(FORGET)?.execute([key])?;
     writing.prepare_cached(TRIM)?.execute(params![queue, i64::try_from(MOST_DEAD).unwrap_or(i64::MAX)])?;
     Ok(gone)
+}
+
+/// Takes a user's id and data out of what hooks are still to be told, and of what they were not. What is blank keeps its place: it may be claimed at this moment.
+pub(crate) fn erase(writing: &Writing<'_>, app: &App, user: &User) -> Result<(), Fault> {
+    const BLANK: &str = "UPDATE outbox_items SET body = CAST(json_object('id', CAST(body AS TEXT) ->> '$.id', 'type', 'erased') AS BLOB)
+        WHERE key IN (SELECT k.id FROM outbox_keys k JOIN outbox_queues q ON q.id = k.queue WHERE q.name GLOB ?1)
+        AND (key IN (SELECT id FROM outbox_keys WHERE name IN (?3, ?4) OR substr(name, 1, length(?4) + 1) = ?4 || '/')
+            OR CAST(body AS TEXT) ->> '$.user' = ?2 OR CAST(body AS TEXT) ->> '$.message.from.user' = ?2)";
+    const RENAME: &str = "UPDATE outbox_keys SET name = 'e' || id WHERE (name IN (?2, ?3) OR substr(name, 1, length(?3) + 1) = ?3 || '/')
+        AND queue IN (SELECT id FROM outbox_queues WHERE name GLOB ?1)";
+    const DEAD: &str = "UPDATE outbox_dead SET key = '' WHERE (key IN (?2, ?3) OR substr(key, 1, length(?3) + 1) = ?3 || '/')
+        AND queue IN (SELECT id FROM outbox_queues WHERE name GLOB ?1)";
+    // An app's name has no characters that a pattern knows.
+    let (queues, of_user) = (format!("hook/{app}/*"), format!("u{user}"));
+    let own = format!("c{}", Channel::personal(user, None));
+    writing.prepare_cached(BLANK)?.execute(params![queues, user.as_str(), of_user, own])?;
+    for sql in [RENAME, DEAD] {
+        writing.prepare_cached(sql)?.execute(params![queues, of_user, own])?;
+    }
+    Ok(())
 }

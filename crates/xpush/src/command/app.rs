@@ -10,7 +10,7 @@ use xpush_core::ports::directory::{Accounts, AppRecord, Entry, Key, KeyRecord, L
 use xpush_session::access::usable;
 
 use super::api_key::Keys;
-use super::{Installation, Told, app_name, columns, json as shown, note, now, token, wait};
+use super::{Installation, Told, app_name, columns, hooks, json as shown, note, now, token, wait};
 use crate::backends;
 use crate::cli::{Site, key_and_value};
 use crate::config::{self, ALGORITHMS, Files, LiveApp, OPERATORS};
@@ -26,6 +26,7 @@ Examples:
   xpush app remove-key shop main               … when no token of the old one is left
   xpush app add-key shop --id login --algorithm ES256 --public-key-file login.pem
   xpush app key create shop --scope publish    what your back end shows to the HTTP API
+  xpush app hooks shop                         what waits for its hooks, and what was given up
 
 An app that is set up live wins over the configuration file's app of the same name. A running server follows within
 2 seconds. Keys and their meaning: `xpush default-config`.";
@@ -96,6 +97,13 @@ enum What {
         id: String,
     },
     Key(Keys),
+    /// What waits for each hook of an app, and the events that were given up, the last first.
+    Hooks {
+        app: String,
+        /// So many of each hook's.
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
 }
 
 /// What is said of an app.
@@ -142,6 +150,10 @@ pub(crate) fn run(apps: &Apps) -> Told {
             let installation = Installation::open_or_make(site)?;
             let app = known(&installation, keys.app())?;
             keys.run(&installation, &app)
+        }
+        What::Hooks { app, limit } => {
+            let installation = Installation::open(site)?;
+            hooks::list(&installation, &known(&installation, app)?, *limit)
         }
         What::RemoveKey { app, id } => {
             let installation = Installation::open_or_make(site)?;

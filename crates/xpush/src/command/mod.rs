@@ -4,6 +4,7 @@ pub(crate) mod admin;
 mod api_key;
 pub(crate) mod app;
 pub(crate) mod copy;
+mod hooks;
 pub(crate) mod member;
 pub(crate) mod ring;
 mod terminal;

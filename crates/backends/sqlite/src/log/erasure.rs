@@ -15,6 +15,7 @@ use xpush_core::{App, Channel as Name, ChannelKey, UnixMillis, User};
 use super::slot;
 use super::{Inner, Ledger};
 use crate::lock;
+use crate::outbox;
 use crate::store::{Fault, Store, Writing};
 
 /// Slots and channels that one step looks at, and rows that it changes.
@@ -88,7 +89,10 @@ impl Erasure for Ledger {
         let (inner, app, user) = (Arc::clone(&self.inner), app.clone(), user.clone());
         let job = move |writing: &Writing<'_>| {
             drop(inner.settled(writing)?);
-            writing.without_a_trace(|| end(writing, &app, &user))
+            writing.without_a_trace(|| {
+                outbox::erase(writing, &app, &user)?;
+                end(writing, &app, &user)
+            })
         };
         self.store.write(job, done);
     }
