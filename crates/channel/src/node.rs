@@ -382,6 +382,11 @@ impl Shared {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn hook(&self, hooks: Arc<dyn Hooks>) {
+        assert!(self.hooks.set(hooks).is_ok(), "hooked twice");
+    }
+
     /// Where a channel's clients should be, if that is known and not here.
     pub(crate) fn assign(&self, channel: &ChannelKey) -> Option<Box<str>> {
         self.assign.get().and_then(|assign| assign(channel))

@@ -2,6 +2,7 @@
 
 mod admission;
 mod following;
+mod hooks;
 mod late;
 mod permissions;
 mod recovery;
