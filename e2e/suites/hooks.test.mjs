@@ -100,6 +100,15 @@ describe('events', () => {
     ]);
   });
 
+  test('a server that is asked to stop tells, sooner or later, who went with it', async () => {
+    await client({ identity: { token: token('last') } });
+    await until(() => backend.of('connected').some((event) => event.user === 'last'), 'connected');
+    const { code } = await server.end('SIGTERM');
+    assert.equal(code, 0);
+    await server.launch();
+    await until(() => backend.of('disconnected').some((event) => event.user === 'last'), 'disconnected', 60_000);
+  });
+
   test('what was acknowledged is told after kill -9, in order, with the same id each time', async () => {
     backend.takes = () => 503;
     const ann = await client({ identity: { token: token('ann') } });

@@ -18,7 +18,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -93,6 +93,8 @@ pub(crate) struct Core {
     pub(crate) node: NodeId,
     pub(crate) fetch: Fetch,
     queued: mpsc::Sender<(Arc<Hook>, Item)>,
+    /// What is on its way into the outbox.
+    unwritten: Arc<AtomicUsize>,
     metrics: Metrics,
     registry: Registry,
 }
@@ -116,11 +118,12 @@ impl Webhooks {
             node: parts.node,
             fetch: Fetch::reaching(reach, IDLE),
             queued,
+            unwritten: Arc::default(),
             metrics,
             registry,
         });
         core.refresh();
-        core.runtime.spawn(write(core.outbox.clone(), waiting));
+        core.runtime.spawn(write(core.outbox.clone(), waiting, core.unwritten.clone()));
         let weak = Arc::downgrade(&core);
         core.runtime.spawn(async move {
             loop {
@@ -137,6 +140,18 @@ impl Webhooks {
     /// Decides who may connect, and who may do what in a channel, as `inner` does and then as back ends say.
     pub fn guard(&self, inner: Arc<dyn Access>) -> Arc<dyn Access> {
         Arc::new(HookedAccess::new(inner, self.0.clone()))
+    }
+
+    /// Waits until everything that was told is in the outbox; `within` at most. To be called before the outbox is closed.
+    pub async fn flush(&self, within: Duration) {
+        let flushed = async {
+            while self.0.unwritten.load(Ordering::Acquire) > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        if tokio::time::timeout(within, flushed).await.is_err() {
+            tracing::warn!("not every event of hooks was put into the outbox in time");
+        }
     }
 
     /// Appends what is counted to other metrics, all in OpenMetrics' text form.
@@ -195,7 +210,9 @@ impl Core {
     fn queue(&self, hook: &Arc<Hook>, kind: HookEvent, key: String, event: &Event) {
         let body = payload::event(&self.fresh_id(), kind.as_str(), self.clock.wall(), event);
         let item = Item { queue: hook.queue.clone(), key: key.into(), body: Bytes::from(body) };
+        self.unwritten.fetch_add(1, Ordering::AcqRel);
         if self.queued.try_send((hook.clone(), item)).is_err() {
+            self.unwritten.fetch_sub(1, Ordering::AcqRel);
             hook.counts.events("lost", 1);
         }
     }
@@ -300,7 +317,11 @@ fn channel_key(channel: &Channel) -> String {
 }
 
 /// Puts what is queued into the outbox, in order. What it does not take is lost, and counted.
-async fn write(outbox: Arc<dyn Outbox>, mut queued: mpsc::Receiver<(Arc<Hook>, Item)>) {
+async fn write(
+    outbox: Arc<dyn Outbox>,
+    mut queued: mpsc::Receiver<(Arc<Hook>, Item)>,
+    unwritten: Arc<AtomicUsize>,
+) {
     let mut batch = Vec::new();
     while queued.recv_many(&mut batch, BATCH).await > 0 {
         let (hooks, items): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
@@ -317,6 +338,7 @@ async fn write(outbox: Arc<dyn Outbox>, mut queued: mpsc::Receiver<(Arc<Hook>, I
             let taken = put || port(|done| outbox.put(vec![item], done)).await.is_ok();
             hook.counts.events(if taken { "queued" } else { "lost" }, 1);
         }
+        unwritten.fetch_sub(hooks.len(), Ordering::AcqRel);
         hooks.iter().for_each(|hook| hook.woken.notify_one());
     }
 }

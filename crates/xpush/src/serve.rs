@@ -111,10 +111,10 @@ async fn serve(
         return Err(format!("cannot join the cluster: {refused}"));
     }
     let readiness = Readiness::default();
-    let metered = node.clone();
+    let (metered, counted) = (node.clone(), webhooks.clone());
     let session = role::session::start(id, node.clone(), &embedded, settings)
         .map_err(|error| format!("cannot start: {error}"))?;
-    let others = health::router(readiness.clone(), Arc::new(move || webhooks.add_metrics(metered.metrics())))
+    let others = health::router(readiness.clone(), Arc::new(move || counted.add_metrics(metered.metrics())))
         .merge(session)
         .fallback_service(pages::router());
     let channel = Channel::start(node, listeners, tls, &others);
@@ -132,6 +132,7 @@ async fn serve(
     let drained = tokio::spawn(channel.drain(DRAIN - FLUSH));
     tokio::select! {
         _ = drained => {
+            webhooks.flush(FLUSH).await;
             embedded.close();
             tracing::info!("drained");
         }
