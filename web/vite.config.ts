@@ -11,7 +11,7 @@ export default defineConfig({
   },
   oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
   server: {
-    proxy: { "/socket.io": { target: server, ws: true }, "/sse": server },
+    proxy: { "/api": server, "^/docs/.*\\.md$": server, "/socket.io": { target: server, ws: true }, "/sse": server },
   },
   build: {
     // `light-dark()` and OKLCH stay as they are written.
@@ -21,7 +21,10 @@ export default defineConfig({
     assetsInlineLimit: 0,
     // dist/ is committed and served with ETags: names must not change with the content.
     rolldownOptions: {
-      input: { start: fileURLToPath(new URL("index.html", import.meta.url)) },
+      input: {
+        start: fileURLToPath(new URL("index.html", import.meta.url)),
+        docs: fileURLToPath(new URL("docs/index.html", import.meta.url)),
+      },
       output: {
         entryFileNames: "assets/[name].js",
         chunkFileNames: "assets/[name].js",

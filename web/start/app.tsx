@@ -62,7 +62,7 @@ export function App({ connection, lobby, experiment }: AppProps) {
 
       <footer class="foot">
         <p>
-          Where to go on, in the repository: <code>docs/protocol.md</code> for everything that can be sent,{" "}
+          Where to go on: the <a href="/docs/">documentation</a> for everything that can be sent and asked for; in the repository{" "}
           <code>ARCHITECTURE.md</code> for a message's journey, <code>clients/js</code> for the client that this page uses.
         </p>
       </footer>

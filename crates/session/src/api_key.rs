@@ -12,6 +12,9 @@ pub const PREFIX: &str = "xk_";
 /// Bytes of a secret.
 const SECRET: usize = 32;
 
+/// The digest of no secret: what there is none to compare with is compared with this.
+const NOBODYS: &str = "-------------------------------------------";
+
 /// How exactly it is known when a key was used last, in ms.
 pub(crate) const EXACTNESS: u64 = 3_600_000;
 
@@ -91,11 +94,10 @@ impl<'a> Shown<'a> {
         let digest = digest_of(self.secret);
         let same =
             |kept: &str| constant_time::verify_slices_are_equal(kept.as_bytes(), digest.as_bytes()).is_ok();
-        let nobodys = ApiKeyRecord { digest: digest_of(""), ..ApiKeyRecord::default() };
-        let kept = record.unwrap_or(&nobodys);
-        let current = same(&kept.digest);
-        let previous = same(kept.previous.as_deref().unwrap_or(&nobodys.digest)) && now < kept.previous_until;
-        record.is_some() && holds(kept, now) && (current | previous)
+        let current = same(record.map_or(NOBODYS, |record| &*record.digest));
+        let previous = same(record.and_then(|record| record.previous.as_deref()).unwrap_or(NOBODYS));
+        record
+            .is_some_and(|record| holds(record, now) && (current | (previous && now < record.previous_until)))
     }
 }
 

@@ -24,6 +24,7 @@ Examples:
 Endpoints of a running server:
   /             the start page: a live chat, and snippets to copy
   /socket.io/   Socket.IO 1.x to 4.x          /ws, /sse   plain WebSocket and server-sent events
+  /docs/        how all of it is used         /api/v1     for back ends: xpush app key create APP
   /livez, /readyz, /metrics                   for the people who run it";
 
 /// XPUSH: the real-time service platform in one binary.

@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::middleware::map_response;
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use rust_embed::{EmbeddedFile, RustEmbed};
 
@@ -12,6 +12,12 @@ use rust_embed::{EmbeddedFile, RustEmbed};
 #[folder = "../../web/dist"]
 #[allow_missing = true]
 struct Pages;
+
+/// The texts of `docs/`, which the page at `/docs/` shows.
+#[derive(RustEmbed)]
+#[folder = "../../docs"]
+#[include = "*.md"]
+struct Texts;
 
 /// Nothing but our own files, no inline script or style, in nobody's frame.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' ws: wss:; \
@@ -23,6 +29,9 @@ pub(crate) fn router() -> Router {
 }
 
 async fn answer(uri: Uri, headers: HeaderMap) -> Response {
+    if uri.path() == "/docs" {
+        return Redirect::permanent("/docs/").into_response();
+    }
     match find(uri.path()) {
         Some((name, file)) => page(&name, file, &headers),
         None if uri.path() == "/" => {
@@ -37,7 +46,8 @@ fn find(path: &str) -> Option<(String, EmbeddedFile)> {
     let name = path.strip_prefix('/')?;
     let name =
         if name.is_empty() || name.ends_with('/') { format!("{name}index.html") } else { name.to_owned() };
-    Pages::get(&name).map(|file| (name, file))
+    let text = || Texts::get(name.strip_prefix("docs/").filter(|name| !name.contains('/'))?);
+    Pages::get(&name).or_else(text).map(|file| (name, file))
 }
 
 fn page(name: &str, file: EmbeddedFile, asked: &HeaderMap) -> Response {
@@ -73,6 +83,8 @@ fn content_type(name: &str) -> &'static str {
         "json" | "map" => "application/json",
         "webmanifest" => "application/manifest+json",
         "txt" => "text/plain; charset=utf-8",
+        // RFC 7763.
+        "md" => "text/markdown; charset=utf-8",
         _ => "application/octet-stream",
     }
 }

@@ -77,3 +77,31 @@ async fn every_answer_is_protected() {
         assert_eq!(headers["referrer-policy"], "no-referrer");
     }
 }
+
+#[tokio::test]
+async fn the_texts_are_there_to_be_read() {
+    let (response, _) = send(Method::GET, "/docs", &[]).await;
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["location"]),
+        (308, &HeaderValue::from_static("/docs/"))
+    );
+    for name in Texts::iter() {
+        let (response, body) = send(Method::GET, &format!("/docs/{name}"), &[]).await;
+        assert_eq!(response.status(), 200, "{name}");
+        assert_eq!(response.headers()["content-type"], "text/markdown; charset=utf-8");
+        assert!(body.starts_with(b"# "), "{name}");
+    }
+    // What the page names, the binary has.
+    let named = include_str!("../../../../web/docs/place.ts");
+    let named: Vec<_> =
+        named.lines().filter_map(|line| line.trim().strip_prefix("[\"")?.split('"').next()).collect();
+    assert!(named.len() > 5, "{named:?}");
+    for name in named {
+        assert!(Texts::get(&format!("{name}.md")).is_some(), "{name}");
+    }
+    for path in
+        ["/docs/nothing.md", "/docs/screenshots/start-1280-dark.png", "/docs/../README.md", "/protocol.md"]
+    {
+        assert_eq!(send(Method::GET, path, &[]).await.0.status(), 404, "{path}");
+    }
+}

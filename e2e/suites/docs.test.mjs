@@ -1,0 +1,91 @@
+// The page at /docs/ in a real browser: the API as the server describes it, and the texts of docs/.
+import assert from 'node:assert/strict';
+import { readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { launch, watched } from '../browser.mjs';
+import { Server } from '../server.mjs';
+
+const AXE = readFileSync(join(import.meta.dirname, '../node_modules/axe-core/axe.min.js'), 'utf8');
+const TEXTS = readdirSync(join(import.meta.dirname, '../../docs')).filter((name) => name.endsWith('.md'));
+
+let server, browser, page;
+before(async () => {
+  [server, browser] = await Promise.all([Server.start(), launch()]);
+  const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, bypassCSP: false });
+  context.setDefaultTimeout(20_000);
+  page = await watched(context);
+  await page.goto(`${server.url}/docs`);
+});
+after(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+
+const text = () => page.getByTestId('docs-text');
+
+/** Goes by a link of the page itself. */
+async function read(name) {
+  await page.locator(`nav a[href="#${name}"]`).click();
+  // The page of before stands there until it is another's turn.
+  await page.locator(`nav a[href="#${name}"][aria-current=page]`).waitFor();
+  await page.locator('main[aria-busy=false] h1').waitFor();
+}
+
+test('every operation of the description is shown', async () => {
+  const { paths } = await (await fetch(`${server.url}/api/v1/openapi.json`)).json();
+  const count = Object.values(paths).flatMap((methods) => Object.keys(methods)).length;
+  await page.getByTestId('operation').first().waitFor();
+  assert.equal(await page.getByTestId('operation').count(), count);
+  await page.locator('#publish summary').click();
+  const shown = await page.locator('#publish').innerText();
+  for (const words of ['Idempotency-Key', 'silent', 'API key', 'Published', '404', 'channel']) assert.ok(shown.includes(words), words);
+});
+
+test('every text is shown, and nothing in it is left as it was typed', async () => {
+  const listed = await page.locator('nav a').evaluateAll((links) => links.map((link) => link.hash.slice(1)));
+  assert.deepEqual(listed.filter((name) => name !== 'reference').toSorted(), TEXTS.map((name) => name.replace('.md', '')).toSorted());
+  for (const name of TEXTS) {
+    await read(name.replace('.md', ''));
+    const prose = await text().evaluate((main) => {
+      const copy = main.cloneNode(true);
+      copy.querySelectorAll('code, pre').forEach((one) => one.remove());
+      return copy.textContent;
+    });
+    for (const leftover of [/\*\*/, /```/, /\]\(/, /^#+ /m, /\|---/]) assert.doesNotMatch(prose, leftover, name);
+  }
+});
+
+test('links lead to sections, and the way back is kept', async () => {
+  await read('api');
+  await text().locator('a[href="#access/members"]').first().click();
+  await page.locator('h2#members').waitFor();
+  await page.goBack();
+  await page.locator('h1#the-http-api-for-back-ends').waitFor();
+});
+
+test('what is typed in a text is text', async () => {
+  await page.route('**/docs/errors.md', (route) =>
+    route.fulfill({ body: '# A\n\n<img src=x onerror="window.hurt=1"> [a](javascript:window.hurt=1) <b>b</b> `<i>`\n\n| a |\n|---|\n| <script>window.hurt=1</script> |' }),
+  );
+  await read('errors');
+  assert.equal(await text().locator('img, b, script, a').count(), 0);
+  assert.ok((await text().innerText()).includes('<img src=x'));
+  assert.equal(await page.evaluate(() => window.hurt), undefined);
+  await page.unroute('**/docs/errors.md');
+});
+
+for (const width of [1280, 375]) {
+  test(`accessible and within the window, ${width} pixels wide`, async () => {
+    await page.setViewportSize({ width, height: 800 });
+    for (const name of ['reference', 'protocol']) {
+      await read(name);
+      await page.evaluate(AXE);
+      const { violations } = await page.evaluate(() => window.axe.run());
+      assert.deepEqual(violations.map(({ id, nodes }) => [id, nodes[0].html]), []);
+      assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${name} is too wide`);
+    }
+  });
+}
+
+test('the browser has nothing to complain of', () => assert.deepEqual(page.complaints, []));
