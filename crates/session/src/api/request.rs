@@ -1,10 +1,12 @@
 //! What a request brings.
 
+use std::future::poll_fn;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::header;
 use axum::http::request::Parts;
@@ -21,6 +23,9 @@ const LARGEST: usize = 65_536;
 
 /// How long a body may take: who sends it slowly must not hold a connection for long.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Bytes of a body that is too large that are taken in and thrown away.
+const LINGER: usize = 16 << 20;
 
 /// Characters of a name that others are shown.
 const NAME: usize = 64;
@@ -245,8 +250,28 @@ pub(crate) fn bearer(parts: &Parts) -> Option<&str> {
 
 pub(super) async fn read(body: Body, patience: Duration, largest: usize) -> Result<Bytes, Problem> {
     let late = || Problem::new(Code::HandshakeTimeout, "the request did not arrive in time");
-    let body = timeout(patience, to_bytes(body, largest)).await.map_err(|_| late())?;
-    body.map_err(|_| Problem::new(Code::TooLarge, format!("this request has at most {largest} bytes")))
+    timeout(patience, collect(body, largest)).await.map_err(|_| late())?
+}
+
+/// What goes beyond `largest` is taken in, too, and thrown away, as far as [`LINGER`]: who is still sending when the connection is closed may not see the answer.
+async fn collect(mut body: Body, largest: usize) -> Result<Bytes, Problem> {
+    let (mut kept, mut seen) = (Vec::new(), 0);
+    while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+        let frame = frame.map_err(|_| Problem::new(Code::BadRequest, "the request did not arrive whole"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        seen += data.len();
+        if seen <= largest {
+            kept.extend_from_slice(&data);
+        } else if seen > largest + LINGER {
+            break;
+        } else {
+            kept = Vec::new();
+        }
+    }
+    if seen > largest {
+        return Err(Problem::new(Code::TooLarge, format!("this request has at most {largest} bytes")));
+    }
+    Ok(kept.into())
 }
 
 pub(crate) fn wrong(field: &str, what: &str) -> Problem {
@@ -257,7 +282,6 @@ pub(crate) fn wrong(field: &str, what: &str) -> Problem {
 mod tests {
     use super::*;
 
-    use std::pin::Pin;
     use std::task::{Context, Poll};
 
     use axum::body::HttpBody;
