@@ -4,7 +4,7 @@
 
 mod served;
 
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use mongodb::bson::{Document, doc};
@@ -164,6 +164,23 @@ fn without_a_server_a_store_is_not_opened() {
     let error = Store::open(Options::new(uri, "xpush")).err().unwrap();
     assert!(matches!(&error, OpenError::Server(error) if error.kind == Failure::NotApplied), "{error}");
     assert!(start.elapsed() < SOON);
+}
+
+#[test]
+fn servers_that_begin_together_agree_on_the_epoch() {
+    let database = Database::new();
+    let start = Barrier::new(6);
+    let key = channel("chat:a");
+    let begin = || {
+        start.wait();
+        let open = open(database.options());
+        answer(|done| open.ledger.heads(vec![key.clone()], done)).unwrap()[0].epoch
+    };
+    let epochs: Vec<_> = std::thread::scope(|scope| {
+        let servers: Vec<_> = (0..6).map(|_| scope.spawn(begin)).collect();
+        servers.into_iter().map(|server| server.join().unwrap()).collect()
+    });
+    assert!(epochs.windows(2).all(|two| two[0] == two[1]), "{epochs:?}");
 }
 
 #[test]

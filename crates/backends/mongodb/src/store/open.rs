@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
 use mongodb::error::{Error, ErrorKind};
-use mongodb::options::{
-    DatabaseOptions, IndexOptions, ReadConcern, ReadPreference, ReturnDocument, SelectionCriteria,
-};
+use mongodb::options::{DatabaseOptions, IndexOptions, ReadConcern, ReadPreference, SelectionCriteria};
 use mongodb::{Client, Database, IndexModel};
 use tokio::time::timeout;
 use xpush_core::ports::PortError;
@@ -130,22 +128,23 @@ async fn prepare(database: Database) -> Result<Opened, OpenError> {
     Ok(Opened { database, epoch: epoch as u64, clock: clock as u64 })
 }
 
-/// A number that whoever opens the database first has chosen.
+/// A number that whoever opens the database first has chosen. By an insert, which succeeds once, and a look at what is there then: several servers of a new
+/// installation start together, and not every server that speaks the protocol makes one upsert of several.
 async fn once(database: &Database, id: &str, field: &str, value: i64) -> Result<i64, OpenError> {
     let meta = database.collection::<Document>("meta");
-    loop {
-        let made = meta
-            .find_one_and_update(doc! { "_id": id }, doc! { "$setOnInsert": { field: value } })
-            .upsert(true)
-            .return_document(ReturnDocument::After)
-            .await;
-        match made {
-            Ok(made) => return Ok(made.and_then(|made| made.get_i64(field).ok()).unwrap_or(value)),
-            // Somebody else makes it at this moment.
-            Err(error) if is_duplicate(&error) => {}
-            Err(error) => return Err(server(&error)),
+    let mut made = meta.find_one(doc! { "_id": id }).await.map_err(|error| server(&error))?;
+    if made.is_none() {
+        match meta.insert_one(doc! { "_id": id, field: value }).await {
+            Err(error) if !is_duplicate(&error) => return Err(server(&error)),
+            // Somebody else may have made it at this moment.
+            _ => made = meta.find_one(doc! { "_id": id }).await.map_err(|error| server(&error))?,
         }
     }
+    let number = made.and_then(|made| made.get_i64(field).ok());
+    number.ok_or_else(|| {
+        let detail = format!("the document {id} of the collection meta is not as it was made");
+        OpenError::Server(PortError::new(xpush_core::ports::Failure::Invalid, detail))
+    })
 }
 
 async fn byte_order(database: &Database) -> Result<(), OpenError> {
