@@ -30,6 +30,7 @@ const PACE: Duration = Duration::from_secs(3);
 const BREATH: Duration = Duration::from_millis(2);
 
 /// What [`Eraser`] stands on.
+#[derive(Clone)]
 pub struct Parts {
     /// Whom users' entries are removed from.
     pub directory: Arc<dyn Directory>,

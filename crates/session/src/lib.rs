@@ -16,6 +16,7 @@ pub mod erasure;
 mod me;
 mod node;
 mod oidc;
+pub mod placement;
 mod port;
 pub mod setup;
 mod store;
@@ -36,6 +37,8 @@ use xpush_core::ports::cluster::View;
 
 pub use address::is_authority;
 
+use assign::Placement;
+
 /// Gives the newest view of the cluster.
 pub type CurrentView = Arc<dyn Fn() -> Arc<View> + Send + Sync>;
 
@@ -43,12 +46,12 @@ struct Session {
     /// Answers are numbered within it.
     node: NodeId,
     answers: AtomicU64,
-    view: CurrentView,
+    placement: Arc<dyn Placement>,
 }
 
 /// `GET /node/{app}/{channel}` and `GET /status/ping`.
-pub fn router(node: NodeId, view: CurrentView) -> Router {
-    let session = Arc::new(Session { node, answers: AtomicU64::new(0), view });
+pub fn router(node: NodeId, placement: Arc<dyn Placement>) -> Router {
+    let session = Arc::new(Session { node, answers: AtomicU64::new(0), placement });
     Router::new()
         .route("/node/{app}/{channel}", get(node::choose))
         .route("/status/ping", get(ping))

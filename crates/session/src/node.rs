@@ -14,6 +14,8 @@ use xpush_core::{App, Channel, ChannelKey, Code};
 
 use crate::Session;
 use crate::address::reached_at;
+use crate::assign::Assigned;
+use crate::port::ask;
 
 /// `GET /node/{app}/{channel}`. Failures come with status 200, except those that 0.1 did not know: its clients read the body.
 pub(crate) async fn choose(
@@ -26,11 +28,12 @@ pub(crate) async fn choose(
         (Ok(app), Ok(channel)) => ChannelKey::new(app, channel),
         (Err(code), _) | (_, Err(code)) => return bad_request(code.text()),
     };
-    let view = (session.view)();
-    let Some(node) = assign(&key, &view) else {
+    let assigned = ask(|done| session.placement.assign(vec![key], done)).await;
+    let Some(Assigned { node, url, .. }) = assigned.ok().and_then(|mut assigned| assigned.pop().flatten())
+    else {
         return failure(StatusCode::OK, "Channel server is not available.");
     };
-    let url = match &*node.url {
+    let url = match &*url {
         "" => match reached_at(&uri, &headers) {
             Some(url) => url,
             None => return bad_request("The Host header is missing or malformed."),
@@ -43,7 +46,7 @@ pub(crate) async fn choose(
         "result": {
             "seq": format!("{}-{number}", session.node),
             "channel": channel,
-            "server": {"channel": channel, "name": node.id.as_str(), "url": url},
+            "server": {"channel": channel, "name": node.as_str(), "url": url},
         },
     }))
     .into_response()

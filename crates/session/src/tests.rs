@@ -13,7 +13,8 @@ fn session(urls: &[&str]) -> Router {
     };
     let nodes = urls.iter().enumerate().map(node).collect();
     let view = Arc::new(View { standing: Standing::Live, nodes, ..View::default() });
-    router(NodeId::new("node-0").unwrap(), Arc::new(move || view.clone()))
+    let placement = assign::ByView::new(Arc::new(move || view.clone()));
+    router(NodeId::new("node-0").unwrap(), Arc::new(placement))
 }
 
 async fn send(router: &Router, request: Request) -> (Response<()>, Value) {

@@ -1,0 +1,141 @@
+use std::collections::BTreeMap;
+
+use tokio::sync::mpsc;
+use xpush_core::placement::Reason;
+use xpush_core::ports::cluster::{Cluster, Load, Roles, Standing};
+use xpush_core::{App, Channel, Clock, NodeName};
+use xpush_embedded::{LocalHosts, SoloCluster};
+use xpush_testkit::environment::ManualClock;
+use xpush_testkit::sample;
+
+use super::*;
+use crate::port::ask;
+
+fn channel(name: &str) -> ChannelKey {
+    ChannelKey::new(App::new("demo").unwrap(), Channel::new(name).unwrap())
+}
+
+fn carrier(name: &str) -> Node {
+    let roles = Roles { session: false, channel: true };
+    Node { url: format!("https://{name}.example").into(), capacity: 1_000, roles, ..sample::server(name) }
+}
+
+/// Hears of views.
+struct Heard(mpsc::UnboundedSender<Arc<View>>);
+
+impl ClusterSink for Heard {
+    fn view(&self, view: Arc<View>) {
+        drop(self.0.send(view));
+    }
+}
+
+async fn assign(placement: &ByRing, name: &str) -> Option<Assigned> {
+    ask(|done| placement.assign(vec![channel(name)], done)).await.unwrap().pop().unwrap()
+}
+
+fn registry() -> Arc<LocalHosts> {
+    Arc::new(LocalHosts::new(Arc::new(ManualClock::new())))
+}
+
+/// The next view that is as wanted.
+async fn until(views: &mut mpsc::UnboundedReceiver<Arc<View>>, wanted: impl Fn(&View) -> bool) -> Arc<View> {
+    loop {
+        let view = views.recv().await.expect("views");
+        if wanted(&view) {
+            return view;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_elected_one_plans_and_all_assign_alike() {
+    let cluster = Arc::new(SoloCluster::new());
+    let placement = ByRing::new(registry());
+    let (sender, mut views) = mpsc::unbounded_channel();
+    let quiet = Arc::new(Heard(mpsc::unbounded_channel().0));
+    for name in ["a", "b", "c"] {
+        cluster.join(carrier(name), quiet.clone(), Box::new(|joined| joined.unwrap()));
+    }
+    let planner = Node { roles: Roles { session: true, channel: false }, ..sample::server("s") };
+    let id = planner.id.clone();
+    cluster.join(planner, Arc::new(placement.clone()), Box::new(|joined| joined.unwrap()));
+    cluster.watch(Arc::new(Heard(sender)));
+    cluster.campaign(&id);
+    let clock: Arc<dyn Clock> = Arc::new(ManualClock::new());
+    let planning = tokio::spawn(plan(cluster.clone(), placement.views(), clock));
+    let on_ring = |view: &View| view.ring.as_ref().map_or(0, |ring| ring.nodes().len());
+
+    until(&mut views, |view| on_ring(view) == 3).await;
+    let mut counts: BTreeMap<Box<str>, u32> = BTreeMap::new();
+    for number in 0..300 {
+        let assigned = assign(&placement, &format!("chat:{number}")).await.unwrap();
+        assert_eq!(&*assigned.reason, Reason::RingOwner.as_str());
+        *counts.entry(assigned.url).or_default() += 1;
+    }
+    assert!(counts.len() == 3 && counts.values().all(|count| *count > 60), "{counts:?}");
+
+    let gone = carrier("b");
+    cluster.leave(&gone.id, Box::new(|left| left.unwrap()));
+    until(&mut views, |view| on_ring(view) == 2).await;
+    for number in 0..50 {
+        let assigned = assign(&placement, &format!("chat:{number}")).await.unwrap();
+        assert_ne!(&*assigned.url, "https://b.example");
+    }
+
+    // Nothing new goes to a server that is to be drained, from the very next view on.
+    let name = NodeName::new("a").unwrap();
+    cluster.set_draining(&name, true, Box::new(|set| set.unwrap()));
+    let drained = |view: &View| {
+        view.ring.as_ref().and_then(|ring| ring.weight(&name)).is_some_and(|weight| weight.points() == 0)
+    };
+    until(&mut views, drained).await;
+    for number in 0..50 {
+        assert_eq!(&*assign(&placement, &format!("chat:{number}")).await.unwrap().url, "https://c.example");
+    }
+    planning.abort();
+}
+
+#[tokio::test]
+async fn an_active_channel_stays_where_it_is_and_a_frozen_view_is_good_enough() {
+    let hosts = registry();
+    let placement = ByRing::new(hosts.clone());
+    let nodes: Vec<Node> = ["a", "b", "c"].map(carrier).into();
+    let ring = {
+        let loads: Vec<_> = nodes.iter().map(|node| planning::load_of(node, None, false)).collect();
+        let mut planner = xpush_core::placement::Planner::new(1, Default::default());
+        planner.plan(&Ring::nobody(), &loads, 0).unwrap()
+    };
+    let loads =
+        nodes.iter().map(|node| (node.id.clone(), Load { connections: 10, ..Load::default() })).collect();
+    let view = View {
+        standing: Standing::Live,
+        nodes: nodes.into(),
+        loads: Arc::new(loads),
+        ring: Some(Arc::new(ring)),
+        ..View::default()
+    };
+    placement.view(Arc::new(view.clone()));
+    let owner = assign(&placement, "room:1").await.unwrap();
+    let elsewhere =
+        ["a", "b", "c"].into_iter().find(|name| !owner.url.contains(&format!("//{name}."))).unwrap();
+    ask(|done| hosts.report(&NodeName::new(elsewhere).unwrap(), vec![(channel("room:1"), 5)], done))
+        .await
+        .unwrap();
+    let assigned = assign(&placement, "room:1").await.unwrap();
+    assert_eq!(
+        (&*assigned.url, &*assigned.reason),
+        (&*format!("https://{elsewhere}.example"), Reason::Host.as_str())
+    );
+
+    placement.view(Arc::new(View { standing: Standing::Frozen, ..view }));
+    assert_eq!(&*assign(&placement, "room:1").await.unwrap().url, &*assigned.url);
+}
+
+#[tokio::test]
+async fn without_a_ring_it_is_better_anywhere_than_nowhere() {
+    let placement = ByRing::new(registry());
+    assert_eq!(assign(&placement, "room:1").await, None);
+    let nodes = Arc::new([carrier("a")]);
+    placement.view(Arc::new(View { standing: Standing::Live, nodes, ..View::default() }));
+    assert_eq!(&*assign(&placement, "room:1").await.unwrap().reason, "no_ring");
+}
