@@ -176,6 +176,7 @@ impl Stage {
             secret: [7; 32],
             cluster: Arc::new(SoloCluster::new()),
             hosting: None,
+            views: None,
             clock: time,
             entropy: || Box::new(SeededEntropy::new(1)),
         };

@@ -60,6 +60,8 @@ pub struct Parts {
     pub cluster: Arc<dyn Cluster>,
     /// The registry of which server carries what, where clients are placed by it.
     pub hosting: Option<Hosting>,
+    /// Who else hears of views, as this node does.
+    pub views: Option<Arc<dyn ClusterSink>>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Makes a source of randomness for each shard.
@@ -95,6 +97,7 @@ pub(crate) struct Shared {
     clock: Arc<dyn Clock>,
     cluster: Arc<dyn Cluster>,
     hosting: Option<Hosting>,
+    views: Option<Arc<dyn ClusterSink>>,
     next_shard: AtomicUsize,
     has_peers: AtomicBool,
     assign: OnceLock<Assign>,
@@ -185,6 +188,19 @@ impl Node {
         self.shared.post_all(|| Inbox::Rebalance(wish.clone()));
     }
 
+    /// Empties the node for as long as it is `wanted`, and takes connections again afterwards: as [`Node::drain`], but that the node goes on. Clients are told within
+    /// `within`, in which each has its while.
+    pub fn empty(&self, wanted: bool, within: Duration) {
+        if self.shared.draining.swap(wanted, Ordering::Relaxed) == wanted {
+            return;
+        }
+        let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+        match wanted {
+            true => self.shared.post_all(|| Inbox::Drain { within_ms }),
+            false => self.shared.post_all(|| Inbox::Refill),
+        }
+    }
+
     /// Takes no more connections, tells every client (one after the other, when there are other nodes), waits for what is being stored, sends what is still to be sent, leaves the cluster; then, or after
     /// `within`, stops. What keeps the messages may be closed afterwards.
     pub async fn drain(&self, within: Duration) {
@@ -263,6 +279,7 @@ impl Shared {
             clock: parts.clock,
             cluster: parts.cluster,
             hosting: parts.hosting,
+            views: parts.views,
             next_shard: AtomicUsize::new(0),
             has_peers: AtomicBool::new(false),
             assign: OnceLock::new(),
@@ -473,7 +490,8 @@ impl ClusterSink for Shared {
     fn view(&self, view: Arc<View>) {
         // A view that cannot be trusted takes nobody away.
         let blind = view.standing != Standing::Live && self.has_peers();
-        let has_peers = blind || view.channel_nodes().count() > 1;
+        // Servers that carry no connections publish, too.
+        let has_peers = blind || view.nodes.len() > 1;
         let users = self.users();
         if has_peers && !self.has_peers.swap(has_peers, Ordering::Relaxed) {
             for (app, user) in users.keys() {
@@ -484,6 +502,9 @@ impl ClusterSink for Shared {
         drop(users);
         self.peers.see(&view, self.id());
         self.mailbox(TELLER).post(Inbox::View(view.clone()));
+        if let Some(views) = &self.views {
+            views.view(view.clone());
+        }
         if let Ok(mut newest) = self.view.write() {
             *newest = Some(view);
         }

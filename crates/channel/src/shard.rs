@@ -360,6 +360,7 @@ impl Shard {
             Inbox::Lapsed(result) => self.lapsed(result),
             Inbox::Evicted(evicted) => self.evicted(evicted),
             Inbox::Drain { within_ms } => self.drain(within_ms),
+            Inbox::Refill => self.draining = false,
             Inbox::Rebalance(wish) => self.rebalance(&wish),
             Inbox::Stop => {
                 for handle in self.sessions.handles() {

@@ -136,6 +136,7 @@ impl World {
                 secret: [7; 32],
                 cluster: cluster.clone(),
                 hosting: None,
+                views: None,
                 clock: shared_clock.clone(),
                 entropy,
             };

@@ -246,6 +246,7 @@ fn parts() -> Parts {
         secret: [7; 32],
         cluster: Arc::new(SoloCluster::new()),
         hosting: None,
+        views: None,
         clock,
         entropy: || Box::new(OsEntropy::new()),
     }

@@ -144,6 +144,8 @@ pub(crate) enum Inbox {
     Drain {
         within_ms: u64,
     },
+    /// Connections are welcome again.
+    Refill,
     Rebalance(Arc<Rebalance>),
     Stop,
 }

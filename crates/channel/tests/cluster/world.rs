@@ -68,6 +68,7 @@ impl World {
                 secret: [7; 32],
                 cluster: handle.clone(),
                 hosting: None,
+                views: None,
                 clock: clock.clone(),
                 entropy: || Box::new(OsEntropy::new()),
             };

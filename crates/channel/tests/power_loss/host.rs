@@ -91,6 +91,7 @@ fn parts(node: &str, ledger: Arc<SeededLedger>, hub: &LocalHub) -> Parts {
         secret: [7; 32],
         cluster: Arc::new(SoloCluster::new()),
         hosting: None,
+        views: None,
         clock,
         entropy: || Box::new(OsEntropy::new()),
     }

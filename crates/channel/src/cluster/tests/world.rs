@@ -271,6 +271,7 @@ impl World {
                 access: Arc::new(Named(OpenAccess::demo([rule("chat:*"), rule("$presence")]))),
                 secret: [7; 32],
                 cluster: Arc::new(SoloCluster::new()),
+                views: None,
                 hosting: Some(Hosting {
                     name: sample::name(&format!("n{place}")),
                     registry: self.hosts.clone(),

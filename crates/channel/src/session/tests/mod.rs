@@ -117,6 +117,7 @@ impl World {
             secret: [7; 32],
             cluster: Arc::new(SoloCluster::new()),
             hosting: None,
+            views: None,
             clock: shared_clock,
             entropy,
         };
