@@ -7,7 +7,7 @@ mod tests;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
-use xpush_core::placement::{Assigner, Assignment, Host, Occupancy, Ring, Table};
+use xpush_core::placement::{Assigner, Assignment, Host, Occupancy, Reason, Ring, Table};
 use xpush_core::ports::Done;
 use xpush_core::ports::cluster::{ClusterSink, Node, View};
 use xpush_core::ports::hosts::{self, Hosts};
@@ -126,7 +126,11 @@ impl State {
         by_ring.or_else(|| {
             // Servers that no ring knows yet, or all that are on it are being drained: better anywhere than nowhere.
             let node = node::assign(channel, &self.view)?;
-            Some(Assigned { node: node.id.clone(), url: node.url.clone(), reason: "no_ring".into() })
+            let reason = match self.view.channel_nodes().nth(1) {
+                None => Reason::OnlyOne.as_str(),
+                Some(_) => "no_ring",
+            };
+            Some(Assigned { node: node.id.clone(), url: node.url.clone(), reason: reason.into() })
         })
     }
 }

@@ -1,7 +1,6 @@
 use std::collections::BTreeMap;
 
 use tokio::sync::mpsc;
-use xpush_core::placement::Reason;
 use xpush_core::ports::cluster::{Cluster, Load, Roles, Standing};
 use xpush_core::{App, Channel, Clock, NodeName};
 use xpush_embedded::{LocalHosts, SoloCluster};
@@ -135,7 +134,9 @@ async fn an_active_channel_stays_where_it_is_and_a_frozen_view_is_good_enough() 
 async fn without_a_ring_it_is_better_anywhere_than_nowhere() {
     let placement = ByRing::new(registry());
     assert_eq!(assign(&placement, "room:1").await, None);
-    let nodes = Arc::new([carrier("a")]);
-    placement.view(Arc::new(View { standing: Standing::Live, nodes, ..View::default() }));
-    assert_eq!(&*assign(&placement, "room:1").await.unwrap().reason, "no_ring");
+    for (names, reason) in [(&["a"][..], "only_one"), (&["a", "b"], "no_ring")] {
+        let nodes = names.iter().map(|name| carrier(name)).collect();
+        placement.view(Arc::new(View { standing: Standing::Live, nodes, ..View::default() }));
+        assert_eq!(&*assign(&placement, "room:1").await.unwrap().reason, reason);
+    }
 }
