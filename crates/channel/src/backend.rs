@@ -7,13 +7,14 @@ use bytes::Bytes;
 use xpush_core::names::reserved_event;
 use xpush_core::ports::access::Decided;
 use xpush_core::ports::backend::{Backend, Census, Ephemeral, LiveChannel, Object, Publication as Wanted};
-use xpush_core::ports::bus::{Enlisting, Event, Signal, Topic};
+use xpush_core::ports::bus::{Enlisting, Envelope, Event, Inbound, Signal, Topic};
 use xpush_core::ports::message_log::{Draft, Range};
 use xpush_core::ports::online::Status;
 use xpush_core::ports::presence::Roster;
 use xpush_core::ports::{Done, PortError};
 use xpush_core::{
-    App, Channel, ChannelKey, ClientId, Code, EventName, History, Kind, Payload, Problem, Rule, User,
+    App, Channel, ChannelKey, ClientId, Code, EventName, History, Kind, Message, NodeId, Payload, Problem,
+    Rule, Sender, User,
 };
 use xpush_wire::json;
 
@@ -26,6 +27,11 @@ use crate::session::{online, sid};
 
 /// Levels that the packet around the data has on Socket.IO: what comes from here is nested no deeper than what comes from there.
 const AROUND: usize = 2;
+
+/// Whom emitters' publications are from: as those by the HTTP API.
+const EMITTER: &str = "server";
+/// Where they come from, in the place of a node.
+const EMITTERS: &str = "emitters";
 
 /// Does on a node what is asked on behalf of apps.
 pub(crate) struct Behalf(pub(crate) Arc<Shared>);
@@ -280,6 +286,36 @@ impl Shared {
         let (at, arrived) = (self.clock().wall(), self.clock().monotonic());
         let draft = Draft { kind, moderates: true, id, event, payload, from, at };
         Ok(Publication { channel, rule, draft, by, echo: true, params: None, arrived })
+    }
+
+    /// Serves this node's subscribers with what somebody has published on every node at once, past the bus: into channels without history only, as
+    /// nothing else could have a place. It is from the server itself.
+    pub(crate) fn emit(
+        &self,
+        channel: ChannelKey,
+        event: EventName,
+        payload: Payload,
+    ) -> Result<(), Problem> {
+        if self.rule(&channel)?.history != History::None {
+            return Err(Problem::new(
+                Code::Forbidden,
+                "the channel keeps a history: what is published there needs a place",
+            ));
+        }
+        publish::clients_write(&channel.name)?;
+        speakable(&event)?;
+        json::validate_bytes(&payload.json, json::MAX_DEPTH - AROUND)
+            .map_err(|_| Problem::from(Code::BadJson))?;
+        let from = Sender { user: User::new(EMITTER)?, name: None };
+        let (id, at) = (fresh_id()?, self.clock().wall());
+        let home = self.home_of(&channel);
+        let kind = Kind::Message;
+        let message = Message { kind, channel, position: None, id, event, payload, from, at, revision: None };
+        // As if another node had published it: the home gives it to who is here, and passes nothing on.
+        let origin = NodeId::new(EMITTERS)?;
+        let envelope = Envelope { origin, event: Event::Message(Arc::new(message)) };
+        self.mailbox(home).post(Inbox::Bus(Inbound::Envelope(envelope)));
+        Ok(())
     }
 
     fn tell(&self, wanted: Ephemeral) -> Result<Object, Problem> {

@@ -17,7 +17,7 @@ use xpush_core::ports::markers::Ledger;
 use xpush_core::ports::message_log::MessageLog;
 use xpush_core::ports::online::Online;
 use xpush_core::ports::presence::Presence;
-use xpush_core::{App, ChannelKey, Clock, Entropy, History, NodeId, User};
+use xpush_core::{App, ChannelKey, Clock, Entropy, EventName, History, NodeId, Payload, Problem, User};
 
 use crate::backend::Behalf;
 use crate::cluster::hosting::Hosting;
@@ -136,6 +136,12 @@ impl Node {
         let member = cluster::Node { id: shared.id().clone(), ..member };
         shared.cluster.join(member, shared.clone(), joined);
         Ok(Arc::new(Self { shared, threads: threads.into() }))
+    }
+
+    /// Serves this node's subscribers with what a back end has published on every node at once (socket.io's emitters over Redis): into channels without history
+    /// only, and no event whose name is reserved.
+    pub fn emit(&self, channel: ChannelKey, event: EventName, payload: Payload) -> Result<(), Problem> {
+        self.shared.emit(channel, event, payload)
     }
 
     /// What apps' own back ends may have done here.
