@@ -2,45 +2,87 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use xpush_channel::{GRACE_MS, Parts};
+use tokio::runtime::Handle;
+use xpush_channel::{GRACE_MS, Hosting, MakeBus, Node, Parts};
 use xpush_core::ports::access::Access as _;
+use xpush_core::ports::cluster::{Cluster, ClusterSink};
 use xpush_core::ports::directory::{Change, Directory, Expected, Key, Record};
-use xpush_core::ports::online::Stays;
+use xpush_core::ports::erasure::{Erasure, Pending, Step};
+use xpush_core::ports::hosts::Hosts;
+use xpush_core::ports::markers::Ledger;
+use xpush_core::ports::message_log::MessageLog;
+use xpush_core::ports::online::{Online, Stays};
 use xpush_core::ports::outbox::Outbox;
+use xpush_core::ports::presence::Presence;
 use xpush_core::ports::{Done, Failure, PortError};
-use xpush_core::{Clock, Entropy, NodeId};
+use xpush_core::{App, Clock, Code, Entropy, NodeId, NodeName, UnixMillis, User};
 use xpush_embedded::{
-    DEFAULT_BOUND, LocalHub, LocalOnline, LocalPresence, MemoryLog, OsEntropy, SoloCluster, SystemClock,
+    DEFAULT_BOUND, LocalHosts, LocalHub, LocalOnline, LocalPresence, MemoryLog, OsEntropy, SoloCluster,
+    SystemClock,
 };
 use xpush_hooks::Webhooks;
+use xpush_mongodb::{MongoDirectory, MongoLastSeen};
+use xpush_redis::emitter::{Emission, EmissionRefused, Emitters, Listening};
+use xpush_redis::{
+    Connection, RedisBus, RedisHosts, RedisLog, RedisOnline, RedisPresence, Secret as RedisSecret,
+};
 use xpush_session::access::{self, Configured, DirectoryAccess};
 use xpush_session::erasure;
-use xpush_sqlite::{Ledger, Options, SqliteDirectory, SqliteLastSeen, SqliteOutbox};
+use xpush_sqlite::{SqliteDirectory, SqliteLastSeen, SqliteOutbox};
+use xpush_zookeeper::ZooKeeperCluster;
 
-use crate::config::Settings;
+use crate::config::{self, Settings, Shared};
 
 pub(crate) use xpush_sqlite::{CopyError, Progress, Store, backup, compact, restore};
 
 /// Bytes that recent histories may take together, when nobody says otherwise.
 pub(crate) const HISTORY_MEMORY: usize = DEFAULT_BOUND;
 
-/// Under which name the directory keeps what signs the ids of event streams.
+/// Under which name the directory keeps what signs the ids of event streams, and what nodes say to each other.
 const RESUME: &str = "resume";
 
-/// What a node stands on that needs nothing beside it.
-pub(crate) struct Embedded {
-    store: Arc<Store>,
-    ledger: Arc<Ledger>,
-    recent: Arc<MemoryLog>,
+/// How long a start waits for each of the services that it needs.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a server stands on.
+pub(crate) struct Backends {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) access: DirectoryAccess,
+    stores: Stores,
     secret: [u8; 32],
+}
+
+/// What differs between a server that is alone and one of several.
+struct Stores {
+    directory: Arc<dyn Directory>,
+    ledger: Arc<dyn Ledger>,
+    recent: Arc<dyn MessageLog>,
+    presence: Arc<dyn Presence>,
+    online: Arc<dyn Online>,
+    hosts: Arc<dyn Hosts>,
+    cluster: Arc<dyn Cluster>,
+    /// The ledger, as far as users are erased from it.
+    lasting: Arc<dyn Erasure>,
+    /// What else users are erased from.
+    fleeting: Vec<Arc<dyn Erasure>>,
+    /// What the bus runs over; inside of this process without it.
+    redis: Option<Connection>,
+    /// The ledger that puts what hooks are told of a message into the same file in the same step; others' are told of it afterwards.
+    tapped: Option<Arc<xpush_sqlite::Ledger>>,
+    /// To be closed at the end.
+    file: Option<Arc<Store>>,
 }
 
 /// An id that no other start has.
 pub(crate) fn node_id() -> NodeId {
     NodeId::new(&format!("{:016x}", OsEntropy::new().word())).expect("hexadecimal digits are a good id")
+}
+
+/// A number that no other installation has.
+pub(crate) fn chance() -> u64 {
+    OsEntropy::new().word()
 }
 
 /// This machine's time.
@@ -56,108 +98,320 @@ pub(crate) fn store_file(data_dir: &Path) -> PathBuf {
 /// Opens the store of a data folder; others may have it open, too.
 pub(crate) fn open_store(data_dir: &Path) -> Result<Arc<Store>, String> {
     let file = store_file(data_dir);
-    Store::open(&file, Options::default()).map_err(|error| format!("cannot open {}: {error}", file.display()))
+    let options = xpush_sqlite::Options::default();
+    Store::open(&file, options).map_err(|error| format!("cannot open {}: {error}", file.display()))
 }
 
-/// Who and what there is.
-pub(crate) fn directory(store: Arc<Store>) -> Arc<dyn Directory> {
-    Arc::new(SqliteDirectory::new(store))
-}
-
-/// What is still to be told to apps' back ends, and what was given up.
-pub(crate) fn outbox(store: Arc<Store>) -> Result<Arc<dyn Outbox>, PortError> {
-    Ok(Arc::new(SqliteOutbox::new(store, clock())?))
-}
-
-/// What users are erased from, beside a server that may be running.
-pub(crate) fn erasure(store: Arc<Store>) -> Result<erasure::Parts, String> {
+/// What commands for operators work on, beside servers that may be running: who and what there is, and what users are erased from.
+pub(crate) fn kept(settings: &Settings) -> Result<erasure::Parts, String> {
     let clock = clock();
-    let ledger = Ledger::new(store.clone(), clock.clone()).map_err(|error| error.to_string())?;
-    Ok(erasure::Parts { directory: directory(store), lasting: Arc::new(ledger), fleeting: Vec::new(), clock })
+    let fleeting = Vec::new();
+    if let Some(shared) = &settings.shared {
+        let store = xpush_mongodb::Store::open(database(&shared.mongodb));
+        let store = store.map_err(|error| format!("cannot use MongoDB: {error}"))?;
+        let lasting = Arc::new(Unerased);
+        return Ok(erasure::Parts {
+            directory: Arc::new(MongoDirectory::new(store)),
+            lasting,
+            fleeting,
+            clock,
+        });
+    }
+    let store = open_store(&settings.data_dir)?;
+    let ledger =
+        xpush_sqlite::Ledger::new(store.clone(), clock.clone()).map_err(|error| error.to_string())?;
+    let directory = Arc::new(SqliteDirectory::new(store));
+    Ok(erasure::Parts { directory, lasting: Arc::new(ledger), fleeting, clock })
 }
 
-impl Embedded {
-    /// Opens the store of the data folder, and reads what there is.
-    pub(crate) async fn open(settings: &Settings) -> Result<Self, String> {
+/// What this server has still to tell to apps' back ends, and what was given up.
+pub(crate) fn outbox(settings: &Settings) -> Result<Arc<dyn Outbox>, String> {
+    let outbox = SqliteOutbox::new(open_store(&settings.data_dir)?, clock());
+    Ok(Arc::new(outbox.map_err(|error| error.to_string())?))
+}
+
+/// A way to the servers' cluster that is no member of it; its work is done on `runtime`.
+pub(crate) fn cluster(zookeeper: &config::ZooKeeper, runtime: &Handle) -> Result<Arc<dyn Cluster>, String> {
+    let mut options = xpush_zookeeper::Options::new(zookeeper.servers.join(","));
+    options.root = zookeeper.path.to_string();
+    options.session_timeout = Duration::from_millis(zookeeper.session_timeout_ms);
+    options.credentials = zookeeper.user.as_ref().zip(zookeeper.password.as_ref()).map(|(user, password)| {
+        xpush_zookeeper::Credentials { user: user.to_string(), password: password.reveal().to_owned() }
+    });
+    if zookeeper.tls {
+        options.tls =
+            Some(xpush_zookeeper::Tls { ca: authorities(zookeeper.ca.as_deref())?, identity: None });
+    }
+    let cluster = ZooKeeperCluster::open(options, runtime);
+    Ok(Arc::new(cluster.map_err(|bad| format!("[zookeeper] cannot be used: {bad}"))?))
+}
+
+/// The certificates to trust, as PEM: those of a file, or the machine's.
+fn authorities(file: Option<&Path>) -> Result<String, String> {
+    let usual =
+        ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+    let usual = usual.iter().map(Path::new).find(|path| path.exists());
+    let file =
+        file.or(usual).ok_or("there are no certificate authorities on this machine: name them by `ca`")?;
+    std::fs::read_to_string(file).map_err(|error| format!("cannot read {}: {error}", file.display()))
+}
+
+impl Stores {
+    /// Everything inside of this process and its data folder.
+    fn embedded(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Self, String> {
         let store = open_store(&settings.data_dir)?;
-        let clock = clock();
         let unreadable = |error: PortError| format!("cannot read {}: {error}", store.path().display());
-        let ledger = Arc::new(Ledger::new(store.clone(), clock.clone()).map_err(unreadable)?);
+        let ledger = xpush_sqlite::Ledger::new(store.clone(), clock.clone()).map_err(unreadable)?;
+        let ledger = Arc::new(ledger);
         // Another store at every start: what the memory held before is gone, and clients must be told so.
-        let recent = MemoryLog::new(OsEntropy::new().word(), settings.history_memory, clock.clone());
-        let recent = Arc::new(recent);
-        let directory = directory(store.clone());
-        let secret = secret(&*directory, RESUME).map_err(unreadable)?;
+        let recent = Arc::new(MemoryLog::new(chance(), settings.history_memory, clock.clone()));
+        let last_seen = Arc::new(SqliteLastSeen::new(store.clone()));
+        let left_over = wait(|done| last_seen.left_over(done)).unwrap_or_else(|error| {
+            tracing::warn!(%error, "it is not known who was online when the server stopped");
+            Vec::new()
+        });
+        Ok(Self {
+            directory: Arc::new(SqliteDirectory::new(store.clone())),
+            ledger: ledger.clone(),
+            recent: recent.clone(),
+            presence: Arc::new(LocalPresence::new()),
+            online: Arc::new(LocalOnline::continuing(GRACE_MS, clock.clone(), last_seen, left_over)),
+            hosts: Arc::new(LocalHosts::new(clock.clone())),
+            cluster: Arc::new(SoloCluster::new()),
+            lasting: ledger.clone(),
+            fleeting: vec![recent],
+            redis: None,
+            tapped: Some(ledger),
+            file: Some(store),
+        })
+    }
+
+    /// What several servers share.
+    async fn shared(shared: &Shared, clock: &Arc<dyn Clock>) -> Result<Self, String> {
+        let runtime = Handle::current();
+        let cluster = cluster(&shared.zookeeper, &runtime)?;
+        let options = redis(&shared.redis)?;
+        let connection = Connection::open(options, &runtime);
+        let database = mongodb(&shared.mongodb).await?;
+        connection.ready(PATIENCE).await.map_err(|error| format!("cannot use Redis: {error}"))?;
+        let ledger = Arc::new(xpush_mongodb::Ledger::new(database.clone(), clock.clone()));
+        let last_seen = Arc::new(MongoLastSeen::new(database.clone()));
+        let recent = Arc::new(RedisLog::new(connection.clone()));
+        Ok(Self {
+            directory: Arc::new(MongoDirectory::new(database)),
+            ledger: ledger.clone(),
+            recent: recent.clone(),
+            presence: Arc::new(RedisPresence::new(connection.clone())),
+            online: Arc::new(RedisOnline::new(connection.clone(), GRACE_MS, clock.clone(), last_seen)),
+            hosts: Arc::new(RedisHosts::new(connection.clone())),
+            cluster,
+            lasting: Arc::new(Unerased),
+            fleeting: vec![],
+            redis: Some(connection),
+            tapped: None,
+            file: None,
+        })
+    }
+}
+
+/// How Redis is reached.
+fn redis(redis: &config::Redis) -> Result<xpush_redis::Options, String> {
+    let urls: Vec<&str> = redis.urls.iter().map(config::Hidden::reveal).collect();
+    let unusable = |bad: xpush_redis::BadOptions| format!("[redis] cannot be used: {bad}");
+    let mut options = xpush_redis::Options::new(&urls, redis.sentinel_master.as_deref()).map_err(unusable)?;
+    options.prefix.clone_from(&redis.prefix);
+    if let Some(password) = &redis.password {
+        options.password = Some(RedisSecret::new(password.reveal()));
+    }
+    if let Some(ca) = &redis.ca {
+        options.tls = Some(xpush_redis::Tls { ca: Some(ca.clone()) });
+    }
+    options.check().map_err(unusable)?;
+    Ok(options)
+}
+
+/// How MongoDB is reached.
+fn database(mongodb: &config::MongoDb) -> xpush_mongodb::Options {
+    let mut options = xpush_mongodb::Options::new(mongodb.url.reveal(), &*mongodb.database);
+    options.ca_file.clone_from(&mongodb.ca);
+    options.password = mongodb.password.as_ref().map(|password| password.reveal().to_owned());
+    options
+}
+
+/// Opens the database; one that is not there yet has a while to come.
+async fn mongodb(mongodb: &config::MongoDb) -> Result<Arc<xpush_mongodb::Store>, String> {
+    let options = database(mongodb);
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let options = options.clone();
+        let opened = tokio::task::spawn_blocking(move || xpush_mongodb::Store::open(options)).await;
+        match opened.map_err(|error| format!("cannot start: {error}"))? {
+            Ok(store) => return Ok(store),
+            Err(xpush_mongodb::OpenError::Server(error)) if tokio::time::Instant::now() < deadline => {
+                tracing::warn!(%error, "waiting for MongoDB");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            Err(error) => return Err(format!("cannot use MongoDB: {error}")),
+        }
+    }
+}
+
+impl Backends {
+    /// Opens what the settings name, and reads what there is.
+    pub(crate) async fn open(settings: &Settings) -> Result<Self, String> {
+        let clock = clock();
+        let stores = match &settings.shared {
+            None => Stores::embedded(settings, &clock)?,
+            Some(shared) => Stores::shared(shared, &clock).await?,
+        };
+        let unreadable = |error: PortError| format!("cannot read what is kept: {error}");
+        let secret = secret(&*stores.directory, RESUME).map_err(unreadable)?;
         let apps = settings.apps.iter().map(|app| (app.name.clone(), app.record.clone()));
         let parts = access::Parts {
-            directory,
-            ledger: Some(ledger.clone()),
-            recent: Some(recent.clone()),
+            directory: stores.directory.clone(),
+            ledger: Some(stores.ledger.clone()),
+            recent: Some(stores.recent.clone()),
             clock: clock.clone(),
             entropy: Box::new(OsEntropy::new()),
-            runtime: tokio::runtime::Handle::current(),
+            runtime: Handle::current(),
             configured: Configured { apps: apps.collect(), default_app: settings.default_app.clone() },
         };
         let access = DirectoryAccess::start(parts).await.map_err(|problem| problem.to_string())?;
-        Ok(Self { store, ledger, recent, clock, access, secret })
+        Ok(Self { clock, access, stores, secret })
+    }
+
+    /// Which servers there are.
+    pub(crate) fn cluster(&self) -> Arc<dyn Cluster> {
+        self.stores.cluster.clone()
+    }
+
+    /// Which of them carry a channel.
+    pub(crate) fn hosts(&self) -> Arc<dyn Hosts> {
+        self.stores.hosts.clone()
     }
 
     /// What users are erased from.
     pub(crate) fn erasure(&self) -> erasure::Parts {
         erasure::Parts {
-            directory: self.access.directory(),
-            lasting: self.ledger.clone(),
-            fleeting: vec![self.recent.clone()],
+            directory: self.stores.directory.clone(),
+            lasting: self.stores.lasting.clone(),
+            fleeting: self.stores.fleeting.clone(),
             clock: self.clock.clone(),
         }
     }
 
-    /// What tells and asks apps' back ends; it goes on at once with what is still to be told.
+    /// What tells and asks apps' back ends; it goes on at once with what is still to be told. What waits is in this server's data folder.
     pub(crate) fn webhooks(&self, node: NodeId, settings: &Settings) -> Result<Webhooks, String> {
-        let outbox = SqliteOutbox::new(self.store.clone(), self.clock.clone());
-        let outbox =
-            outbox.map_err(|error| format!("cannot read {}: {error}", self.store.path().display()))?;
         let access = self.access.clone();
         let webhooks = Webhooks::start(xpush_hooks::Parts {
             apps: Arc::new(move || access.apps()),
-            outbox: Arc::new(outbox),
-            tapped: true,
+            outbox: outbox(settings)?,
+            tapped: self.stores.tapped.is_some(),
             clock: self.clock.clone(),
             entropy: Box::new(OsEntropy::new()),
-            runtime: tokio::runtime::Handle::current(),
+            runtime: Handle::current(),
             node,
             allow_private: settings.hooks_private,
         });
-        self.ledger.tap(Arc::new(webhooks.clone()));
+        if let Some(ledger) = &self.stores.tapped {
+            ledger.tap(Arc::new(webhooks.clone()));
+        }
         Ok(webhooks)
     }
 
-    /// What a channel server is given.
-    pub(crate) fn parts(&self, node: NodeId) -> Parts {
-        let clock = self.clock.clone();
-        let last_seen = Arc::new(SqliteLastSeen::new(self.store.clone()));
-        let left_over = wait(|done| last_seen.left_over(done)).unwrap_or_else(|error| {
-            tracing::warn!(%error, "it is not known who was online when the server stopped");
-            Vec::new()
-        });
+    /// What a channel server is given; `name` is the server's, when channels are placed on it, and `views` hears of the cluster.
+    pub(crate) fn parts(&self, node: NodeId, name: Option<NodeName>, views: Arc<dyn ClusterSink>) -> Parts {
+        let bus = self
+            .bus(node)
+            .unwrap_or_else(|node| Box::new(move |sink| Arc::new(LocalHub::new().attach(node, sink))));
+        let registry = self.stores.hosts.clone();
         Parts {
-            log: self.recent.clone(),
-            ledger: self.ledger.clone(),
-            bus: Box::new(move |sink| Arc::new(LocalHub::new().attach(node, sink))),
-            presence: Arc::new(LocalPresence::new()),
-            online: Arc::new(LocalOnline::continuing(GRACE_MS, clock.clone(), last_seen, left_over)),
+            log: self.stores.recent.clone(),
+            ledger: self.stores.ledger.clone(),
+            bus,
+            presence: self.stores.presence.clone(),
+            online: self.stores.online.clone(),
             access: Arc::new(self.access.clone()),
             secret: self.secret,
-            cluster: Arc::new(SoloCluster::new()),
-            hosting: None,
-            clock,
+            cluster: self.stores.cluster.clone(),
+            hosting: name.map(|name| Hosting { name, registry }),
+            views: Some(views),
+            clock: self.clock.clone(),
             entropy: || Box::new(OsEntropy::new()),
         }
     }
 
+    /// The way from this node to the others; the node itself when there are none.
+    pub(crate) fn bus(&self, node: NodeId) -> Result<MakeBus, NodeId> {
+        let Some(connection) = &self.stores.redis else { return Err(node) };
+        let (options, runtime) = (connection.options().clone(), Handle::current());
+        Ok(Box::new(move |sink| {
+            let bus = RedisBus::attach(options, node, sink, &runtime);
+            Arc::new(bus.expect("the options were checked"))
+        }))
+    }
+
+    /// Begins to listen to emitters of this `key`, for as long as what is returned lives; without Redis there are none.
+    pub(crate) fn emitters(
+        &self,
+        key: &str,
+        app: App,
+        max_bytes: usize,
+        node: Arc<Node>,
+    ) -> Option<Emitters> {
+        let options = self.stores.redis.as_ref()?.options().clone();
+        let take = move |Emission { channel, event, payload }| {
+            node.emit(channel, event, payload).map_err(|problem| match problem.code {
+                Code::BadEvent => EmissionRefused::Event,
+                Code::BadJson | Code::TooLarge => EmissionRefused::Data,
+                _ => EmissionRefused::Channel,
+            })
+        };
+        let listening = Listening { key: key.into(), app, max_bytes };
+        Some(
+            Emitters::listen(options, listening, Arc::new(take), &Handle::current())
+                .expect("the options were checked"),
+        )
+    }
+
+    /// Durable histories.
+    pub(crate) fn ledger(&self) -> Arc<dyn Ledger> {
+        self.stores.ledger.clone()
+    }
+
+    /// Recent histories.
+    pub(crate) fn recent(&self) -> Arc<dyn MessageLog> {
+        self.stores.recent.clone()
+    }
+
+    /// Who is in which channel.
+    pub(crate) fn presence(&self) -> Arc<dyn Presence> {
+        self.stores.presence.clone()
+    }
+
+    /// What of the services' own settings endangers what is kept there: whether it is serious, and a sentence.
+    pub(crate) async fn findings(&self) -> Vec<(bool, String)> {
+        let Some(connection) = &self.stores.redis else { return Vec::new() };
+        match xpush_redis::check(connection).await {
+            Ok(findings) => {
+                findings.into_iter().map(|one| (one.serious, format!("Redis: {}", one.text))).collect()
+            }
+            Err(error) => vec![(true, format!("Redis does not answer: {}", error.detail))],
+        }
+    }
+
+    /// The time that a service goes by which all servers share, ms since 1970; this machine's own where there is none.
+    pub(crate) async fn shared_time(&self) -> Result<u64, PortError> {
+        let Some(connection) = &self.stores.redis else { return Ok(self.clock.wall()) };
+        let (seconds, micros): (u64, u64) = connection.query(&xpush_redis::redis::cmd("TIME")).await?;
+        Ok(seconds * 1_000 + micros / 1_000)
+    }
+
     /// Commits what waits, and closes the store.
     pub(crate) fn close(&self) {
-        self.store.close();
+        if let Some(file) = &self.stores.file {
+            file.close();
+        }
     }
 }
 
@@ -186,4 +440,25 @@ fn wait<T: Send + 'static>(ask: impl FnOnce(Done<T>)) -> Result<T, PortError> {
     let (sender, receiver) = std::sync::mpsc::channel();
     ask(Box::new(move |result| drop(sender.send(result))));
     receiver.recv().unwrap_or_else(|_| Err(PortError::new(Failure::NotApplied, "no answer")))
+}
+
+/// In the place of what erases users from MongoDB and Redis: says that it cannot.
+struct Unerased;
+
+impl Erasure for Unerased {
+    fn begin(&self, _: &App, _: &User, _: UnixMillis, done: Done<()>) {
+        done(Err(PortError::new(Failure::NotApplied, "users are not erased from MongoDB yet")));
+    }
+
+    fn pending(&self, done: Done<Vec<Pending>>) {
+        done(Ok(Vec::new()));
+    }
+
+    fn step(&self, _: &App, _: &User, done: Done<Step>) {
+        done(Ok(Step { ended: true, ..Step::default() }));
+    }
+
+    fn end(&self, _: &App, _: &User, done: Done<()>) {
+        done(Ok(()));
+    }
 }

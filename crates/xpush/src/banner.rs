@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
+use xpush_core::NodeName;
 use xpush_core::ports::directory::Accounts;
 
 use crate::config::Settings;
@@ -14,12 +15,21 @@ pub(crate) fn ready(
     addresses: &[SocketAddr],
     file: Option<&Path>,
     setup: Option<&str>,
+    name: &NodeName,
 ) -> String {
     let mut text = format!("XPUSH {} is ready\n\n", env!("CARGO_PKG_VERSION"));
     for address in addresses {
         let note =
             if address.ip().is_unspecified() { "   (and every other address of this machine)" } else { "" };
         let _ = writeln!(text, "  Open        {}/{note}", url(*address, settings.tls.is_some()));
+    }
+    if let Some(shared) = &settings.shared {
+        let servers = shared.zookeeper.servers.join(", ");
+        let _ = writeln!(
+            text,
+            "  Cluster     {name}, by ZooKeeper at {servers} ({}); xpush nodes shows it",
+            shared.zookeeper.path
+        );
     }
     let data = std::fs::canonicalize(&settings.data_dir).unwrap_or_else(|_| settings.data_dir.clone());
     let _ = writeln!(text, "  Data        {}", data.display());

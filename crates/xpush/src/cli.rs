@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::command::{admin, app, copy, member, ring, token, user};
+use crate::command::{admin, app, copy, doctor, member, nodes, ring, token, user};
 use crate::config::{Flag, LogFormat};
 
 const EXAMPLES: &str = "\
@@ -40,8 +40,12 @@ pub(crate) struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run the server (what `xpush` alone does).
+    /// Run the server (what `xpush` alone does): both roles, session and channel.
     Serve(Box<Options>),
+    /// Run a session server alone: the HTTP API, and where clients are to connect. Needs [zookeeper], [redis] and [mongodb].
+    Session(Box<Options>),
+    /// Run a channel server alone: carries connections. Needs [zookeeper], [redis] and [mongodb].
+    Channel(Box<Options>),
     /// Print a configuration with every key, its default and what it means.
     DefaultConfig,
     /// Check configuration files: exit code 0 when all can work, 1 with every error and its line, 2 when a file cannot be read.
@@ -59,6 +63,10 @@ pub(crate) enum Command {
     Restore(copy::Restore),
     Ring(ring::Rings),
     Compact(copy::Compact),
+    Doctor(doctor::Doctor),
+    Nodes(nodes::Nodes),
+    Drain(nodes::Drain),
+    Undrain(nodes::Undrain),
     Bench(xpush_bench::Args),
 }
 

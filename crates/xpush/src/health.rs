@@ -27,7 +27,7 @@ impl Readiness {
         self.0.store(READY, Ordering::Release);
     }
 
-    /// About to stop; not to be taken back.
+    /// About to stop, or to be emptied.
     pub(crate) fn draining(&self) {
         self.0.store(DRAINING, Ordering::Release);
     }

@@ -22,10 +22,13 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use cli::{Cli, Command};
+use xpush_core::ports::cluster::Roles;
 
 fn main() -> ExitCode {
     match Cli::parse().into_command() {
-        Command::Serve(options) => serve::run(&options),
+        Command::Serve(options) => serve::run(&options, Roles { session: true, channel: true }),
+        Command::Session(options) => serve::run(&options, Roles { session: true, channel: false }),
+        Command::Channel(options) => serve::run(&options, Roles { session: false, channel: true }),
         Command::DefaultConfig => cli::say(config::ANNOTATED),
         Command::CheckConfig { files } => check::run(&files),
         Command::App(apps) => command::run(|| command::app::run(&apps)),
@@ -37,6 +40,10 @@ fn main() -> ExitCode {
         Command::Restore(restore) => command::run(|| command::copy::restore(&restore)),
         Command::Ring(rings) => command::run(|| command::ring::run(&rings)),
         Command::Compact(compact) => command::run(|| command::copy::compact(&compact)),
+        Command::Doctor(doctor) => command::run(|| command::doctor::run(&doctor)),
+        Command::Nodes(nodes) => command::run(|| command::nodes::nodes(&nodes)),
+        Command::Drain(drain) => command::run(|| command::nodes::drain(&drain)),
+        Command::Undrain(undrain) => command::run(|| command::nodes::undrain(&undrain)),
         Command::Bench(args) => xpush_bench::run(args),
     }
 }

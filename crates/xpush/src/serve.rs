@@ -1,14 +1,21 @@
 //! `xpush serve`: from settings to a server that is ready, and from a signal to its orderly end.
 
 use std::fs::{self, DirBuilder};
+use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use xpush_channel::Tls;
+use xpush_core::NodeName;
+use xpush_core::ports::PortError;
+use xpush_core::ports::cluster::Roles;
+use xpush_session::placement::ByRing;
 
+use crate::backends::Backends;
 use crate::cli::{Options, say};
 use crate::config::{self, Files, Loaded, Settings, Sources, TlsFiles};
 use crate::health::{self, Readiness};
@@ -23,6 +30,13 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// What of it is left when the clients have had their time.
 const FLUSH: Duration = Duration::from_secs(2);
 
+/// How often it is said that ZooKeeper keeps a server waiting.
+const WAITING: Duration = Duration::from_secs(5);
+
+/// Why a server with one role alone does not start.
+const ALONE: &str = "session servers and channel servers work together through ZooKeeper, Redis and MongoDB: name them in [zookeeper], [redis] and [mongodb] \
+    (xpush default-config), or run `xpush serve`, which needs nothing";
+
 /// How it ended.
 enum End {
     /// In order, or as far as the time allowed.
@@ -32,8 +46,8 @@ enum End {
 }
 
 /// Runs until a signal ends it.
-pub(crate) fn run(options: &Options) -> ExitCode {
-    match start(options) {
+pub(crate) fn run(options: &Options, roles: Roles) -> ExitCode {
+    match start(options, roles) {
         Ok(End::Drained) => ExitCode::SUCCESS,
         Ok(End::CutShort) => ExitCode::FAILURE,
         Err(error) => {
@@ -43,8 +57,11 @@ pub(crate) fn run(options: &Options) -> ExitCode {
     }
 }
 
-fn start(options: &Options) -> Result<End, String> {
+fn start(options: &Options, roles: Roles) -> Result<End, String> {
     let (Loaded { settings, warnings }, file) = load(options)?;
+    if settings.shared.is_none() && !(roles.session && roles.channel) {
+        return Err(ALONE.to_owned());
+    }
     log::start(&settings.log);
     for warning in warnings {
         tracing::warn!("{warning}");
@@ -56,7 +73,7 @@ fn start(options: &Options) -> Result<End, String> {
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start: {error}"))?;
-    let ended = runtime.block_on(serve(&settings, tls.as_ref(), file.as_deref(), open_files));
+    let ended = runtime.block_on(serve(&settings, roles, tls.as_ref(), file.as_deref(), open_files));
     // What has not ended by now has had its time.
     runtime.shutdown_background();
     ended
@@ -85,6 +102,7 @@ pub(crate) fn load(options: &Options) -> Result<(Loaded, Option<PathBuf>), Strin
 
 async fn serve(
     settings: &Settings,
+    roles: Roles,
     tls: Option<&Tls>,
     file: Option<&Path>,
     open_files: Option<u64>,
@@ -97,52 +115,113 @@ async fn serve(
     let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
 
     let id = backends::node_id();
-    let embedded = backends::Embedded::open(settings).await?;
-    let webhooks = embedded.webhooks(id.clone(), settings)?;
-    let mut parts = embedded.parts(id.clone());
+    let backends = Backends::open(settings).await?;
+    for (serious, finding) in backends.findings().await {
+        tracing::warn!(serious, "{finding}");
+    }
+    let placement = ByRing::new(backends.hosts());
+    let installation = installation(settings)?;
+    let port = addresses.first().map_or(0, SocketAddr::port);
+    let member = settings.member(id.clone(), roles, installation, port, backends.clock.wall());
+    let name = member.name.clone();
+    let webhooks = backends.webhooks(id.clone(), settings)?;
+    let mut parts =
+        backends.parts(id.clone(), roles.channel.then(|| name.clone()), Arc::new(placement.clone()));
     parts.access = webhooks.guard(parts.access);
-    let (joined, decided) = tokio::sync::oneshot::channel();
+    let (joined, decided) = oneshot::channel();
     let joined = move |result| drop(joined.send(result));
-    let member = settings.member(id.clone(), embedded.clock.wall());
     let node = xpush_channel::Node::start(settings.channel(id.clone()), parts, member, Box::new(joined))
         .map_err(|error| format!("cannot start: {error}"))?;
     node.hook(Arc::new(webhooks.clone()));
-    if let Ok(Err(refused)) = decided.await {
-        return Err(format!("cannot join the cluster: {refused}"));
+    if let Some(end) = join(decided, &name, &mut signals).await? {
+        return Ok(end);
     }
+    let elsewhere = (placement.clone(), id.clone());
+    node.assign_by(Arc::new(move |channel| elsewhere.0.elsewhere(channel, &elsewhere.1)));
+    let emitters = settings.shared.as_ref().and_then(|shared| shared.redis.emitters.as_deref());
+    let _emitters = emitters
+        .zip(settings.default_app.clone())
+        .and_then(|(key, app)| backends.emitters(key, app, settings.limits.payload, node.clone()));
     let readiness = Readiness::default();
     let (metered, counted) = (node.clone(), webhooks.clone());
-    let session = role::session::start(id, node.clone(), &embedded, settings)
-        .map_err(|error| format!("cannot start: {error}"))?;
-    let others = health::router(readiness.clone(), Arc::new(move || counted.add_metrics(metered.metrics())))
-        .merge(session)
-        .fallback_service(pages::router());
-    let channel = Channel::start(node, listeners, tls, &others);
+    let mut others =
+        health::router(readiness.clone(), Arc::new(move || counted.add_metrics(metered.metrics())));
+    if roles.session {
+        let session = role::session::start(&node, id, &placement, &backends, settings)
+            .map_err(|error| format!("cannot start: {error}"))?;
+        others = others.merge(session);
+    }
+    let others = others.fallback_service(pages::router());
+    let channel = Channel::start(node.clone(), listeners, tls, &others);
     readiness.ready();
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = ?addresses, open_files, "ready");
-    let setup = xpush_session::setup::begin_setup(embedded.access.directory())
-        .await
-        .map_err(|error| format!("cannot prepare the set-up: {error}"))?;
-    say(&banner::ready(settings, &addresses, file, setup.as_deref()));
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), %name, listen = ?addresses, open_files, "ready");
+    // A server without the API has no page for it.
+    let setup = match roles.session {
+        true => xpush_session::setup::begin_setup(backends.access.directory())
+            .await
+            .map_err(|error| format!("cannot prepare the set-up: {error}"))?,
+        false => None,
+    };
+    say(&banner::ready(settings, &addresses, file, setup.as_deref(), &name));
+    let wishes = tokio::spawn(role::channel::follow_wishes(node, name, placement.views(), readiness.clone()));
 
-    let name = signals.next().await;
-    tracing::info!(signal = name, "draining");
+    let signal = signals.next().await;
+    tracing::info!(signal, "draining");
+    wishes.abort();
     readiness.draining();
     // A task of its own: joining the shards' threads blocks, and must hold up neither the bound nor a second signal.
     let drained = tokio::spawn(channel.drain(DRAIN - FLUSH));
     tokio::select! {
         _ = drained => {
             webhooks.flush(FLUSH).await;
-            embedded.close();
+            backends.close();
             tracing::info!("drained");
         }
         () = tokio::time::sleep(DRAIN) => tracing::warn!("not drained in time"),
-        name = signals.next() => {
-            tracing::warn!(signal = name, "ending at once");
+        signal = signals.next() => {
+            tracing::warn!(signal, "ending at once");
             return Ok(End::CutShort);
         }
     }
     Ok(End::Drained)
+}
+
+/// Waits until the cluster has taken the server in, or refused it; a signal ends the waiting.
+async fn join(
+    mut decided: oneshot::Receiver<Result<(), PortError>>,
+    name: &NodeName,
+    signals: &mut Signals,
+) -> Result<Option<End>, String> {
+    loop {
+        tokio::select! {
+            joined = &mut decided => return match joined {
+                Ok(Err(refused)) => Err(format!("cannot join the cluster as {name}: {}", refused.detail)),
+                _ => Ok(None),
+            },
+            () = tokio::time::sleep(WAITING) => tracing::warn!(%name, "waiting for ZooKeeper to take this server in"),
+            _ = signals.next() => return Ok(Some(End::CutShort)),
+        }
+    }
+}
+
+/// What tells this server from all others that may come by its name: a number in its data folder, made at the first start. 0: it needs none.
+fn installation(settings: &Settings) -> Result<u64, String> {
+    if settings.shared.is_none() {
+        return Ok(0);
+    }
+    let file = settings.data_dir.join("installation");
+    let unusable = |error: std::io::Error| format!("cannot use {}: {error}", file.display());
+    match fs::read_to_string(&file) {
+        Ok(text) => u64::from_str_radix(text.trim(), 16).map_err(|_| {
+            format!("{} is no number: remove it, if no other server has this name", file.display())
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let number = backends::chance().max(1);
+            fs::write(&file, format!("{number:016x}\n")).map_err(unusable)?;
+            Ok(number)
+        }
+        Err(error) => Err(unusable(error)),
+    }
 }
 
 /// Makes the folder, for nobody else to look into, and finds out now rather than at the first write whether it can be written to.

@@ -11,7 +11,6 @@ use xpush_session::access::usable;
 
 use super::api_key::Keys;
 use super::{Installation, Told, app_name, columns, hooks, json as shown, note, now, token, wait};
-use crate::backends;
 use crate::cli::{Site, key_and_value};
 use crate::config::{self, ALGORITHMS, Files, LiveApp, OPERATORS};
 
@@ -254,7 +253,7 @@ fn delete(installation: &Installation, app: &App, yes: bool) -> Told {
             "this deletes the app `{app}` and its users ({count}) for good: say --yes as well"
         ));
     }
-    let parts = backends::erasure(installation.store.clone())?;
+    let parts = installation.kept.clone();
     for Entry { key: of, .. } in users {
         let Key::User(_, name) = &of else { continue };
         for listing in Listing::of_user(app, name) {

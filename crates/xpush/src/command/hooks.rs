@@ -9,7 +9,7 @@ use crate::backends;
 /// One line a hook, and below it one for each event that was given up.
 pub(super) fn list(installation: &Installation, app: &App, limit: usize) -> Told {
     let record = installation.record(app)?.unwrap_or_default();
-    let outbox = backends::outbox(installation.store.clone()).map_err(|error| error.to_string())?;
+    let outbox = backends::outbox(&installation.settings)?;
     let mut rows = Vec::new();
     for hook in &record.hooks {
         let queue = format!("hook/{app}/{}", hook.name);

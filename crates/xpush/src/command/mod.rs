@@ -4,8 +4,10 @@ pub(crate) mod admin;
 mod api_key;
 pub(crate) mod app;
 pub(crate) mod copy;
+pub(crate) mod doctor;
 mod hooks;
 pub(crate) mod member;
+pub(crate) mod nodes;
 pub(crate) mod ring;
 mod terminal;
 pub(crate) mod token;
@@ -18,8 +20,9 @@ use std::sync::{Arc, mpsc};
 use xpush_core::ports::directory::{AppRecord, Change, Directory, Entry, Expected, Key, Listing, Record};
 use xpush_core::ports::{Done, Failure, PortError};
 use xpush_core::{App, UnixMillis, User};
+use xpush_session::erasure;
 
-use crate::backends::{self, Store};
+use crate::backends;
 use crate::cli::{Site, say};
 use crate::config::{OPERATORS, Settings, nearest};
 use crate::serve;
@@ -33,10 +36,10 @@ const TRIES: usize = 16;
 /// What a command tells: what it was asked for, or why not.
 type Told = Result<String, String>;
 
-/// A data folder and its configuration.
+/// What a server keeps, in its data folder or in what it shares with others, and its configuration.
 struct Installation {
     settings: Settings,
-    store: Arc<Store>,
+    kept: erasure::Parts,
     directory: Arc<dyn Directory>,
 }
 
@@ -55,7 +58,7 @@ impl Installation {
     /// Of a folder that is there already.
     fn open(site: &Site) -> Result<Self, String> {
         let settings = settings(site)?;
-        if !backends::store_file(&settings.data_dir).exists() {
+        if settings.shared.is_none() && !backends::store_file(&settings.data_dir).exists() {
             return Err(format!(
                 "there is no data in {}: name the server's folder by --data-dir, or run this where it starts",
                 settings.data_dir.display()
@@ -67,7 +70,7 @@ impl Installation {
     /// Makes the folder when there is none: the server need not have been started yet.
     fn open_or_make(site: &Site) -> Result<Self, String> {
         let settings = settings(site)?;
-        if !backends::store_file(&settings.data_dir).exists() {
+        if settings.shared.is_none() && !backends::store_file(&settings.data_dir).exists() {
             serve::prepare_data_dir(&settings.data_dir)?;
             note(format_args!("begins a new store in {}", settings.data_dir.display()));
         }
@@ -75,8 +78,8 @@ impl Installation {
     }
 
     fn of(settings: Settings) -> Result<Self, String> {
-        let store = backends::open_store(&settings.data_dir)?;
-        Ok(Self { settings, directory: backends::directory(store.clone()), store })
+        let kept = backends::kept(&settings)?;
+        Ok(Self { settings, directory: kept.directory.clone(), kept })
     }
 
     fn get(&self, key: &Key) -> Result<Option<Entry>, String> {

@@ -8,7 +8,6 @@ use xpush_core::{App, Device, Role, User};
 use xpush_session::erasure::{self, Progress};
 
 use super::{Installation, Told, app_name, columns, json as shown, now, terminal, user_name};
-use crate::backends;
 use crate::cli::Within;
 
 const EXAMPLES: &str = "\
@@ -176,7 +175,7 @@ pub(super) fn create(
 
 /// Takes a user out of everything, and shows how far that is.
 fn delete(installation: &Installation, app: &App, user: &User) -> Told {
-    let parts = backends::erasure(installation.store.clone())?;
+    let parts = installation.kept.clone();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()

@@ -9,6 +9,7 @@ mod nearest;
 mod rules;
 mod section;
 mod settings;
+mod shared;
 mod tree;
 mod values;
 mod variables;
@@ -33,6 +34,7 @@ pub(crate) use keys::{ALGORITHMS, key_id};
 pub(crate) use live::{LiveApp, written};
 pub(crate) use nearest::nearest;
 pub(crate) use settings::{Log, LogFormat, Settings, TlsFiles};
+pub(crate) use shared::{Hidden, MongoDb, Redis, Shared, ZooKeeper};
 pub(crate) use values::Size;
 pub(crate) use variables::CONFIG;
 

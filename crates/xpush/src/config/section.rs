@@ -115,6 +115,16 @@ impl<'a> Section<'a> {
         Some(secret)
     }
 
+    /// A list of secrets, of which no complaint may quote anything; one alone is a list of one.
+    pub(crate) fn secrets(&mut self, key: &'static str) -> Option<Vec<String>> {
+        let place = self.place(key)?.clone();
+        let strings = |item| list(item)?.iter().map(|item| text(&item.value)).collect::<Result<Vec<_>, _>>();
+        let wrong = |_: String| "must be a string, or a list of strings".to_owned();
+        let secrets = self.read_item(key, |item| strings(item).map_err(wrong))?;
+        self.reading.secrets.borrow_mut().push(place);
+        Some(secrets)
+    }
+
     /// What is in the file that is named, without the line's end behind it.
     pub(crate) fn file(&mut self, key: &'static str) -> Option<String> {
         let reading = self.reading;
@@ -224,7 +234,8 @@ impl<'a> Section<'a> {
         self.reading.known.borrow_mut().extend(names);
     }
 
-    fn name(&self, key: &str) -> String {
+    /// A key with its section: `limits.payload`.
+    pub(crate) fn name(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 }

@@ -12,6 +12,7 @@ use crate::backends;
 
 use super::apps::{self, ConfiguredApp};
 use super::section::{Reading, Section};
+use super::shared::{Place, Shared};
 use super::tree::{Table, Value};
 use super::values::{Size, boolean, choice, count, duration, shortened, size, text};
 
@@ -38,6 +39,10 @@ pub(crate) struct Settings {
     pub(crate) hooks_private: bool,
     pub(crate) log: Log,
     pub(crate) apps: Vec<ConfiguredApp>,
+    /// This server among others.
+    pub(crate) place: Place,
+    /// What it shares with them; `None`: it is alone, and everything is inside of it.
+    pub(crate) shared: Option<Shared>,
 }
 
 /// Where the certificate for TLS and its key are kept.
@@ -85,6 +90,8 @@ impl Default for Settings {
             hooks_private: false,
             log: Log { level: "info".to_owned(), format: LogFormat::Text },
             apps: Vec::new(),
+            place: Place::default(),
+            shared: None,
         }
     }
 }
@@ -136,6 +143,9 @@ impl Settings {
         settings.read_log(top.section("log"));
         settings.apps = apps::read(top.section("apps"), reading, settings.on_loopback());
         settings.default_app = read_default_app(&mut top, &settings.apps);
+        settings.place = Place::read(top.section("cluster"));
+        let sections = ["zookeeper", "redis", "mongodb"].map(|key| top.section(key));
+        settings.shared = Shared::read(sections, settings.default_app.is_some());
         if settings.listen.is_empty() {
             top.complain("listen", "must name at least one address");
         }
@@ -148,17 +158,39 @@ impl Settings {
         self.listen.iter().all(|address| address.ip().to_canonical().is_loopback())
     }
 
-    /// What the cluster is told of this server, which starts now.
-    pub(crate) fn member(&self, id: NodeId, now: UnixMillis) -> Node {
+    /// What the cluster is told of this server, which starts now and listens on `port`.
+    pub(crate) fn member(
+        &self,
+        id: NodeId,
+        roles: Roles,
+        installation: u64,
+        port: u16,
+        now: UnixMillis,
+    ) -> Node {
+        let (machine, place) = (machine(), &self.place);
+        let name = match &place.name {
+            Some(name) => NodeName::new(name),
+            None => NodeName::new(&format!("{machine}-{port}")),
+        };
+        let first = self.listen.first().map(SocketAddr::ip).filter(|ip| !ip.is_unspecified());
+        let peer = match (&place.peer, first) {
+            (Some(peer), _) => Some(peer.clone()),
+            // Servers speak plain HTTP with each other.
+            (None, _) if self.tls.is_some() => None,
+            (None, Some(ip)) => Some(SocketAddr::new(ip, port).to_string().into()),
+            (None, None) => Some(format!("{machine}:{port}").into()),
+        };
         Node {
             id,
-            name: NodeName::new("node").expect("a good name"),
-            installation: 0,
+            // The machine's name was cut to what a name may hold.
+            name: name.expect("a good name"),
+            installation,
             url: self.advertise_url.clone().unwrap_or_default(),
-            peer: None,
-            capacity: self.limits.connections as u64,
+            // A server that is alone is reached by nobody.
+            peer: peer.filter(|_| self.shared.is_some()),
+            capacity: place.capacity,
             version: env!("CARGO_PKG_VERSION").into(),
-            roles: Roles { session: true, channel: true },
+            roles,
             since: now,
         }
     }
@@ -236,6 +268,15 @@ impl Settings {
     }
 }
 
+/// What this machine is called, as far as a server's name may hold it.
+fn machine() -> String {
+    let uname = rustix::system::uname();
+    let name = uname.nodename().to_string_lossy();
+    let good = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let name: String = name.chars().filter(good).skip_while(|c| *c == '.').take(48).collect();
+    if name.is_empty() { "xpush".to_owned() } else { name }
+}
+
 /// Both files or none.
 fn read_tls(mut section: Section<'_>) -> Option<TlsFiles> {
     let certificate = section.read("certificate", path("a file"));
@@ -265,7 +306,7 @@ fn read_default_app(top: &mut Section<'_>, apps: &[ConfiguredApp]) -> Option<App
 }
 
 /// A path, as seen from where xpush starts.
-fn path(what: &str) -> impl Fn(&Value) -> Result<PathBuf, String> {
+pub(super) fn path(what: &str) -> impl Fn(&Value) -> Result<PathBuf, String> {
     move |value| match text(value)?.trim() {
         "" => Err(format!("must name {what}")),
         path => Ok(PathBuf::from(path)),

@@ -1,5 +1,6 @@
 mod apps;
 mod hooks;
+mod shared;
 
 use super::*;
 

@@ -6,8 +6,16 @@ use std::time::Duration;
 
 use axum::Router;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use xpush_channel::{Node, Tls};
+use xpush_core::NodeName;
+use xpush_core::ports::cluster::{Standing, View};
+
+use crate::health::Readiness;
+
+/// Within which the clients of a server that is to be emptied are told.
+const EMPTYING: Duration = Duration::from_secs(30);
 
 /// A channel server and its listeners.
 pub(crate) struct Channel {
@@ -35,5 +43,37 @@ impl Channel {
     pub(crate) async fn drain(mut self, within: Duration) {
         self.node.drain(within).await;
         self.accepting.shutdown().await;
+    }
+}
+
+/// Empties the node while an operator wants the server of this `name` drained (`xpush drain`), and says so by its readiness.
+pub(crate) async fn follow_wishes(
+    node: Arc<Node>,
+    name: NodeName,
+    mut views: watch::Receiver<Arc<View>>,
+    readiness: Readiness,
+) {
+    let mut emptied = false;
+    loop {
+        let view = views.borrow_and_update().clone();
+        let wanted = match view.standing {
+            Standing::Live => view.draining.contains(&name),
+            // What is not known does not change.
+            Standing::Frozen | Standing::Expired => emptied,
+        };
+        if wanted != emptied {
+            emptied = wanted;
+            if wanted {
+                tracing::info!("to be drained: clients are told where to go on");
+                readiness.draining();
+            } else {
+                tracing::info!("takes clients again");
+                readiness.ready();
+            }
+            node.empty(wanted, EMPTYING);
+        }
+        if views.changed().await.is_err() {
+            return;
+        }
     }
 }

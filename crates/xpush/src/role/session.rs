@@ -1,39 +1,42 @@
-//! The session role: accounts and devices, and which channel server to use.
+//! The session role: accounts and devices, which channel server to use, and the planning of who carries what.
 
 use std::io;
 use std::sync::Arc;
 
 use axum::Router;
+use tokio::runtime::Handle;
 use xpush_channel::Node;
 use xpush_core::NodeId;
-use xpush_core::ports::cluster::View;
-use xpush_session::CurrentView;
 use xpush_session::api::{self, Pages};
-use xpush_session::assign::ByView;
 use xpush_session::erasure::Eraser;
+use xpush_session::placement::{ByRing, plan};
 
-use crate::backends::Embedded;
+use crate::backends::Backends;
 use crate::config::Settings;
 
-/// Answers by what the cluster told the node beside it, and by what the backends keep.
+/// Answers by what the cluster told `placement`, and by what the backends keep; and stands for planner.
 pub(crate) fn start(
+    node: &Node,
     id: NodeId,
-    node: Arc<Node>,
-    embedded: &Embedded,
+    placement: &ByRing,
+    backends: &Backends,
     settings: &Settings,
 ) -> io::Result<Router> {
-    let nobody = Arc::new(View::default());
-    let backend = node.backend();
-    let current: CurrentView = Arc::new(move || node.view().unwrap_or_else(|| nobody.clone()));
-    let view = xpush_session::router(id, current.clone());
+    let view = xpush_session::router(id.clone(), Arc::new(placement.clone()));
     let api = api::router(api::Parts {
-        eraser: Eraser::start(embedded.erasure(), &tokio::runtime::Handle::current()),
-        access: embedded.access.clone(),
-        backend,
-        placement: Arc::new(ByView::new(current)),
-        clock: embedded.clock.clone(),
+        eraser: Eraser::start(backends.erasure(), &Handle::current()),
+        access: backends.access.clone(),
+        backend: node.backend(),
+        placement: Arc::new(placement.clone()),
+        clock: backends.clock.clone(),
         pages: Pages { allowed: settings.allowed_origins.clone(), loopback: settings.on_loopback() },
         url: settings.advertise_url.clone(),
     })?;
+    // A server that is alone has nothing to plan.
+    if settings.shared.is_some() {
+        let cluster = backends.cluster();
+        cluster.campaign(&id);
+        tokio::spawn(plan(cluster, placement.views(), backends.clock.clone()));
+    }
     Ok(view.merge(api))
 }
