@@ -20,11 +20,12 @@ fn carrier(name: &str) -> Node {
 }
 
 /// Hears of views.
-struct Heard(mpsc::UnboundedSender<Arc<View>>);
+struct Heard(mpsc::Sender<Arc<View>>);
 
 impl ClusterSink for Heard {
     fn view(&self, view: Arc<View>) {
-        drop(self.0.send(view));
+        // Nobody needs more than there is room for.
+        drop(self.0.try_send(view));
     }
 }
 
@@ -37,7 +38,7 @@ fn registry() -> Arc<LocalHosts> {
 }
 
 /// The next view that is as wanted.
-async fn until(views: &mut mpsc::UnboundedReceiver<Arc<View>>, wanted: impl Fn(&View) -> bool) -> Arc<View> {
+async fn until(views: &mut mpsc::Receiver<Arc<View>>, wanted: impl Fn(&View) -> bool) -> Arc<View> {
     loop {
         let view = views.recv().await.expect("views");
         if wanted(&view) {
@@ -50,8 +51,8 @@ async fn until(views: &mut mpsc::UnboundedReceiver<Arc<View>>, wanted: impl Fn(&
 async fn the_elected_one_plans_and_all_assign_alike() {
     let cluster = Arc::new(SoloCluster::new());
     let placement = ByRing::new(registry());
-    let (sender, mut views) = mpsc::unbounded_channel();
-    let quiet = Arc::new(Heard(mpsc::unbounded_channel().0));
+    let (sender, mut views) = mpsc::channel(1_000);
+    let quiet = Arc::new(Heard(mpsc::channel(1_000).0));
     for name in ["a", "b", "c"] {
         cluster.join(carrier(name), quiet.clone(), Box::new(|joined| joined.unwrap()));
     }
