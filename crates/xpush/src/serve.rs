@@ -13,6 +13,7 @@ use xpush_channel::Tls;
 use xpush_core::NodeName;
 use xpush_core::ports::PortError;
 use xpush_core::ports::cluster::Roles;
+use xpush_hooks::Webhooks;
 use xpush_session::placement::ByRing;
 
 use crate::backends::Backends;
@@ -169,6 +170,16 @@ async fn serve(
     tracing::info!(signal, "draining");
     wishes.abort();
     readiness.draining();
+    end(channel, &webhooks, &backends, &mut signals).await
+}
+
+/// Drains, closes what is kept, and bounds the time that this takes.
+async fn end(
+    channel: Channel,
+    webhooks: &Webhooks,
+    backends: &Backends,
+    signals: &mut Signals,
+) -> Result<End, String> {
     // A task of its own: joining the shards' threads blocks, and must hold up neither the bound nor a second signal.
     let drained = tokio::spawn(channel.drain(DRAIN - FLUSH));
     tokio::select! {
