@@ -34,7 +34,7 @@ publish = \"anyone\"
 ";
 
 /// The crash tests, and how often each kills.
-const CRASHES: [Crashes; 2] = [
+const CRASHES: [Crashes; 3] = [
     Crashes {
         title: "SIGKILL of the server under load",
         package: "xpush",
@@ -48,6 +48,13 @@ const CRASHES: [Crashes; 2] = [
         target: "power_loss",
         test: "what_was_acked_survives_power_loss",
         kills: "300",
+    },
+    Crashes {
+        title: "SIGKILL of one of three servers of a cluster under load",
+        package: "xpush",
+        target: "cluster",
+        test: "nothing_acked_is_lost_whichever_server_is_killed",
+        kills: "100",
     },
 ];
 
@@ -127,6 +134,9 @@ impl Crashes {
             command(repo, &["cargo", "test", "--package", self.package, "--test", self.target, "--"]);
         cargo.args(["--exact", self.test, "--nocapture"]);
         cargo.env("XPUSH_BIN", repo.release_binary());
+        if std::env::var_os("XPUSH_SECANTUSDB").is_none() {
+            cargo.env("XPUSH_SECANTUSDB", repo.venv().join("bin/secantusd-py"));
+        }
         cargo.env("XPUSH_CRASHES", if quick { "5" } else { self.kills });
         let mut summary = None;
         let outcome = stream(&mut cargo, None, &mut |line| {

@@ -111,7 +111,7 @@ impl Evidence {
                 Ok(())
             }
             Event::Subscribed { place, .. } | Event::Gap { place, .. } => one_epoch(place, history),
-            Event::Disconnected | Event::Killed | Event::Finished => Ok(()),
+            Event::Disconnected | Event::Killed | Event::Fault { .. } | Event::Finished => Ok(()),
         }
     }
 

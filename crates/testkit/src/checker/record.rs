@@ -27,6 +27,11 @@ pub enum Event {
     Disconnected,
     /// The server was killed. Clients tell for themselves when they notice.
     Killed,
+    /// Something else was done to the servers, or to what they stand on.
+    Fault {
+        /// What.
+        what: Arc<str>,
+    },
     /// A publication, an edit or a deletion leaves; again, with the same id, when it is retried. Ids are unique in a run.
     Sent {
         /// Where to.
@@ -203,7 +208,7 @@ impl Event {
             | Self::Subscribed { channel, .. }
             | Self::Delivered { channel, .. }
             | Self::Gap { channel, .. } => Some(channel),
-            Self::Disconnected | Self::Killed | Self::Finished => None,
+            Self::Disconnected | Self::Killed | Self::Fault { .. } | Self::Finished => None,
         }
     }
 

@@ -97,7 +97,11 @@ impl Summary {
             Event::Delivered { .. } => &mut self.delivered,
             Event::Subscribed { recovered: Some(true), .. } => &mut self.recovered,
             Event::Killed => &mut self.kills,
-            Event::Subscribed { .. } | Event::Gap { .. } | Event::Disconnected | Event::Finished => return,
+            Event::Subscribed { .. }
+            | Event::Gap { .. }
+            | Event::Disconnected
+            | Event::Fault { .. }
+            | Event::Finished => return,
         };
         *counter += 1;
     }
@@ -137,7 +141,7 @@ impl Accusation {
             let general =
                 line.event.channel().is_none() && broke.is_some_and(|broke| broke.client == line.client);
             let same_channel = line.event.channel() == channel.as_ref();
-            line.event == Event::Killed
+            matches!(line.event, Event::Killed | Event::Fault { .. })
                 || general
                 || (same_channel && (same_id || line.event.seq().is_some_and(near)))
         };

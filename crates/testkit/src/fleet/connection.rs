@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tungstenite::{Message, WebSocket};
@@ -34,9 +35,15 @@ pub enum Said {
 impl Connection {
     /// Connects as the guest who knows `secret`.
     pub fn open(address: SocketAddr, secret: &str) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
+        Self::open_for(address, secret, PATIENCE)
+    }
+
+    /// The same for a client that gives a connection up when nothing, not even a heartbeat, has come for as long as `silence`.
+    pub fn open_for(address: SocketAddr, secret: &str, silence: Duration) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, silence)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(silence))?;
+        stream.set_write_timeout(Some(silence))?;
         let url = format!("ws://{address}/ws");
         let (socket, _) =
             tungstenite::client(url, stream).map_err(|error| io::Error::other(error.to_string()))?;

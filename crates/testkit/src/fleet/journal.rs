@@ -40,6 +40,8 @@ struct Berth {
     addresses: Vec<SocketAddr>,
     /// Counts servers.
     generation: u64,
+    /// They are several at once: who loses one goes on at another, without waiting for a new one.
+    several: bool,
     closed: bool,
     /// To end connections that wait for the server's word.
     streams: Vec<TcpStream>,
@@ -143,6 +145,18 @@ impl Harbour {
         self.moved.notify_all();
     }
 
+    /// Several servers are there, and may come and go: whoever loses one tries the others, and that one again.
+    pub fn open_all(&self, addresses: &[SocketAddr]) {
+        self.open(addresses);
+        self.berth().several = true;
+    }
+
+    /// Waits as a client does before it tries again; not when nobody is needed any more.
+    pub fn pause(&self, pause: Duration) {
+        let waited = self.moved.wait_timeout_while(self.berth(), pause, |berth| !berth.closed);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
     /// Nobody is needed any more: ends all connections.
     pub fn close(&self) {
         let mut berth = self.berth();
@@ -154,9 +168,14 @@ impl Harbour {
         self.moved.notify_all();
     }
 
-    /// Waits for a server later than `generation`; `None` when there will be none. The addresses, and which server it is.
-    pub fn server(&self, after: u64) -> io::Result<Option<(Vec<SocketAddr>, u64)>> {
-        let later = |berth: &mut Berth| !berth.closed && berth.generation <= after;
+    /// Waits for a server later than `after`, or for `pause` where there are several; `None` when there will be none. The addresses, and which
+    /// server it is.
+    pub fn server(&self, after: u64, pause: Duration) -> io::Result<Option<(Vec<SocketAddr>, u64)>> {
+        let again = |berth: &Berth| berth.several && berth.generation <= after;
+        if again(&self.berth()) {
+            self.pause(pause);
+        }
+        let later = |berth: &mut Berth| !berth.closed && !berth.several && berth.generation <= after;
         let waited = self.moved.wait_timeout_while(self.berth(), PATIENCE, later);
         let (berth, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         if berth.closed {

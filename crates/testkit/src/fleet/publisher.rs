@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::connection::{Connection, Said, digest_of, place};
 use super::subscriber::secret;
-use super::{Harbour, Journal, Plan};
+use super::{Harbour, Journal, Plan, back_off};
 use crate::checker::{Event, Slot};
 use crate::environment::SeededEntropy;
 
@@ -63,14 +63,17 @@ impl Publisher {
     }
 
     pub(super) fn run(mut self) -> io::Result<()> {
-        let (mut known, mut attempts) = (0, self.number);
-        while let Some((addresses, server)) = self.harbour.server(known)? {
+        let (mut known, mut attempts, mut failures) = (0, self.number, 0);
+        while let Some((addresses, server)) =
+            self.harbour.server(known, back_off(failures, &mut self.entropy))?
+        {
             attempts += 1;
+            failures += 1;
             known = server;
             let node = if self.plan.one_node { 0 } else { attempts % addresses.len() };
-            let Ok(mut connection) = Connection::open(addresses[node], &secret(&self.name)) else {
-                continue;
-            };
+            let opened = Connection::open_for(addresses[node], &secret(&self.name), self.plan.silence);
+            let Ok(mut connection) = opened else { continue };
+            failures = 0;
             let finished = self.publish(&mut connection);
             self.connection_ended();
             match finished {
@@ -157,9 +160,16 @@ impl Publisher {
             _ => (error["retry"] != "no", Event::Refused { channel, id, code: code.into() }),
         };
         self.journal.note(&self.name, event);
-        if !again || pending.attempts == ATTEMPTS {
+        let (attempts, later) = (pending.attempts, error["retry"] == "later");
+        if error["retry"] == "reconnect" {
+            return Err(io::Error::other(format!("sent away: {error}")));
+        }
+        if !again || attempts == ATTEMPTS {
             let error = format!("{} {:?} was refused: {error}", pending.id, pending.slot);
             return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+        }
+        if later {
+            self.harbour.pause(back_off(attempts.min(3), &mut self.entropy));
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::connection::{Connection, Said, kept, place};
-use super::{Harbour, Journal, Plan};
+use super::{Harbour, Journal, Plan, back_off};
 use crate::checker::{Event, Place};
 use crate::environment::SeededEntropy;
 
@@ -31,14 +31,19 @@ impl Subscriber {
 
     pub(super) fn run(mut self) -> io::Result<()> {
         // A connection that it drops itself, and one that is refused in between, go to the same server again.
-        let (mut known, mut attempts) = (0, self.number);
-        while let Some((addresses, server)) = self.harbour.server(known)? {
+        let (mut known, mut attempts, mut failures) = (0, self.number, 0);
+        while let Some((addresses, server)) =
+            self.harbour.server(known, back_off(failures, &mut self.entropy))?
+        {
             attempts += 1;
-            let opened = Connection::open(addresses[attempts % addresses.len()], &secret(&self.name));
+            let address = addresses[attempts % addresses.len()];
+            let opened = Connection::open_for(address, &secret(&self.name), self.plan.silence);
             let Ok(mut connection) = opened else {
                 known = server;
+                failures += 1;
                 continue;
             };
+            failures = 0;
             self.harbour.moor(connection.stream()?);
             let dropped = self.follow(&mut connection).is_ok();
             self.journal.note(&self.name, Event::Disconnected);
@@ -66,6 +71,9 @@ impl Subscriber {
                     let Some((channel, _)) = asked.remove(&id) else { continue };
                     if error["retry"] == "no" {
                         return Err(io::Error::other(format!("{}: {error}", self.name)));
+                    }
+                    if error["retry"] == "later" {
+                        self.harbour.pause(back_off(2, &mut self.entropy));
                     }
                     let (asked_again, since) = self.ask(connection, &channel)?;
                     asked.insert(asked_again, (channel, since));

@@ -26,6 +26,10 @@ struct State {
 enum Mode {
     Pass,
     Stall,
+    /// Held up on the way to the target alone.
+    StallThere,
+    /// Held up on the way back alone.
+    StallBack,
     Cut,
 }
 
@@ -53,6 +57,16 @@ impl Proxy {
     /// Holds everything up in both directions; connections stay open, and new ones are accepted.
     pub fn stall(&self) {
         self.turn(Mode::Stall);
+    }
+
+    /// Holds up what is sent to the target; its answers go through, and connections stay open.
+    pub fn stall_there(&self) {
+        self.turn(Mode::StallThere);
+    }
+
+    /// Holds up what the target answers; what is sent to it goes through, and connections stay open.
+    pub fn stall_back(&self) {
+        self.turn(Mode::StallBack);
     }
 
     /// Ends all connections, and new ones at once.
@@ -99,19 +113,21 @@ impl Shared {
         }
         // Nobody listens there any more: then the near side is closed, too.
         let Ok(far) = TcpStream::connect(target) else { return };
-        for (from, to) in [(&near, &far), (&far, &near)] {
+        for (from, to, way) in [(&near, &far, Mode::StallThere), (&far, &near, Mode::StallBack)] {
             let (Ok(from), Ok(to)) = (from.try_clone(), to.try_clone()) else { return };
             let shared = Arc::clone(self);
-            thread::spawn(move || shared.pass(from, to));
+            thread::spawn(move || shared.pass(from, to, way));
         }
         state.open.extend([near, far]);
     }
 
-    fn pass(&self, mut from: TcpStream, mut to: TcpStream) {
+    /// `way`: what holds up this direction.
+    fn pass(&self, mut from: TcpStream, mut to: TcpStream, way: Mode) {
         let mut buffer = [0; 16_384];
         while let Ok(length @ 1..) = from.read(&mut buffer) {
             let state = self.lock();
-            let waiting = self.changed.wait_while(state, |state| state.mode == Mode::Stall);
+            let waiting =
+                self.changed.wait_while(state, |state| state.mode == Mode::Stall || state.mode == way);
             drop(waiting.unwrap_or_else(PoisonError::into_inner));
             if to.write_all(&buffer[..length]).is_err() {
                 break;
