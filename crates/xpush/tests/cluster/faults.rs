@@ -45,6 +45,33 @@ fn a_server_that_was_frozen_for_too_long_finds_its_way_back() {
 }
 
 #[test]
+fn whoever_was_on_a_killed_server_leaves_unless_it_comes_back_elsewhere() {
+    let mut world = World::start("ghosts", 2);
+    let witness = Witness::at(&world.servers[0], "who looks on", &["seen:a"]);
+    let joins = |secret: &str| {
+        let heard = witness.heard().len();
+        let guest = Witness::at(&world.servers[1], secret, &["seen:a"]);
+        witness.until("somebody joins", heard, |push| push["joined"].is_array());
+        let joined = &witness.heard()[heard..];
+        let user = joined.iter().find_map(|push| push["joined"][0]["user"].as_str()).unwrap().to_owned();
+        (guest, user)
+    };
+    let ((_faithful, stays), (_fickle, goes)) = (joins("who comes back"), joins("who stays away"));
+    let left = |push: &Value, user: &str| {
+        push["left"].as_array().is_some_and(|left| left.iter().any(|gone| gone["user"] == user))
+    };
+    world.servers[1].kill();
+    let _back = Witness::at(&world.servers[0], "who comes back", &["seen:a"]);
+    timed("who was on a killed server has left", || {
+        witness.until("who stays away leaves", 0, |push| left(push, &goes));
+    });
+    assert!(!witness.heard().iter().any(|push| left(push, &stays)), "{:?}", witness.heard());
+    let now = world.servers[0].connect("who asks").ask("presence", json!({"channel": "seen:a"})).unwrap();
+    assert_eq!(now["count"], 2, "who looks on, and who came back: {now}");
+    world.gone();
+}
+
+#[test]
 fn redis_may_go_and_come_back_empty() {
     let mut world = World::start("redis", 3);
     let fleet = world.embark(&plan(3));
