@@ -3,6 +3,7 @@
 //! All entries share one collection, `entries`: what differs between kinds is how a key is spelled ([`row`]), and a listing is a range of such texts. They are changed
 //! by way of a [`journal`], whose numbers are the entries' revisions and the positions of `changes`.
 
+mod erasure;
 mod journal;
 mod row;
 
@@ -19,6 +20,7 @@ use crate::store::Store;
 use journal::{Journal, Waiting};
 use row::{Parts, Span};
 
+pub(crate) use erasure::forget;
 pub(crate) use row::text as key_text;
 
 /// Changes that wait, at most.
@@ -114,7 +116,9 @@ impl Inner {
                 return Ok(gap);
             }
             next = number;
-            keys.push(row::key(&key)?);
+            if key != erasure::FORGOTTEN {
+                keys.push(row::key(&key)?);
+            }
         }
         Ok(Changes { keys, next, gap: false })
     }

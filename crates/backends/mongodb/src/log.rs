@@ -4,7 +4,7 @@
 //! message. All that is kept elsewhere (markers of those who have published, what edits and deletions make of their targets) follows from slots and is written
 //! behind them; until then readers apply it themselves ([`channel`]). So an append is acknowledged when one insert is.
 //!
-//! **Two fences.** `_id` is a digest of channel, sender and client id, and (channel, seq) is unique. A writer knows the head, or reads it, and inserts the slot
+//! **Two fences.** A digest of sender and client id (`h`) is unique in its channel, and so is a seq. A writer knows the head, or reads it, and inserts the slot
 //! behind it: it gets that place or none. When it gets none, either its message has a slot already (it is a retry, and answered so), or somebody else was faster: it
 //! reads the head again and tries the next place; and who is faster learns of it and yields from time to time ([`lanes`]). An ordered `insertMany` stops at the first of them, so places of one call ascend, and there is never a hole.
 //!
@@ -19,6 +19,8 @@
 //! two, nobody reads them nevertheless (the deletion's slot says so), and whoever settles the channel next takes them out: the next writer or reader of markers, or
 //! the sweep. An edit's target loses its data when the edit is settled: what counts is in the edit's slot.
 //!
+//! **What is erased stays where it was.** Of a slot whose sender is taken out only the place is left ([`erasure`]); a channel that is emptied begins anew, under another digest.
+//!
 //! **Nothing is read that may be taken back.** Readers, and answers to retries, use the majority's view. Only a writer looks at the primary's own, whose insert a
 //! majority must confirm together with everything before it. A primary that was cut off from the others goes on answering readers for some seconds, until it steps down:
 //! they read what was true when it was cut off.
@@ -27,6 +29,7 @@ mod append;
 mod channel;
 mod clock;
 mod conversations;
+mod erasure;
 mod lanes;
 mod markers;
 mod page;

@@ -194,10 +194,10 @@ impl Store {
         self.read(async { find.await?.try_collect().await }).await
     }
 
-    /// Many updates in one command, in any order. One that meets a unique key changes nothing, and that is no error.
-    pub(crate) async fn update(&self, collection: &str, updates: Vec<Update>) -> Result<(), PortError> {
+    /// Many updates in one command, in any order: how many documents were met. One that meets a unique key changes nothing, and that is no error.
+    pub(crate) async fn update(&self, collection: &str, updates: Vec<Update>) -> Result<u64, PortError> {
         if updates.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let updates: Vec<Document> = updates
             .into_iter()
@@ -220,7 +220,7 @@ impl Store {
                 return Err(failure::coded(Failure::Unknown, code));
             }
         }
-        Ok(())
+        Ok(answer.get_i32("n").map_or(0, |met| u64::from(met.unsigned_abs())))
     }
 }
 

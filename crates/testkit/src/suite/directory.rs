@@ -568,6 +568,16 @@ fn samples() -> Vec<(Listing, Vec<Key>, Vec<Key>)> {
             vec![api_key("demo2", "a"), user_key("demo", "a"), Key::App(demo.clone())],
         ),
         (
+            Listing::BlockedBy(demo.clone(), ann()),
+            keys(&|name| block("demo", name, "ann")),
+            vec![
+                block("demo", "ann", "bob"),
+                block("demo2", "bob", "ann"),
+                block("demo", "bob", "anna"),
+                member("demo", "a", "ann"),
+            ],
+        ),
+        (
             Listing::Identities(demo, ann()),
             [("https://a", "1"), ("https://a", "2"), ("https://aa", "0"), ("https://b", "방")]
                 .map(|(issuer, sub)| identity("demo", issuer, sub))

@@ -288,6 +288,12 @@ impl Journal {
         Ok(found.iter().zip(documents).take_while(|pair| same(*pair)).count())
     }
 
+    /// Writes the entries of some changes, should nobody have come to it.
+    pub(super) async fn write(&self, store: &Store, changes: Document) -> Result<(), PortError> {
+        let found = store.find(self.changes.find(changes).sort(doc! { "_id": 1 })).await?;
+        self.fold(store, &found).await
+    }
+
     /// Writes the entries of changes whose bodies are there.
     async fn fold(&self, store: &Store, changes: &[Document]) -> Result<(), PortError> {
         let mut newest: HashMap<&str, &Document> = HashMap::new();
@@ -302,6 +308,8 @@ impl Journal {
             for field in ["form", "body", "o"] {
                 match change.get(field) {
                     Some(value) => drop(set.insert(field, value.clone())),
+                    // By its owner the mark of an entry is found when its user is erased.
+                    None if field == "o" && !change.contains_key("body") => {}
                     None => drop(unset.insert(field, 1)),
                 }
             }
@@ -316,7 +324,7 @@ impl Journal {
             Ok(Update { filter, change: update, upsert: true })
         };
         let updates = newest.into_iter().map(update).collect::<Result<Vec<_>, PortError>>()?;
-        store.update("entries", updates).await
+        store.update("entries", updates).await.map(drop)
     }
 
     /// Takes out bodies that are written elsewhere, and changes that are too old.

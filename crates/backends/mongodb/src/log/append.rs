@@ -33,7 +33,7 @@ const WRITERS: usize = 100_000;
 const WRITER_KNOWN: u64 = 600_000;
 
 /// How an insert has ended.
-enum Inserted {
+pub(super) enum Inserted {
     All,
     /// The document behind so many met a unique index.
     Duplicate(usize),
@@ -175,7 +175,7 @@ impl Inner {
             Inserted::All => meets,
             Inserted::Duplicate(_) => true,
             Inserted::Unknown(_, error) => {
-                work.sent.extend(work.fences(key));
+                work.sent.extend(work.fences());
                 *known = None;
                 return self.again(work, error).await;
             }
@@ -191,17 +191,21 @@ impl Inner {
     async fn want_place(&self, key: &ChannelKey) -> Result<(), PortError> {
         let wanted = doc! { "$set": { "wanted": crate::random() } };
         let filter = doc! { "_id": slot::channel_id(key) };
-        self.store.update("channels", vec![Update { filter, change: wanted, upsert: false }]).await
+        self.store.update("channels", vec![Update { filter, change: wanted, upsert: false }]).await.map(drop)
     }
 
     async fn learn(&self, key: &ChannelKey) -> Result<View, PortError> {
         let view = self.look_latest(key).await?;
         if view.head().is_none() {
             // It must be there before its first slot: by it slots are found.
-            let make = doc! { "$setOnInsert": {
-                "app": key.app.as_str(), "name": key.name.as_str(), "incarnation": 0_i64, "settled": 0_i64, "blanked": 1_i64,
-            } };
-            let update = Update { filter: doc! { "_id": view.id.clone() }, change: make, upsert: true };
+            let make = doc! {
+                "$set": { "app": key.app.as_str(), "name": key.name.as_str() },
+                "$setOnInsert": { "incarnation": 0_i64, "settled": 0_i64, "blanked": 1_i64 },
+            };
+            if let Some(ended) = view.incarnation.checked_sub(1) {
+                self.begin_anew(&view.channel, ended).await?;
+            }
+            let update = Update { filter: doc! { "_id": view.channel.clone() }, change: make, upsert: true };
             self.store.update("channels", vec![update]).await?;
         }
         Ok(view)
@@ -276,8 +280,9 @@ impl Inner {
         }
         work.stale = true;
         let Some(draft) = work.drafts().next() else { return Ok(()) };
-        let fence = slot::fence(&slot::channel_id(key), &draft.from.user, &draft.id);
-        if let Some(message) = self.message_of(key, &fence, draft).await? {
+        let fence = slot::fence(&draft.from.user, &draft.id);
+        let slots = known.as_ref().map_or_else(|| slot::channel_id(key), |known| known.view.id.clone());
+        if let Some(message) = self.message_of(key, &slots, draft).await? {
             let retry = !work.sent.contains(&fence.bytes);
             if let Some((call, _)) = work.pop() {
                 work.calls[call].appended.taken.push(Ok(Placed { message: message.into(), retry }));
@@ -329,10 +334,7 @@ impl Inner {
         };
         self.store.update("slots", deleted.iter().map(update).collect()).await?;
         let targets: Vec<i64> = deleted.iter().map(|deletion| deletion.target as i64).collect();
-        let edits = doc! { "c": channel.clone(), "t": { "$in": targets }, "k": slot::EDIT };
-        let blank = doc! { "$unset": { "j": 1, "x": 1 } };
-        self.store.write(self.slots.update_many(edits, blank)).await?;
-        Ok(())
+        self.blank_edits(channel, targets).await
     }
 
     /// Sees to it that whoever publishes has a marker's document: by it a user's channels are found.
@@ -367,7 +369,7 @@ impl Inner {
         Ok(())
     }
 
-    async fn insert(&self, documents: &[Document]) -> Result<Inserted, PortError> {
+    pub(super) async fn insert(&self, documents: &[Document]) -> Result<Inserted, PortError> {
         let insert = self.slots.insert_many(documents).ordered(true);
         let error = match self.store.ask(insert).await {
             Ok(Ok(_)) => return Ok(Inserted::All),
@@ -381,9 +383,8 @@ impl Inner {
 }
 
 impl Work {
-    fn fences(&self, key: &ChannelKey) -> Vec<Vec<u8>> {
-        let channel = slot::channel_id(key);
-        let fence = |draft: &Draft| slot::fence(&channel, &draft.from.user, &draft.id).bytes;
+    fn fences(&self) -> Vec<Vec<u8>> {
+        let fence = |draft: &Draft| slot::fence(&draft.from.user, &draft.id).bytes;
         self.drafts().map(fence).collect()
     }
 }

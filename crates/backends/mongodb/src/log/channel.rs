@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use mongodb::Collection;
 use mongodb::bson::{Binary, Document, doc};
 use xpush_core::ports::PortError;
+use xpush_core::ports::erasure::NOBODY;
 use xpush_core::{ChannelKey, Epoch, Kind, Position};
 
 use super::Inner;
@@ -21,6 +22,9 @@ const AT_ONCE: usize = 100;
 /// A channel at a moment.
 #[derive(Debug, Clone)]
 pub(super) struct View {
+    /// What its document is known by, whatever lives it has had.
+    pub(super) channel: Binary,
+    /// What its slots and markers are known by in this life.
     pub(super) id: Binary,
     pub(super) key: ChannelKey,
     pub(super) incarnation: u64,
@@ -43,14 +47,16 @@ pub(super) struct Change {
 }
 
 impl View {
-    fn new(key: &ChannelKey, id: Binary, document: Option<&Document>) -> Self {
+    fn new(key: &ChannelKey, channel: Binary, document: Option<&Document>) -> Self {
         let number = |field: &str| {
             document.and_then(|document| document.get_i64(field).ok()).map(|value| value as u64)
         };
+        let incarnation = number("incarnation").unwrap_or(0);
         Self {
-            id,
+            id: slot::slots_id(&channel, incarnation),
+            channel,
             key: key.clone(),
-            incarnation: number("incarnation").unwrap_or(0),
+            incarnation,
             settled: number("settled").unwrap_or(0),
             blanked: number("blanked").unwrap_or(1),
             wanted: number("wanted").unwrap_or(0),
@@ -60,6 +66,24 @@ impl View {
 
     pub(super) fn head(&self) -> Option<&Slot> {
         self.tail.last()
+    }
+
+    /// The channel's document, as long as it lives this life.
+    pub(super) fn document(&self) -> Document {
+        doc! { "_id": self.channel.clone(), "incarnation": self.incarnation as i64 }
+    }
+
+    /// Whether the channel has begun anew behind what was read.
+    fn has_ended(&self) -> bool {
+        self.head().is_some_and(|head| head.is_last)
+    }
+
+    /// The next life, of which nothing is read yet.
+    fn begin_anew(&mut self) {
+        self.incarnation += 1;
+        self.id = slot::slots_id(&self.channel, self.incarnation);
+        (self.settled, self.blanked) = (0, 1);
+        self.tail.clear();
     }
 
     /// The newest seq.
@@ -92,7 +116,7 @@ impl View {
 
     /// Each sender's newest unsettled message.
     pub(super) fn senders(&self) -> HashMap<&str, u64> {
-        let sent = self.unsettled().filter(|slot| slot.kind.is_message());
+        let sent = self.unsettled().filter(|slot| slot.kind.is_message() && slot.user != NOBODY);
         sent.map(|slot| (slot.user.as_str(), slot.seq)).collect()
     }
 
@@ -135,10 +159,14 @@ impl Inner {
         let id = slot::channel_id(key);
         let document = self.store.read(channels.find_one(doc! { "_id": id.clone() })).await?;
         let mut view = View::new(key, id, document.as_ref());
-        if document.is_some() {
+        while document.is_some() {
             let tail = doc! { "c": view.id.clone(), "s": { "$gte": view.settled as i64 } };
             let tail = slots.find(tail).projection(without_body());
             view.tail = read_all(self.store.find(tail).await?)?;
+            if !view.has_ended() {
+                break;
+            }
+            view.begin_anew();
         }
         Ok(view)
     }
@@ -162,7 +190,7 @@ impl Inner {
             View::new(key, id, document)
         };
         let mut views: Vec<View> = keys.iter().zip(ids).map(view).collect();
-        let clauses = views.iter().filter(|view| documents.contains_key(&view.id.bytes)).map(|view| {
+        let clauses = views.iter().filter(|view| documents.contains_key(&view.channel.bytes)).map(|view| {
             doc! { "c": view.id.clone(), "s": { "$gte": view.settled as i64 } }
         });
         let mut tails: HashMap<Vec<u8>, Vec<Document>> = HashMap::new();
@@ -172,6 +200,9 @@ impl Inner {
         }
         for view in &mut views {
             view.tail = read_all(tails.get(&view.id.bytes).cloned().unwrap_or_default())?;
+            if view.has_ended() {
+                *view = self.look(&view.key).await?;
+            }
         }
         Ok(views)
     }

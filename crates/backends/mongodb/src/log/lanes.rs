@@ -24,8 +24,9 @@ const OVERHEAD: usize = 512;
 const POLITE: Duration = Duration::from_secs(1);
 const PAUSE: u64 = 10;
 
-/// Channels whose head is remembered.
+/// Channels whose head is remembered, and for how long: much shorter than slots are kept that others may have put behind it.
 const REMEMBERED: usize = 20_000;
+const KNOWN: Duration = Duration::from_secs(600);
 
 /// One call.
 pub(super) struct Call {
@@ -49,7 +50,7 @@ pub(super) struct Known {
 pub(super) struct Lanes {
     /// Lanes that somebody serves, with who waits in them.
     lanes: HashMap<ChannelKey, VecDeque<Call>>,
-    known: HashMap<ChannelKey, Known>,
+    known: HashMap<ChannelKey, (Instant, Known)>,
     /// Channels that others write, too: until when that is thought, and the wish that was heard last.
     shared: HashMap<ChannelKey, (Instant, u64)>,
     bytes: usize,
@@ -174,7 +175,8 @@ impl Inner {
 
     /// What is known of a channel; nobody else has it then.
     pub(super) fn recall(&self, channel: &ChannelKey) -> Option<Known> {
-        lock(&self.lanes).known.remove(channel)
+        let (since, known) = lock(&self.lanes).known.remove(channel)?;
+        (since.elapsed() < KNOWN).then_some(known)
     }
 
     pub(super) fn remember(&self, channel: &ChannelKey, known: Known) {
@@ -182,7 +184,7 @@ impl Inner {
         if lanes.known.len() >= REMEMBERED {
             lanes.known.clear();
         }
-        lanes.known.insert(channel.clone(), known);
+        lanes.known.insert(channel.clone(), (Instant::now(), known));
     }
 }
 

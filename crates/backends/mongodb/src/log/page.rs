@@ -55,20 +55,21 @@ impl Inner {
         Ok(slots.into_iter().filter_map(|(seq, message)| Some((seq, Arc::new(message?)))).collect())
     }
 
-    /// The message that a retry finds; `draft` has the body again, should it be blanked.
+    /// The message that a retry of `draft` finds among those slots; `draft` has the body again, should it be blanked.
     pub(super) async fn message_of(
         &self,
         key: &ChannelKey,
-        fence: &Binary,
+        slots: &Binary,
         draft: &Draft,
     ) -> Result<Option<Message>, PortError> {
-        let found = self.slots.find_one(doc! { "_id": fence.clone() });
+        let fence = slot::fence(&draft.from.user, &draft.id);
+        let found = self.slots.find_one(doc! { "c": slots.clone(), "h": fence.clone() });
         if self.store.read(found).await?.is_none() {
             return Ok(None);
         }
         // What has become of it is looked at first, and it after that: its data may be taken out in between.
         let view = self.look(key).await?;
-        let found = self.slots.find_one(doc! { "_id": fence.clone() });
+        let found = self.slots.find_one(doc! { "c": view.id.clone(), "h": fence });
         let Some(found) = self.store.read(found).await? else { return Ok(None) };
         let mut slots = self.assemble(&view, &[found], Some(draft)).await?;
         Ok(slots.pop_first().and_then(|(_, message)| message))

@@ -56,7 +56,7 @@ impl Inner {
         let (mut plan, mut fences, mut bytes) = (Plan::default(), HashSet::new(), 0);
         let mut head = known.view.head().cloned();
         for draft in drafts.take(SLOTS) {
-            let fence = slot::fence(&known.view.id, &draft.from.user, &draft.id).bytes;
+            let fence = slot::fence(&draft.from.user, &draft.id).bytes;
             bytes += weight(draft);
             // Its own message comes in the same insert: what it reads like is known only behind it.
             if fences.contains(&fence) || (bytes > BYTES && !plan.steps.is_empty()) {
@@ -99,8 +99,7 @@ impl Inner {
         let view = &known.view;
         let head = view.seq();
         let changes = || drafts.clone().filter_map(|draft| Some((draft, draft.kind.target()?)));
-        let fences: Vec<_> =
-            changes().map(|(draft, _)| slot::fence(&view.id, &draft.from.user, &draft.id)).collect();
+        let fences: Vec<_> = changes().map(|(draft, _)| slot::fence(&draft.from.user, &draft.id)).collect();
         if fences.is_empty() {
             return Ok(Targets::default());
         }
@@ -109,9 +108,9 @@ impl Inner {
             changes().map(|(_, target)| target).filter(|target| *target > 0 && *target <= head).collect();
         let asked: Vec<i64> = asked.into_iter().map(|target| target as i64).collect();
         // As a majority has it: a retry is answered with it.
-        let find = self.slots.find(doc! { "_id": { "$in": fences } }).projection(doc! { "_id": 1 });
-        for found in self.store.find(find).await? {
-            let fence = found.get_binary_generic("_id").map_err(|_| slot::unreadable())?;
+        let find = self.slots.find(doc! { "c": view.id.clone(), "h": { "$in": fences } });
+        for found in self.store.find(find.projection(doc! { "h": 1 })).await? {
+            let fence = found.get_binary_generic("h").map_err(|_| slot::unreadable())?;
             targets.placed.insert(fence.clone());
         }
         // As it is: whatever of it is taken back takes with it what is inserted here.
@@ -156,7 +155,7 @@ impl Targets {
 }
 
 /// The slot behind `head`.
-fn behind(head: Option<&Slot>, draft: &Draft, now: u64, wall: u64) -> Slot {
+pub(super) fn behind(head: Option<&Slot>, draft: &Draft, now: u64, wall: u64) -> Slot {
     let seq = head.map_or(0, |head| head.seq) + 1;
     Slot {
         seq,
@@ -174,5 +173,6 @@ fn behind(head: Option<&Slot>, draft: &Draft, now: u64, wall: u64) -> Slot {
         newest: if draft.kind.is_message() { seq } else { head.map_or(0, |head| head.newest) },
         revised: 0,
         deleted_at: None,
+        is_last: false,
     }
 }

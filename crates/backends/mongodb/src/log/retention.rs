@@ -118,7 +118,7 @@ impl Inner {
             let blank = doc! { "$unset": { "e": 1, "y": 1, "j": 1, "x": 1 } };
             self.store.write(self.slots.update_many(range, blank)).await?;
             let blanked = doc! { "$max": { "blanked": to as i64 } };
-            self.store.write(self.channels.update_one(doc! { "_id": view.id.clone() }, blanked)).await?;
+            self.store.write(self.channels.update_one(view.document(), blanked)).await?;
         }
         Ok(to < first)
     }

@@ -3,17 +3,17 @@
 //! Every step can be done again, by anybody and at the same time, and changes nothing then: markers only rise, a target's newest change only rises, and the
 //! checkpoint, which is written last, only rises. So whoever comes upon slots behind the checkpoint settles them; their writers do it soon after.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Binary, Document, doc};
 use xpush_core::ChannelKey;
 use xpush_core::ports::PortError;
 
 use super::Inner;
 use super::append::Withdrawal;
-use super::channel::View;
+use super::channel::{Change, View};
 use super::slot;
 use crate::lock;
 use crate::store::Update;
@@ -63,12 +63,25 @@ impl Inner {
         }
         self.settle_senders(view).await?;
         self.settle_changes(view).await?;
-        let update = Update {
-            filter: doc! { "_id": view.id.clone() },
-            change: doc! { "$max": { "settled": head as i64 } },
-            upsert: false,
+        // Whoever has emptied the channel may have taken its name away just before the first slot of its new life.
+        let change = doc! {
+            "$max": { "settled": head as i64 },
+            "$set": { "app": view.key.app.as_str(), "name": view.key.name.as_str() },
         };
-        self.store.update("channels", vec![update]).await
+        let update = Update { filter: view.document(), change, upsert: false };
+        if self.store.update("channels", vec![update]).await? == 0 {
+            self.forget_markers_of_the_past(view).await?;
+        }
+        Ok(())
+    }
+
+    /// Markers of a life that has ended were taken out behind its end. Who wrote some after that finds it ended.
+    async fn forget_markers_of_the_past(&self, view: &View) -> Result<(), PortError> {
+        let ended = doc! { "_id": view.channel.clone(), "incarnation": { "$gt": view.incarnation as i64 } };
+        if self.store.read(self.channels.find_one(ended)).await?.is_some() {
+            self.store.write(self.markers.delete_many(doc! { "c": view.id.clone() })).await?;
+        }
+        Ok(())
     }
 
     async fn settle_senders(&self, view: &View) -> Result<(), PortError> {
@@ -90,17 +103,18 @@ impl Inner {
                 upsert: true,
             }
         });
-        self.update_all("markers", updates.collect()).await
+        self.update_all("markers", updates.collect()).await.map(drop)
     }
 
     async fn settle_changes(&self, view: &View) -> Result<(), PortError> {
         let changes = view.changes();
-        let fold = |(target, change): (&u64, &super::channel::Change)| Update {
+        let fold = |(target, change): (&u64, &Change)| Update {
             filter: doc! { "c": view.id.clone(), "s": *target as i64 },
             change: doc! { "$max": { "r": change.by as i64 }, "$unset": { "j": 1, "x": 1 } },
             upsert: false,
         };
         self.update_all("slots", changes.iter().map(fold).collect()).await?;
+        self.blank_late_edits(view, &changes).await?;
         let deleted = changes.iter().filter(|(_, change)| change.deletes);
         let deleted: Vec<Withdrawal> = deleted
             .map(|(target, change)| Withdrawal { target: *target, by: change.by, at: change.at })
@@ -108,13 +122,42 @@ impl Inner {
         self.withdraw(&view.id, &deleted).await
     }
 
-    async fn update_all(&self, collection: &str, mut updates: Vec<Update>) -> Result<(), PortError> {
+    /// An edit that was decided while its target was erased came behind that: its data go here.
+    async fn blank_late_edits(&self, view: &View, changes: &HashMap<u64, Change>) -> Result<(), PortError> {
+        let edited: Vec<i64> =
+            changes.iter().filter(|(_, change)| !change.deletes).map(|(target, _)| *target as i64).collect();
+        if edited.is_empty() {
+            return Ok(());
+        }
+        let erased = doc! { "c": view.id.clone(), "s": { "$in": edited }, "z": { "$exists": true } };
+        let erased = self.store.find(self.slots.find(erased).projection(doc! { "s": 1 })).await?;
+        let erased: Vec<i64> = erased.iter().filter_map(|target| target.get_i64("s").ok()).collect();
+        self.blank_edits(&view.id, erased).await
+    }
+
+    /// Takes out the data of all edits of some messages.
+    pub(super) async fn blank_edits(&self, slots: &Binary, targets: Vec<i64>) -> Result<(), PortError> {
+        if targets.is_empty() {
+            return Ok(());
+        }
+        let edits = doc! { "c": slots.clone(), "t": { "$in": targets }, "k": slot::EDIT };
+        let blank = doc! { "$unset": { "j": 1, "x": 1 } };
+        self.store.write(self.slots.update_many(edits, blank)).await.map(drop)
+    }
+
+    /// How many documents were met.
+    pub(super) async fn update_all(
+        &self,
+        collection: &str,
+        mut updates: Vec<Update>,
+    ) -> Result<u64, PortError> {
+        let mut met = 0;
         while !updates.is_empty() {
             let rest = updates.split_off(updates.len().min(UPDATES));
-            self.store.update(collection, updates).await?;
+            met += self.store.update(collection, updates).await?;
             updates = rest;
         }
-        Ok(())
+        Ok(met)
     }
 
     /// The number of the newest move of a channel's markers.

@@ -2,10 +2,11 @@
 //!
 //! | field | is |
 //! |---|---|
-//! | `_id` | the fence: which channel, and whose message of which id; see [`fence`] |
-//! | `c`, `s` | the channel ([`channel_id`]) and the seq: unique together |
-//! | `k`, `t` | the kind, and of an edit or a deletion the slot that it changes |
-//! | `d` | 1 for a deletion whose target was counted |
+//! | `_id` | `c` and `s` |
+//! | `c`, `s` | the channel in one of its lives ([`slots_id`]) and the seq: unique together |
+//! | `h` | the fence: whose message of which id, unique in its channel; see [`fence`]. Of a slot that was erased, anything |
+//! | `k`, `t` | the kind, and of an edit or a deletion the slot that it changes; of a counted message that was erased, itself |
+//! | `d` | 1 for a deletion whose target was counted, and for a counted message that was erased |
 //! | `u`, `i`, `at` | sender, its id for the message, and when, as the draft said |
 //! | `p`, `w` | when it was placed, by the ledger's clock (never less than the slot before) and by the wall clock |
 //! | `n`, `b` | what the slots before it came to: messages that count as unread, and bytes as retention counts them |
@@ -15,6 +16,7 @@
 //! | `e`, `y`, `j`, `x` | the body: event, display name, JSON, attachments; retention takes it out |
 //! | `r` | of a message: the newest edit or deletion that was folded in; its `j` and `x` are gone then |
 //! | `z` | of a deleted message: the deletion's `at` |
+//! | `q` | it is the last one: the channel has begun anew |
 
 use std::sync::Arc;
 
@@ -59,6 +61,8 @@ pub(super) struct Slot {
     pub(super) revised: u64,
     /// When it was deleted.
     pub(super) deleted_at: Option<u64>,
+    /// Behind it the channel begins anew.
+    pub(super) is_last: bool,
 }
 
 /// A slot as a message, before what has been made of it since.
@@ -112,15 +116,17 @@ impl Slot {
             newest: number("l")?,
             revised: number("r").unwrap_or(0),
             deleted_at: number("z"),
+            is_last: document.contains_key("q"),
         })
     }
 
     /// The document of a new slot.
     pub(super) fn document(&self, channel: &Binary, draft: &Draft) -> Document {
         let mut document = doc! {
-            "_id": fence(channel, &draft.from.user, &draft.id),
+            "_id": place(channel, self.seq),
             "c": channel.clone(),
             "s": self.seq as i64,
+            "h": fence(&draft.from.user, &draft.id),
             "k": number_of(self.kind),
             "u": &self.user,
             "i": draft.id.as_str(),
@@ -141,6 +147,9 @@ impl Slot {
         }
         if self.uncounts {
             document.insert("d", 1);
+        }
+        if self.is_last {
+            document.insert("q", true);
         }
         if let Some(name) = &draft.from.name {
             document.insert("y", &**name);
@@ -196,16 +205,37 @@ fn payload(document: &Document) -> Option<Option<Payload>> {
     Some(Some(Payload { json: bytes(json)?, attachments }))
 }
 
-/// What a channel is known by: its shard key, too. Names of other lengths and apps never meet, and channels spread evenly whatever they are called.
+/// What a channel is known by. Names of other lengths and apps never meet, and channels spread evenly whatever they are called.
 pub(super) fn channel_id(key: &ChannelKey) -> Binary {
     binary(&digest(&[key.app.as_str(), key.name.as_str()]))
 }
 
-/// What a sender's message of one id in a channel has in common with its retries, and with nothing else.
-pub(super) fn fence(channel: &Binary, user: &User, id: &ClientId) -> Binary {
-    let mut fence = channel.bytes.clone();
-    fence.extend(digest(&[user.as_str(), id.as_str()]));
-    binary(&fence)
+/// What the slots and markers of one of a channel's lives are known by: their shard key, too. The first life's is the channel's.
+pub(super) fn slots_id(channel: &Binary, incarnation: u64) -> Binary {
+    if incarnation == 0 {
+        return channel.clone();
+    }
+    let mut hash = Sha256::new();
+    hash.update(&channel.bytes);
+    hash.update(incarnation.to_be_bytes());
+    binary(&hash.finalize()[..DIGEST])
+}
+
+/// What a sender's message of one id has in common with its retries, and with nothing else in its channel.
+pub(super) fn fence(user: &User, id: &ClientId) -> Binary {
+    binary(&digest(&[user.as_str(), id.as_str()]))
+}
+
+/// A fence that nobody's message has.
+pub(super) fn no_fence() -> Binary {
+    binary(&[crate::random().to_be_bytes(), crate::random().to_be_bytes()].concat())
+}
+
+/// What a slot's document is known by.
+pub(super) fn place(channel: &Binary, seq: u64) -> Binary {
+    let mut place = channel.bytes.clone();
+    place.extend(seq.to_be_bytes());
+    binary(&place)
 }
 
 /// What a user's marker in a channel is known by.

@@ -40,6 +40,9 @@ impl Inner {
             _ => None,
         });
         for channel in &channels {
+            if let Err(error) = self.sweep_past(channel, now).await {
+                tracing::debug!(%error, "what a channel was before was not swept");
+            }
             // One that cannot be read keeps nobody from the others.
             if let Some(key) = key(channel)
                 && let Err(error) = self.sweep_channel(&key, now).await
@@ -83,6 +86,21 @@ impl Inner {
         Ok(())
     }
 
+    /// Deletes slots of former lives, when nobody can think any more that their channel goes on behind one of them.
+    async fn sweep_past(&self, channel: &Document, now: u64) -> Result<(), PortError> {
+        let cut = now.saturating_sub(KEPT) as i64;
+        for past in past(channel) {
+            let old = doc! { "c": past.clone(), "p": { "$lt": cut } };
+            self.store.write(self.slots.delete_many(old)).await?;
+            if self.store.read(self.slots.find_one(doc! { "c": past.clone() })).await?.is_none() {
+                let id = channel.get("_id").cloned().unwrap_or(mongodb::bson::Bson::Null);
+                let forget = doc! { "$pull": { "past": past } };
+                self.store.write(self.channels.update_one(doc! { "_id": id }, forget)).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn every_minute(&self, now: u64) -> Result<(), PortError> {
         let clock = Update {
             filter: doc! { "_id": "clock" },
@@ -94,7 +112,17 @@ impl Inner {
     }
 }
 
-fn key(channel: &Document) -> Option<ChannelKey> {
+/// What slots of a channel's former lives are known by.
+pub(super) fn past(channel: &Document) -> Vec<Binary> {
+    let past = channel.get_array("past").map(Vec::as_slice).unwrap_or_default();
+    let id = |id: &mongodb::bson::Bson| match id {
+        mongodb::bson::Bson::Binary(id) => Some(id.clone()),
+        _ => None,
+    };
+    past.iter().filter_map(id).collect()
+}
+
+pub(super) fn key(channel: &Document) -> Option<ChannelKey> {
     let app = App::new(channel.get_str("app").ok()?).ok()?;
     Some(ChannelKey::new(app, Channel::new(channel.get_str("name").ok()?).ok()?))
 }

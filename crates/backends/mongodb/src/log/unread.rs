@@ -1,6 +1,6 @@
 //! What is unread: differences of sums.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use mongodb::bson::{Document, doc};
 use xpush_core::ports::PortError;
@@ -61,8 +61,10 @@ impl Inner {
             // Gone since: then it may not be read either.
             let Some(before) = known.or_else(|| counted.get(&(id.clone(), from)).copied()) else { return 0 };
             let targets = withdrawn.get(id).map(Vec::as_slice).unwrap_or_default();
-            let deleted = targets.iter().filter(|target| **target >= from && **target <= head.seq).count();
-            head.counted_through().saturating_sub(before).saturating_sub(deleted as u64)
+            // One that was deleted and erased is there twice.
+            let deleted: HashSet<&u64> =
+                targets.iter().filter(|target| **target >= from && **target <= head.seq).collect();
+            head.counted_through().saturating_sub(before).saturating_sub(deleted.len() as u64)
         };
         Ok(questions.iter().map(answer).collect())
     }

@@ -61,6 +61,7 @@ enum Kind {
 /// Beside `_id`. What each is for, the module of its collection says.
 const INDEXES: &[Index] = &[
     Index("slots", &[("c", 1), ("s", 1)], Kind::Unique),
+    Index("slots", &[("c", 1), ("h", 1)], Kind::Unique),
     Index("slots", &[("c", 1), ("t", 1)], Kind::Sparse),
     Index("markers", &[("c", 1), ("m", -1)], Kind::Plain),
     Index("markers", &[("a", 1), ("u", 1)], Kind::Plain),
