@@ -9,6 +9,7 @@ import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { PYTHON, run as execute } from './python.mjs';
 import { CHROMIUM } from './browser.mjs';
+import { missingServices } from './cluster.mjs';
 import { BINARY, CLIENT_COMPILER } from './server.mjs';
 
 const FILE_MS = 120_000;
@@ -72,5 +73,5 @@ async function findMissing() {
     const { code } = await execute(PYTHON, ['-c', 'import socketio, websocket, requests']);
     if (code !== 0) lines.push(`the packages of e2e/python/requirements.txt in ${PYTHON} (${hint})`);
   }
-  return lines;
+  return [...lines, ...missingServices()];
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout)]
 
 mod bench;
+mod cluster;
 mod repo;
 mod run;
 mod soak;
@@ -26,6 +27,7 @@ Usage: cargo xtask COMMAND
     --list           the steps, in order
   bench              XPUSH and its peers side by side; writes docs/benchmarks.md (--help says more)
   soak               long crash runs and loads; writes docs/soak.md (--help says more)
+  cluster            several servers on this machine, with all that they stand on (--help says more)
   web                rebuild web/dist, which is committed and embedded in the binary
   tidy               check the layout rules
     --list           the rules, and why each is there
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         ["test", options @ ..] => suite::command(&repo, options),
         ["bench", options @ ..] => bench::command(&repo, options),
         ["soak", options @ ..] => soak::run(&repo, options),
+        ["cluster", options @ ..] => cluster::run(&repo, options),
         ["web"] => web::build(&repo).map(|()| true),
         ["tidy"] => tidy::command(&repo),
         ["tidy", "--list"] => {

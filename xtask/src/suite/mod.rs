@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every check, in order, in one run that goes on after a failure and ends with the counts.
 
 mod counts;
-mod needs;
+pub(crate) mod needs;
 mod steps;
 
 use std::time::{Duration, Instant};

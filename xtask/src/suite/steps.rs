@@ -75,7 +75,7 @@ pub(crate) const STEPS: &[Step] = &[
             let mut cargo =
                 command(course.repo, &["cargo", "test", "--locked", "--workspace", "--no-fail-fast"]);
             if std::env::var_os("XPUSH_SECANTUSDB").is_none() {
-                cargo.env("XPUSH_SECANTUSDB", course.repo.venv().join("bin/secantusd-py"));
+                cargo.env("XPUSH_SECANTUSDB", needs::secantusdb(course.repo));
             }
             course.run(&mut cargo)
         },
@@ -105,7 +105,17 @@ pub(crate) const STEPS: &[Step] = &[
         name: "e2e",
         title: "real clients and a real browser against the real binary",
         // `@xpush/client` runs in the browser there, built by its own compiler.
-        needs: &[Need::Node, Need::Npm("e2e"), Need::Npm("clients/js"), Need::Python, Need::Chromium],
+        needs: &[
+            Need::Node,
+            Need::Npm("e2e"),
+            Need::Npm("clients/js"),
+            Need::Python,
+            Need::Chromium,
+            Need::Redis,
+            Need::ZooKeeper,
+            Need::Nginx,
+            Need::SecantusDb,
+        ],
         tests: Some(Runner::Plain),
         run: |course| {
             // Nothing to do after the step `release`; but never a run against an old binary.
@@ -139,6 +149,9 @@ impl Course<'_> {
 fn end_to_end(repo: &Repo) -> Command {
     let mut runner = command(repo, &["node", "e2e/run.mjs"]);
     runner.env("XPUSH_BIN", repo.release_binary()).env("XPUSH_PYTHON", repo.venv().join("bin/python3"));
+    if std::env::var_os("XPUSH_SECANTUSDB").is_none() {
+        runner.env("XPUSH_SECANTUSDB", needs::secantusdb(repo));
+    }
     if let Some(chromium) = needs::chromium() {
         runner.env("CHROMIUM", chromium);
     }
