@@ -139,6 +139,9 @@ export class Client extends Emitter<ClientEvents> {
   #ownState: "online" | "away" = "online";
   /** The address that a server has told us to go to. */
   #url: string | undefined;
+  /** What we were assigned last, and whether nobody has answered there. */
+  #assigned: string | undefined;
+  #unreached: string | undefined;
   #state: State = { status: "paused" };
   #welcome: Welcome | undefined;
   #link: Link | undefined;
@@ -276,7 +279,13 @@ export class Client extends Emitter<ClientEvents> {
     const source = this.#token;
     const assign = this.#assign;
     // Asked when the app has had its turn: by then it has named its channels.
-    const ask = assign && (() => Promise.resolve().then(() => assign(this.#home, shared.app, [...this.#channels.keys()])));
+    const ask =
+      assign &&
+      (async () => {
+        await undefined;
+        this.#assigned = await assign(this.#home, shared.app, [...this.#channels.keys()], this.#unreached);
+        return this.#assigned;
+      });
     const destination = {
       address: this.#url ?? ask ?? this.#home,
       token: typeof source === "function" ? () => takeToken(source, this.#tokenReason) : source,
@@ -303,6 +312,7 @@ export class Client extends Emitter<ClientEvents> {
   #up(transport: string): void {
     clearTimeout(this.#timer);
     this.#upSince = Date.now();
+    this.#unreached = undefined;
     this.#tokenReason = "connect";
     this.#setState({ status: "online", transport });
     if (this.#ownState !== "online") this.status({ state: this.#ownState }).catch(() => undefined);
@@ -315,6 +325,7 @@ export class Client extends Emitter<ClientEvents> {
     const error = this.#closing ?? lost;
     if (this.#state.status !== "online") {
       // The address that we were moved to may be gone; home, another node answers.
+      if (this.#url === undefined) this.#unreached = this.#assigned;
       this.#url = undefined;
     } else if (Date.now() - this.#upSince >= STABLE_AFTER) {
       this.#attempt = 0;

@@ -33,6 +33,25 @@ test("it asks for the first channel's server", async () => {
   assert.deepEqual(asked, ["/api/v1/assign?app=demo&channel=chat%3Aa"]);
 });
 
+test("where nobody answered it does not go again, if there is another server", async () => {
+  const answers = (urls: string[]) => answering({ ok: { channels: urls.map((url) => ({ channel: "a", url, node: "n", reason: "ring" })) } });
+  const dead = "http://dead";
+  await served(answers([dead, dead, "http://alive"]), async (home) => assert.equal(await askSessionServer(home, undefined, ["a"], dead), "http://alive"));
+  await served(answers([dead, dead]), async (home) => assert.equal(await askSessionServer(home, undefined, ["a"], dead), dead));
+  const asked: number[] = [];
+  await served(
+    (request, response) => {
+      asked.push(new URL(request.url ?? "", "http://a").searchParams.getAll("channel").length);
+      answers([dead])(request, response);
+    },
+    async (home) => {
+      await askSessionServer(home, undefined, ["a"]);
+      await askSessionServer(home, undefined, ["a"], dead);
+    },
+  );
+  assert.deepEqual(asked, [1, 9]);
+});
+
 test("no address is the one that was asked", async () => {
   const body = { ok: { channels: [{ channel: "a", url: "", node: "n1", reason: "hash" }] } };
   await served(answering(body), async (home) => assert.equal(await askSessionServer(home, undefined, ["a"]), home));
