@@ -15,7 +15,8 @@ export const TEXTS: readonly (readonly [name: string, title: string])[] = [
   ["accounts", "Accounts and devices"],
   ["errors", "Errors"],
   ["configuration", "Configuration"],
-  ["placement", "Several servers"],
+  ["cluster", "Several servers"],
+  ["placement", "Placement"],
   ["mongodb", "MongoDB"],
   ["benchmarks", "Benchmarks"],
 ];
