@@ -113,7 +113,7 @@ fn ensure(repo: &Repo, need: Need) -> Result<(), String> {
         Need::ZooKeeper if find("java").is_some() && Path::new(ZOOKEEPER).exists() => Ok(()),
         Need::ZooKeeper => apt(repo, &["zookeeper", "default-jre-headless"]),
         Need::Nginx if find("nginx").is_some() => Ok(()),
-        Need::Nginx => apt(repo, &["nginx-light"]),
+        Need::Nginx => apt(repo, &["nginx"]),
         // The fonts, because a page without glyphs is laid out otherwise.
         Need::Chromium => apt(repo, &["chromium", "fonts-dejavu-core"]),
     }
