@@ -9,7 +9,7 @@ use xpush_channel::{GRACE_MS, Hosting, MakeBus, Node, Parts};
 use xpush_core::ports::access::Access as _;
 use xpush_core::ports::cluster::{Cluster, ClusterSink};
 use xpush_core::ports::directory::{Change, Directory, Expected, Key, Record};
-use xpush_core::ports::erasure::{Erasure, Pending, Step};
+use xpush_core::ports::erasure::Erasure;
 use xpush_core::ports::hosts::Hosts;
 use xpush_core::ports::markers::Ledger;
 use xpush_core::ports::message_log::MessageLog;
@@ -17,7 +17,7 @@ use xpush_core::ports::online::{Online, Stays};
 use xpush_core::ports::outbox::Outbox;
 use xpush_core::ports::presence::Presence;
 use xpush_core::ports::{Done, Failure, PortError};
-use xpush_core::{App, Clock, Code, Entropy, NodeId, NodeName, UnixMillis, User};
+use xpush_core::{App, Clock, Code, Entropy, NodeId, NodeName};
 use xpush_embedded::{
     DEFAULT_BOUND, LocalHosts, LocalHub, LocalOnline, LocalPresence, MemoryLog, OsEntropy, SoloCluster,
     SystemClock,
@@ -109,7 +109,7 @@ pub(crate) fn kept(settings: &Settings) -> Result<erasure::Parts, String> {
     if let Some(shared) = &settings.shared {
         let store = xpush_mongodb::Store::open(database(&shared.mongodb));
         let store = store.map_err(|error| format!("cannot use MongoDB: {error}"))?;
-        let lasting = Arc::new(Unerased);
+        let lasting = Arc::new(xpush_mongodb::Ledger::new(store.clone(), clock.clone()));
         return Ok(erasure::Parts {
             directory: Arc::new(MongoDirectory::new(store)),
             lasting,
@@ -205,7 +205,7 @@ impl Stores {
             online: Arc::new(RedisOnline::new(connection.clone(), GRACE_MS, clock.clone(), last_seen)),
             hosts: Arc::new(RedisHosts::new(connection.clone())),
             cluster,
-            lasting: Arc::new(Unerased),
+            lasting: ledger,
             fleeting: vec![],
             redis: Some(connection),
             tapped: None,
@@ -440,25 +440,4 @@ fn wait<T: Send + 'static>(ask: impl FnOnce(Done<T>)) -> Result<T, PortError> {
     let (sender, receiver) = std::sync::mpsc::channel();
     ask(Box::new(move |result| drop(sender.send(result))));
     receiver.recv().unwrap_or_else(|_| Err(PortError::new(Failure::NotApplied, "no answer")))
-}
-
-/// In the place of what erases users from MongoDB and Redis: says that it cannot.
-struct Unerased;
-
-impl Erasure for Unerased {
-    fn begin(&self, _: &App, _: &User, _: UnixMillis, done: Done<()>) {
-        done(Err(PortError::new(Failure::NotApplied, "users are not erased from MongoDB yet")));
-    }
-
-    fn pending(&self, done: Done<Vec<Pending>>) {
-        done(Ok(Vec::new()));
-    }
-
-    fn step(&self, _: &App, _: &User, done: Done<Step>) {
-        done(Ok(Step { ended: true, ..Step::default() }));
-    }
-
-    fn end(&self, _: &App, _: &User, done: Done<()>) {
-        done(Ok(()));
-    }
 }
