@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use redis::aio::ConnectionLike;
+use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, Slot, SlotAddr};
 use redis::{Cmd, FromRedisValue, Pipeline, RedisError, RedisFuture, Value};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -15,7 +16,7 @@ use xpush_core::ports::{Done, Failure, PortError};
 
 use crate::failure;
 use crate::keys::Keys;
-use crate::options::Options;
+use crate::options::{Deployment, Options};
 use crate::server::{self, Backoff, ConnectError, Link};
 
 /// How often a connection without news is asked whether it lives.
@@ -163,6 +164,28 @@ impl Connection {
             }),
             Err(_) => Err(Err(self.too_late())),
         }
+    }
+
+    /// Runs one command on the master of a slot; without a Cluster there is one server.
+    pub(crate) async fn query_at<T: FromRedisValue>(
+        &self,
+        slot: Slot,
+        command: &Cmd,
+    ) -> Result<T, PortError> {
+        let Link::Cluster(mut cluster) = self.link()? else { return self.query(command).await };
+        let route = Route::with_slot(slot, SlotAddr::Master);
+        let route = RoutingInfo::SingleNode(SingleNodeRoutingInfo::SpecificNode(route));
+        let answer = timeout(self.options().command_timeout, cluster.route_command(command.clone(), route));
+        let value = answer.await.map_err(|_| self.too_late())?.map_err(|error| {
+            self.doubt(&error);
+            failure::of(&error)
+        })?;
+        T::from_redis_value(value).map_err(|_| PortError::new(Failure::NotApplied, "redis: a strange answer"))
+    }
+
+    /// Whether it goes to a Cluster.
+    pub(crate) fn is_cluster(&self) -> bool {
+        matches!(self.options().deployment, Deployment::Cluster(_))
     }
 
     fn link(&self) -> Result<Link, PortError> {

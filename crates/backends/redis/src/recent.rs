@@ -5,8 +5,11 @@
 //! channel was used on last, and where it is another one, what is left goes on under a new epoch. Who was ahead is told so (`recovered: false`) instead of
 //! meeting other messages under the seqs that it knows. Where Redis does not let us see that line (an ACL without `INFO`), only an empty server is recognized.
 //!
+//! Who is erased is looked for in every channel that is kept ([`erasure`]).
+//!
 //! A channel that nobody reads, writes or follows is forgotten a day after its messages are too old.
 
+mod erasure;
 mod record;
 
 use std::collections::VecDeque;
@@ -52,6 +55,10 @@ struct Scripts {
     append: Script,
     read: Script,
     head: Script,
+    find: Script,
+    blank: Script,
+    empty: Script,
+    note: Script,
 }
 
 /// What a read asks the script for.
@@ -99,6 +106,10 @@ impl RedisLog {
             append: script!("recent/append.lua"),
             read: script!("recent/read.lua"),
             head: script!("recent/head.lua"),
+            find: script!("recent/find.lua"),
+            blank: script!("recent/blank.lua"),
+            empty: script!("recent/empty.lua"),
+            note: Script::new(concat!(include_str!("lua/store.lua"), include_str!("recent/note.lua"))),
         };
         Self { connection, scripts: Arc::new(scripts) }
     }

@@ -12,29 +12,16 @@ local function check(target, user, moderates)
   if not moderates and slot[5] ~= user then return 'others' end
 end
 
-local function rewrite(seq, slot, bytes, data)
-  log.bytes = log.bytes + bytes - slot[3]
-  slot[3] = bytes
-  store(seq, slot)
-  redis.call('HSET', slots, 'p' .. whole(seq), data)
-end
-
 -- From now on the target reads as the draft in slot `seq` makes it. The edit before it, or 0.
 local function fold(target, seq, deletes, bytes, time, data)
   local slot = load(target)
   local last = slot[7] == 'e' and slot[8] or 0
   if deletes then
-    -- What earlier edits said goes, too.
-    local edit = last
-    while edit > 0 do
-      local said = load(edit)
-      rewrite(edit, said, said[4] + 4, NULL)
-      edit = said[10]
-    end
+    silence(log, last)
     bytes, data = 4, NULL
   end
   slot[7], slot[8], slot[9] = deletes and 'd' or 'e', seq, time
-  rewrite(target, slot, slot[4] + bytes, data)
+  rewrite(log, target, slot, slot[4] + bytes, data)
   return last
 end
 

@@ -53,6 +53,24 @@ local function name_of(slot)
   return slot[5] .. '\0' .. slot[6]
 end
 
+-- Gives a slot other data.
+local function rewrite(log, seq, slot, bytes, data)
+  log.bytes = log.bytes + bytes - slot[3]
+  slot[3] = bytes
+  store(seq, slot)
+  redis.call('HSET', slots, 'p' .. whole(seq), data)
+end
+
+-- Takes out what edits of one message have said, this one and those before it.
+local function silence(log, edit)
+  while edit > 0 do
+    local said = load(edit)
+    if not said then return end
+    rewrite(log, edit, said, said[4] + 4, NULL)
+    edit = said[10]
+  end
+end
+
 local function pop(log, slot)
   local seq = whole(log.first)
   redis.call('HDEL', slots, 'm' .. seq, 'h' .. seq, 'p' .. seq)
