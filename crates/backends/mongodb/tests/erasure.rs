@@ -211,3 +211,23 @@ fn an_edit_that_comes_behind_the_erasure_loses_its_data() {
     answer(|done| ledger.advance(&channel("chat:a"), &user("bob"), Mark::Read, 1, done)).unwrap();
     assert!(!database.text("slots").contains("secret"));
 }
+
+#[test]
+fn a_channel_begins_anew_also_when_whoever_ended_it_died_behind_its_last_slot() {
+    let database = Database::new();
+    let (late, other) = (open(&database), open(&database));
+    append(&late, "@ann", vec![draft("bob", "1"), draft("bob", "2")]);
+    begin(&other, "ann");
+    while !step(&other, "ann") {}
+    let anew = all(&other, "@ann");
+    // As if nothing but the last slot had been written.
+    let before = doc! { "$set": { "incarnation": 0_i64, "settled": 0_i64 }, "$unset": { "past": 1 } };
+    database.change("channels", doc! {}, before);
+    let found = all(&other, "@ann");
+    assert_eq!((found.epoch, found.head), (anew.epoch, 0));
+    let heads = answer(|done| other.heads(vec![channel("@ann"), channel("chat:a")], done)).unwrap();
+    assert_eq!((heads[0].epoch, heads[0].seq), (anew.epoch, 0));
+    let placed = append(&late, "@ann", vec![draft("bob", "3")]);
+    assert_eq!(placed[0].position.map(|place| (place.epoch, place.seq)), Some((anew.epoch, 1)));
+    assert!(database.text("channels").contains("past"), "the document has followed");
+}
