@@ -85,12 +85,11 @@ fn redis_may_go_and_come_back_empty() {
     };
     for time in 0..times(1) {
         fleet.journal().wait_for_acks(200).unwrap();
-        let heard: Vec<_> = witnesses.iter().map(|witness| witness.heard().len()).collect();
         fault(&fleet, "redis is killed");
         world.redis.kill();
         timed("presence became unknown", || {
-            for (witness, heard) in witnesses.iter().zip(&heard) {
-                witness.until("presence is unknown", *heard, |push| push["unknown"] == true);
+            for witness in &witnesses {
+                witness.told("presence is unknown", |push| push["unknown"] == true);
             }
         });
         // Durable publishes go on, and so does everything on one server.
@@ -100,9 +99,7 @@ fn redis_may_go_and_come_back_empty() {
         witnesses[0].hears("live:a", &alone);
         world.redis.restart();
         timed("presence was known again", || {
-            for (witness, heard) in witnesses.iter().zip(&heard) {
-                witness.until("all three are there", *heard, is_whole);
-            }
+            witnesses.iter().for_each(|witness| witness.told("all three are there", is_whole));
         });
         let together = format!("together {time}");
         say(&world.servers[1], "live:a", &together);
@@ -190,16 +187,15 @@ fn a_server_whose_messages_get_lost_in_one_direction_is_healed() {
     let stalls: [fn(&Proxy); 2] = [Proxy::stall_there, Proxy::stall_back];
     for (time, stall) in stalls.into_iter().cycle().take(2 * times(1)).enumerate() {
         fleet.journal().wait_for_acks(100).unwrap();
-        let heard = witness.heard().len();
         fault(&fleet, "one server's way to redis is cut in one direction");
         stall(&redis);
         timed("a lost way to redis was noticed", || {
-            witness.until("presence is unknown", heard, |push| push["unknown"] == true);
+            witness.told("presence is unknown", |push| push["unknown"] == true);
         });
         fleet.journal().wait_for_acks(100).unwrap();
         redis.pass();
         timed("the way to redis was found", || {
-            witness.until("presence is known", heard, |push| push["users"].is_array());
+            witness.told("presence is known", |push| push["users"].is_array());
         });
 
         fault(&fleet, "one server's way to zookeeper is cut in one direction");

@@ -43,6 +43,20 @@ impl Witness {
         self.heard.0.lock().unwrap().clone()
     }
 
+    /// Waits until the last that it was told of who is there is so: everybody by name, or that nobody can tell.
+    pub(crate) fn told(&self, what: &str, wanted: impl Fn(&Value) -> bool) {
+        let told = |push: &&Value| push["unknown"] == true || push["users"].is_array();
+        let pushes = self.heard.0.lock().unwrap();
+        let (pushes, waited) = self
+            .heard
+            .1
+            .wait_timeout_while(pushes, PATIENCE, |pushes| {
+                !pushes.iter().rev().find(told).is_some_and(&wanted)
+            })
+            .unwrap();
+        assert!(!waited.timed_out(), "expected was {what}, and heard {pushes:?}");
+    }
+
     /// Waits until what was heard after the first `since` is as wanted.
     pub(crate) fn until(&self, what: &str, since: usize, wanted: impl Fn(&Value) -> bool) {
         let pushes = self.heard.0.lock().unwrap();
