@@ -206,7 +206,7 @@ impl Stores {
             hosts: Arc::new(RedisHosts::new(connection.clone())),
             cluster,
             lasting: ledger,
-            fleeting: vec![],
+            fleeting: vec![recent],
             redis: Some(connection),
             tapped: None,
             file: None,
