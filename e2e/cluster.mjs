@@ -17,7 +17,7 @@ export const PATIENCE_MS = 60_000;
 const ZOOKEEPER = ['/usr/share/java/zookeeper.jar', '/usr/share/java/netty-codec.jar', '/usr/share/java/netty-resolver.jar'];
 
 /** Speaks MongoDB's protocol; there is no package of MongoDB itself. */
-const SECANTUSDB = resolve(process.env.XPUSH_SECANTUSDB ?? join(import.meta.dirname, '../target/xtask/venv/bin/secantusd-py'));
+const SECANTUSDB = resolve(process.env.SECANTUSDB_BIN ?? join(import.meta.dirname, '../target/xtask/venv/bin/secantusd-py'));
 
 const SITE = join(import.meta.dirname, '../config/nginx/xpush.conf');
 
@@ -34,7 +34,7 @@ export function missingServices() {
   if (!found('redis-server')) lines.push('redis-server (apt-get install redis-server)');
   if (!found('nginx')) lines.push('nginx (apt-get install nginx)');
   if (!found('java') || !ZOOKEEPER.every(existsSync)) lines.push('ZooKeeper (apt-get install zookeeper default-jre-headless)');
-  if (!existsSync(SECANTUSDB)) lines.push(`${SECANTUSDB} (cargo xtask test installs it, or set XPUSH_SECANTUSDB)`);
+  if (!existsSync(SECANTUSDB)) lines.push(`${SECANTUSDB} (cargo xtask test installs it, or set SECANTUSDB_BIN)`);
   return lines;
 }
 

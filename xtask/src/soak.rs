@@ -134,8 +134,8 @@ impl Crashes {
             command(repo, &["cargo", "test", "--package", self.package, "--test", self.target, "--"]);
         cargo.args(["--exact", self.test, "--nocapture"]);
         cargo.env("XPUSH_BIN", repo.release_binary());
-        if std::env::var_os("XPUSH_SECANTUSDB").is_none() {
-            cargo.env("XPUSH_SECANTUSDB", repo.venv().join("bin/secantusd-py"));
+        if std::env::var_os("SECANTUSDB_BIN").is_none() {
+            cargo.env("SECANTUSDB_BIN", repo.venv().join("bin/secantusd-py"));
         }
         cargo.env("XPUSH_CRASHES", if quick { "5" } else { self.kills });
         let mut summary = None;

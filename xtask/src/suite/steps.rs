@@ -74,8 +74,8 @@ pub(crate) const STEPS: &[Step] = &[
         run: |course| {
             let mut cargo =
                 command(course.repo, &["cargo", "test", "--locked", "--workspace", "--no-fail-fast"]);
-            if std::env::var_os("XPUSH_SECANTUSDB").is_none() {
-                cargo.env("XPUSH_SECANTUSDB", needs::secantusdb(course.repo));
+            if std::env::var_os("SECANTUSDB_BIN").is_none() {
+                cargo.env("SECANTUSDB_BIN", needs::secantusdb(course.repo));
             }
             course.run(&mut cargo)
         },
@@ -149,8 +149,8 @@ impl Course<'_> {
 fn end_to_end(repo: &Repo) -> Command {
     let mut runner = command(repo, &["node", "e2e/run.mjs"]);
     runner.env("XPUSH_BIN", repo.release_binary()).env("XPUSH_PYTHON", repo.venv().join("bin/python3"));
-    if std::env::var_os("XPUSH_SECANTUSDB").is_none() {
-        runner.env("XPUSH_SECANTUSDB", needs::secantusdb(repo));
+    if std::env::var_os("SECANTUSDB_BIN").is_none() {
+        runner.env("SECANTUSDB_BIN", needs::secantusdb(repo));
     }
     if let Some(chromium) = needs::chromium() {
         runner.env("CHROMIUM", chromium);

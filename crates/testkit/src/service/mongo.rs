@@ -17,7 +17,7 @@ use super::{free_port, wait_until};
 /// Which server it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Product {
-    /// SecantusDB (Python, WiredTiger): `secantusd-py`, where the variable `XPUSH_SECANTUSDB` says, or in the environment that `cargo xtask test` makes.
+    /// SecantusDB (Python, WiredTiger): `secantusd-py`, where the variable `SECANTUSDB_BIN` says, or in the environment that `cargo xtask test` makes.
     SecantusDb,
     /// FerretDB 1.24 (Go, SQLite): the program that the variable `XPUSH_FERRETDB` names.
     FerretDb,
@@ -43,7 +43,7 @@ impl Product {
         let named = |variable| std::env::var_os(variable).map(|path: OsString| PathBuf::from(path));
         match self {
             Self::FerretDb => named("XPUSH_FERRETDB").expect("XPUSH_FERRETDB names the program"),
-            Self::SecantusDb => named("XPUSH_SECANTUSDB").unwrap_or_else(|| {
+            Self::SecantusDb => named("SECANTUSDB_BIN").unwrap_or_else(|| {
                 Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/xtask/venv/bin/secantusd-py")
             }),
         }

@@ -222,7 +222,7 @@ impl Server {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log()).unwrap();
         let mut command = Command::new(binary);
         // They are for the test: to the server they would be settings.
-        for variable in ["XPUSH_BIN", "XPUSH_CRASHES", "XPUSH_SECANTUSDB", "XPUSH_FERRETDB"] {
+        for variable in ["XPUSH_BIN", "XPUSH_CRASHES", "SECANTUSDB_BIN", "XPUSH_FERRETDB"] {
             command.env_remove(variable);
         }
         command
