@@ -305,12 +305,17 @@ impl Shard {
         let Some(home) = self.homes.get(home_ref) else { return };
         let Joining { request, early, page, roster, .. } = &mut home.joins[index];
         let (mut released, mut missed, mut recovered) = (Vec::new(), Vec::new(), None);
-        let mut catch_up = false;
+        let (mut catch_up, mut begun) = (false, false);
         if let Reading::Done { page, recovered: goes_on } = std::mem::replace(page, Reading::NotNeeded) {
             match home.order.at() {
                 None => {
                     let head = Position { epoch: page.epoch, seq: page.head };
-                    home.order.start(head, &mut released);
+                    if request.since.is_none() {
+                        home.order.begin(head);
+                        begun = true;
+                    } else {
+                        home.order.start(head, &mut released);
+                    }
                     catch_up = *early;
                 }
                 // The log may be ahead of the bus: what it has is released now, for everybody.
@@ -358,6 +363,11 @@ impl Shard {
         };
         let unlisted = join.request.wants_roster && joined.roster.is_none();
         self.answer_join(&join.request, Ok(joined));
+        if begun && let Some(home) = self.homes.get(home_ref) {
+            let mut released = Vec::new();
+            home.order.go_on(&mut released);
+            self.release(home_ref, released, None);
+        }
         if unlisted && self.presence.known {
             // It has become known while this join waited for something else.
             self.relist(&join.request.channel);

@@ -41,6 +41,23 @@ impl Order {
         self.release(released);
     }
 
+    /// Begins behind `head`, or before what has come meanwhile up to there, so that whoever published right behind a first subscription is heard by it. Nothing is
+    /// released before [`Order::go_on`]: the subscription is answered in between.
+    pub(crate) fn begin(&mut self, head: Position) {
+        self.waiting
+            .retain(|_, message| message.position.is_some_and(|position| position.epoch == head.epoch));
+        let mut at = head;
+        while at.seq > 0 && self.waiting.contains_key(&at.seq) {
+            at.seq -= 1;
+        }
+        self.at = Some(at);
+    }
+
+    /// Releases what waits and has its turn.
+    pub(crate) fn go_on(&mut self, released: &mut Vec<Arc<Message>>) {
+        self.release(released);
+    }
+
     /// A message from a local append, from the bus, or from the log.
     pub(crate) fn offer(&mut self, message: Arc<Message>, released: &mut Vec<Arc<Message>>) {
         let Some(position) = message.position else {
