@@ -271,7 +271,7 @@ fn a_failover_begins_another_epoch_and_another_lease() {
     renew(&presence);
     assert_eq!(renew(&presence), Lease::Kept);
     let before = all(&log);
-    servers.master.command(&["WAIT", "1", "30000"]);
+    servers.wait_for_replica();
     servers.master.kill();
     servers.wait_for_failover();
     wait_for(&rig, |state| matches!(state, State::Up(number) if *number > 1));

@@ -280,6 +280,16 @@ impl RedisSentinel {
         Self { sentinel, master, replica }
     }
 
+    /// Waits until the replica has everything that the master has by now (`WAIT` speaks of its own connection's writes only).
+    pub fn wait_for_replica(&self) {
+        let whole = self.master.info("master_repl_offset").and_then(|offset| offset.parse::<u64>().ok());
+        let whole = whole.expect("the master's offset");
+        wait_until("the replica has everything", || {
+            let has = self.replica.info("slave_repl_offset").and_then(|offset| offset.parse::<u64>().ok());
+            has.is_some_and(|has| has >= whole)
+        });
+    }
+
     /// Waits until the sentinel names the replica as the master.
     pub fn wait_for_failover(&self) {
         let port = Reply::Text(self.replica.port.to_string());
