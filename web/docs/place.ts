@@ -13,6 +13,7 @@ export const TEXTS: readonly (readonly [name: string, title: string])[] = [
   ["protocol", "Protocol"],
   ["access", "Access"],
   ["accounts", "Accounts and devices"],
+  ["administration", "Administration"],
   ["errors", "Errors"],
   ["configuration", "Configuration"],
   ["cluster", "Several servers"],
