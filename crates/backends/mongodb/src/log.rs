@@ -27,7 +27,6 @@
 
 mod append;
 mod channel;
-mod clock;
 mod conversations;
 mod erasure;
 mod lanes;
@@ -48,10 +47,9 @@ use mongodb::Collection;
 use mongodb::bson::Document;
 use xpush_core::ports::message_log::{Appended, Draft, MessageLog, Page, Range};
 use xpush_core::ports::{Done, PortError};
-use xpush_core::{ChannelKey, Clock, Position, Retention};
+use xpush_core::{ChannelKey, Clock, LedgerClock, Position, Retention};
 
 use crate::store::{Store, attend};
-use clock::LedgerClock;
 use lanes::Lanes;
 use settle::Settling;
 

@@ -6,7 +6,6 @@
 
 mod append;
 mod channels;
-pub(crate) mod clock;
 mod erasure;
 mod markers;
 mod page;
@@ -20,12 +19,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 use xpush_core::ports::message_log::{Appended, Draft, MessageLog, Page, Range};
 use xpush_core::ports::outbox::Tap;
 use xpush_core::ports::{Done, Failure, PortError};
-use xpush_core::{ChannelKey, Clock, Epoch, Position, Retention};
+use xpush_core::{ChannelKey, Clock, Epoch, LedgerClock, Position, Retention};
 
 use crate::lock;
 use crate::store::{Attendant, Fault, Store, Weight, Writing};
 use channels::Channels;
-use clock::LedgerClock;
 use retention::Sweep;
 
 /// Bytes of data and attachments that one message may have: far beyond what any transport lets in, and a bound for what one row can do to a batch.

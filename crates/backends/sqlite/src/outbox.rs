@@ -9,9 +9,8 @@ use xpush_core::ports::outbox::{
     Backlog, Claim, Dead, Item, LONGEST_MS, MOST_DEAD, MOST_WAITING, Outbox, Settlement, Then, Waiting,
 };
 use xpush_core::ports::{Done, Failure, PortError};
-use xpush_core::{App, Channel, Clock, User};
+use xpush_core::{App, Channel, Clock, LedgerClock, User};
 
-use crate::log::clock::LedgerClock;
 use crate::store::{Fault, Store, Weight, Writing};
 
 /// [`Outbox`] on a [`Store`].
