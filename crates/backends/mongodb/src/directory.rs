@@ -18,7 +18,7 @@ use xpush_core::ports::{Done, Failure, PortError};
 use crate::lock;
 use crate::store::Store;
 use journal::{Journal, Waiting};
-use row::{Parts, Span};
+use row::Span;
 
 pub(crate) use erasure::forget;
 pub(crate) use row::text as key_text;
@@ -126,7 +126,7 @@ impl Inner {
 
 impl Directory for MongoDirectory {
     fn get(&self, key: &Key, done: Done<Option<Entry>>) {
-        let (inner, id) = (Arc::clone(&self.inner), Parts::of(key).text());
+        let (inner, id) = (Arc::clone(&self.inner), row::id_of(key));
         self.inner.store.run(done, async move {
             let find = inner.entries.find_one(doc! { "_id": id, "gone": { "$exists": false } });
             inner.store.read(find).await?.as_ref().map(entry).transpose()

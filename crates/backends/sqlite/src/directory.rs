@@ -10,7 +10,7 @@ mod tests;
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, named_params};
-use xpush_core::ports::directory::{Change, Changes, Directory, Entry, Expected, Key, Listing};
+use xpush_core::ports::directory::{Change, Changes, Directory, Entry, Expected, Key, Listing, kind};
 use xpush_core::ports::{Done, Failure, PortError};
 
 use crate::store::{Fault, Store, Weight, Writing};
@@ -76,7 +76,7 @@ impl Directory for SqliteDirectory {
                 return done(Err(PortError::new(Failure::Invalid, "a record of another kind than its key")));
             }
             Some(record) => match row::body(record) {
-                Ok(body) => Some((body, row::owner(&change.key, record))),
+                Ok(body) => Some((body, change.key.owner(record).map(|user| user.as_str().to_owned()))),
                 Err(error) => return done(Err(error)),
             },
         };
@@ -114,18 +114,18 @@ impl Query {
             owner: owner.map(str::to_owned),
         };
         match listing {
-            Listing::Apps => query(row::APP, "", None, None),
-            Listing::Users(app) => query(row::USER, app.as_str(), None, None),
-            Listing::Devices(app, user) => query(row::DEVICE, app.as_str(), Some(user.as_str()), None),
-            Listing::Logins(app, user) => query(row::LOGIN, app.as_str(), Some(user.as_str()), None),
+            Listing::Apps => query(kind::APP, "", None, None),
+            Listing::Users(app) => query(kind::USER, app.as_str(), None, None),
+            Listing::Devices(app, user) => query(kind::DEVICE, app.as_str(), Some(user.as_str()), None),
+            Listing::Logins(app, user) => query(kind::LOGIN, app.as_str(), Some(user.as_str()), None),
             Listing::Members(channel) => {
-                query(row::MEMBER, channel.app.as_str(), Some(channel.name.as_str()), None)
+                query(kind::MEMBER, channel.app.as_str(), Some(channel.name.as_str()), None)
             }
-            Listing::Memberships(app, user) => query(row::MEMBER, app.as_str(), None, Some(user.as_str())),
-            Listing::Blocks(app, user) => query(row::BLOCK, app.as_str(), Some(user.as_str()), None),
-            Listing::BlockedBy(app, user) => query(row::BLOCK, app.as_str(), None, Some(user.as_str())),
-            Listing::ApiKeys(app) => query(row::API_KEY, app.as_str(), None, None),
-            Listing::Identities(app, user) => query(row::IDENTITY, app.as_str(), None, Some(user.as_str())),
+            Listing::Memberships(app, user) => query(kind::MEMBER, app.as_str(), None, Some(user.as_str())),
+            Listing::Blocks(app, user) => query(kind::BLOCK, app.as_str(), Some(user.as_str()), None),
+            Listing::BlockedBy(app, user) => query(kind::BLOCK, app.as_str(), None, Some(user.as_str())),
+            Listing::ApiKeys(app) => query(kind::API_KEY, app.as_str(), None, None),
+            Listing::Identities(app, user) => query(kind::IDENTITY, app.as_str(), None, Some(user.as_str())),
         }
     }
 

@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::environment::UnixMillis;
+use crate::error::Code;
 use crate::hooks::{CallRecord, HookRecord};
-use crate::names::{ApiKeyId, App, ChannelKey, Device, Login, Role, User};
+use crate::names::{ApiKeyId, App, Channel, ChannelKey, Device, Login, Role, User};
 use crate::ports::Done;
 use crate::rules::Rules;
 
@@ -34,6 +35,41 @@ pub enum Key {
     /// them, and `"iss":"xpush"`. Those of an account's login have the claim `login`, and end with it. Those without it were made by an operator (`xpush token`):
     /// they are good in every app, and ask for no account; revocation holds for them as for any other.
     Secret(Box<str>),
+}
+
+/// A key's kind and names, as stores spell it. Kinds are numbers that are never given to anything else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Spelling<'a> {
+    /// One of [`kind`].
+    pub kind: u8,
+    /// What has no app of its own has the empty one, which no app is called.
+    pub app: &'a str,
+    /// The rest of the key, empty where it has none.
+    pub first: &'a str,
+    /// The same.
+    pub second: &'a str,
+}
+
+/// The numbers of keys' kinds, in the order in which they came.
+pub mod kind {
+    /// [`Key::App`](super::Key::App)
+    pub const APP: u8 = 1;
+    /// [`Key::User`](super::Key::User)
+    pub const USER: u8 = 2;
+    /// [`Key::Device`](super::Key::Device)
+    pub const DEVICE: u8 = 3;
+    /// [`Key::Login`](super::Key::Login)
+    pub const LOGIN: u8 = 4;
+    /// [`Key::Member`](super::Key::Member)
+    pub const MEMBER: u8 = 5;
+    /// [`Key::Block`](super::Key::Block)
+    pub const BLOCK: u8 = 6;
+    /// [`Key::Identity`](super::Key::Identity)
+    pub const IDENTITY: u8 = 7;
+    /// [`Key::Secret`](super::Key::Secret)
+    pub const SECRET: u8 = 8;
+    /// [`Key::ApiKey`](super::Key::ApiKey)
+    pub const API_KEY: u8 = 9;
 }
 
 /// An app: as the configuration file has it, or as it was set up live, which wins over the file's app of the same name.
@@ -355,6 +391,58 @@ pub trait Directory: Send + Sync {
     /// What was changed since `since`, the first `limit` of it; 0 is the beginning, and `u64::MAX` asks only where to go on. A position that the store has
     /// not reached is from before something was lost: a gap.
     fn changes(&self, since: u64, limit: usize, done: Done<Changes>);
+}
+
+impl Key {
+    /// How stores spell it: no two keys alike.
+    pub fn spelling(&self) -> Spelling<'_> {
+        let spelling = |kind, app, first, second| Spelling { kind, app, first, second };
+        match self {
+            Self::App(app) => spelling(kind::APP, "", app.as_str(), ""),
+            Self::User(app, user) => spelling(kind::USER, app.as_str(), user.as_str(), ""),
+            Self::Device(app, user, device) => {
+                spelling(kind::DEVICE, app.as_str(), user.as_str(), device.as_str())
+            }
+            Self::Login(app, user, login) => {
+                spelling(kind::LOGIN, app.as_str(), user.as_str(), login.as_str())
+            }
+            Self::Member(channel, user) => {
+                spelling(kind::MEMBER, channel.app.as_str(), channel.name.as_str(), user.as_str())
+            }
+            Self::Block(app, user, other) => {
+                spelling(kind::BLOCK, app.as_str(), user.as_str(), other.as_str())
+            }
+            Self::ApiKey(app, id) => spelling(kind::API_KEY, app.as_str(), id.as_str(), ""),
+            Self::Identity(app, issuer, sub) => spelling(kind::IDENTITY, app.as_str(), issuer, sub),
+            Self::Secret(name) => spelling(kind::SECRET, "", name, ""),
+        }
+    }
+
+    /// The key that is spelled so, if its names are good ones.
+    pub fn read(Spelling { kind, app, first, second }: Spelling<'_>) -> Result<Self, Code> {
+        let app = || App::new(app);
+        Ok(match kind {
+            kind::APP => Self::App(App::new(first)?),
+            kind::USER => Self::User(app()?, User::new(first)?),
+            kind::DEVICE => Self::Device(app()?, User::new(first)?, Device::new(second)?),
+            kind::LOGIN => Self::Login(app()?, User::new(first)?, Login::new(second)?),
+            kind::MEMBER => Self::Member(ChannelKey::new(app()?, Channel::new(first)?), User::new(second)?),
+            kind::BLOCK => Self::Block(app()?, User::new(first)?, User::new(second)?),
+            kind::API_KEY => Self::ApiKey(app()?, ApiKeyId::new(first)?),
+            kind::IDENTITY => Self::Identity(app()?, first.into(), second.into()),
+            kind::SECRET => Self::Secret(first.into()),
+            _ => return Err(Code::Internal),
+        })
+    }
+
+    /// Whose entry it is, for the listings that go by it.
+    pub fn owner<'a>(&'a self, record: &'a Record) -> Option<&'a User> {
+        match (self, record) {
+            (Self::Member(_, user), _) | (Self::Identity(..), Record::Identity(user)) => Some(user),
+            (Self::Block(_, _, blocked), _) => Some(blocked),
+            _ => None,
+        }
+    }
 }
 
 impl Listing {

@@ -6,7 +6,7 @@ use xpush_core::ports::directory::{Key, Listing};
 use xpush_core::{App, User};
 
 use super::journal::{Journal, number};
-use super::row::{self, Parts, Span};
+use super::row::{self, Span};
 use crate::store::Store;
 
 /// The key of a change that is told to nobody any more. Its number stays, as a place in the order.
@@ -39,7 +39,7 @@ pub(crate) async fn forget(store: &Store, app: &App, user: &User) -> Result<(), 
             store.write(changes.update_many(doc! { "_id": { "$in": named } }, forget)).await?;
         }
     }
-    let own = Parts::of(&Key::User(app.clone(), user.clone())).text();
+    let own = row::id_of(&Key::User(app.clone(), user.clone()));
     store.write(entries.delete_many(doc! { "_id": own, "gone": true })).await?;
     for listing in Listing::of_user(app, user) {
         let span = Span::of(&listing);

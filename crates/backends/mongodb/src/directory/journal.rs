@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep};
 use xpush_core::ports::directory::{Expected, Key, Record};
 use xpush_core::ports::{Done, Failure, PortError};
 
-use super::row::{self, FORM, Parts, unreadable};
+use super::row::{self, FORM, unreadable};
 use crate::store::{Intent, Store, Update, coded, is_duplicate, is_duplicate_code, port_error};
 
 /// Changes that are remembered.
@@ -71,12 +71,11 @@ impl Waiting {
         to: Option<&Record>,
         done: Done<u64>,
     ) -> Result<Self, (PortError, Done<u64>)> {
-        let parts = Parts::of(key);
-        let to = match to.map(|record| Ok((row::body(record)?, row::owner(key, record)))).transpose() {
-            Ok(to) => to.map(|(body, owner)| (body, owner.map(|owner| parts.owned_text(owner)))),
+        let to = match to.map(|record| Ok((row::body(record)?, key.owner(record)))).transpose() {
+            Ok(to) => to.map(|(body, owner)| (body, owner.map(|owner| row::owned_id(key, owner.as_str())))),
             Err(error) => return Err((error, done)),
         };
-        Ok(Self { id: parts.text(), expected, to, done: Mutex::new(done) })
+        Ok(Self { id: row::id_of(key), expected, to, done: Mutex::new(done) })
     }
 
     pub(super) fn end(self, result: Result<u64, PortError>) {

@@ -3,20 +3,9 @@
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, Document};
 use serde::de::DeserializeOwned;
-use xpush_core::ports::directory::{Key, Listing, Record};
+use xpush_core::Code;
+use xpush_core::ports::directory::{Key, Listing, Record, Spelling, kind};
 use xpush_core::ports::{Failure, PortError};
-use xpush_core::{ApiKeyId, App, Channel, ChannelKey, Code, Device, Login, User};
-
-// Released numbers are never given to anything else.
-const APP: i32 = 1;
-const USER: i32 = 2;
-const DEVICE: i32 = 3;
-const LOGIN: i32 = 4;
-const MEMBER: i32 = 5;
-const BLOCK: i32 = 6;
-const IDENTITY: i32 = 7;
-const SECRET: i32 = 8;
-const API_KEY: i32 = 9;
 
 /// How bodies are written now: secrets as their bytes, everything else as JSON.
 pub(super) const FORM: i32 = 1;
@@ -27,69 +16,46 @@ const BETWEEN: char = '\u{1}';
 /// Before a character that a part may not hold as it is.
 const ESCAPE: char = '\u{2}';
 
-/// A key's kind and parts. What has no app of its own has the empty one, which no app is called.
-pub(super) struct Parts<'a> {
-    kind: i32,
-    parts: [&'a str; 3],
-}
-
 /// A range of texts, all of one listing.
 pub(super) struct Span {
     /// The field that has them.
     pub(super) field: &'static str,
-    kind: i32,
+    kind: u8,
     prefix: String,
 }
 
-impl<'a> Parts<'a> {
-    pub(super) fn of(key: &'a Key) -> Self {
-        let of = |kind, app, first, second| Self { kind, parts: [app, first, second] };
-        match key {
-            Key::App(app) => of(APP, "", app.as_str(), ""),
-            Key::User(app, user) => of(USER, app.as_str(), user.as_str(), ""),
-            Key::Device(app, user, device) => of(DEVICE, app.as_str(), user.as_str(), device.as_str()),
-            Key::Login(app, user, login) => of(LOGIN, app.as_str(), user.as_str(), login.as_str()),
-            Key::Member(channel, user) => {
-                of(MEMBER, channel.app.as_str(), channel.name.as_str(), user.as_str())
-            }
-            Key::Block(app, user, other) => of(BLOCK, app.as_str(), user.as_str(), other.as_str()),
-            Key::ApiKey(app, id) => of(API_KEY, app.as_str(), id.as_str(), ""),
-            Key::Identity(app, issuer, sub) => of(IDENTITY, app.as_str(), issuer, sub),
-            Key::Secret(name) => of(SECRET, "", name, ""),
-        }
-    }
+/// What a key is known by. Such texts have the order of the keys' parts, by their bytes.
+pub(super) fn id_of(key: &Key) -> String {
+    let Spelling { kind, app, first, second } = key.spelling();
+    text(&[&kind.to_string(), app, first, second])
+}
 
-    /// What the key is known by. Such texts have the order of the keys' parts, by their bytes.
-    pub(super) fn text(&self) -> String {
-        let [app, first, second] = self.parts;
-        text(&[&self.kind.to_string(), app, first, second])
-    }
-
-    /// The same, behind its owner.
-    pub(super) fn owned_text(&self, owner: &str) -> String {
-        let [app, first, second] = self.parts;
-        text(&[&self.kind.to_string(), app, owner, first, second])
-    }
+/// The same, behind its owner.
+pub(super) fn owned_id(key: &Key, owner: &str) -> String {
+    let Spelling { kind, app, first, second } = key.spelling();
+    text(&[&kind.to_string(), app, owner, first, second])
 }
 
 impl Span {
     pub(super) fn of(listing: &Listing) -> Self {
-        let span = |field, kind: i32, parts: &[&str]| {
+        let span = |field, kind: u8, parts: &[&str]| {
             let mut prefix = text(&[&[&*kind.to_string()], parts].concat());
             prefix.push(BETWEEN);
             Self { field, kind, prefix }
         };
         match listing {
-            Listing::Apps => span("_id", APP, &[""]),
-            Listing::Users(app) => span("_id", USER, &[app.as_str()]),
-            Listing::Devices(app, user) => span("_id", DEVICE, &[app.as_str(), user.as_str()]),
-            Listing::Logins(app, user) => span("_id", LOGIN, &[app.as_str(), user.as_str()]),
-            Listing::Members(channel) => span("_id", MEMBER, &[channel.app.as_str(), channel.name.as_str()]),
-            Listing::Memberships(app, user) => span("o", MEMBER, &[app.as_str(), user.as_str()]),
-            Listing::Blocks(app, user) => span("_id", BLOCK, &[app.as_str(), user.as_str()]),
-            Listing::BlockedBy(app, user) => span("o", BLOCK, &[app.as_str(), user.as_str()]),
-            Listing::ApiKeys(app) => span("_id", API_KEY, &[app.as_str()]),
-            Listing::Identities(app, user) => span("o", IDENTITY, &[app.as_str(), user.as_str()]),
+            Listing::Apps => span("_id", kind::APP, &[""]),
+            Listing::Users(app) => span("_id", kind::USER, &[app.as_str()]),
+            Listing::Devices(app, user) => span("_id", kind::DEVICE, &[app.as_str(), user.as_str()]),
+            Listing::Logins(app, user) => span("_id", kind::LOGIN, &[app.as_str(), user.as_str()]),
+            Listing::Members(channel) => {
+                span("_id", kind::MEMBER, &[channel.app.as_str(), channel.name.as_str()])
+            }
+            Listing::Memberships(app, user) => span("o", kind::MEMBER, &[app.as_str(), user.as_str()]),
+            Listing::Blocks(app, user) => span("_id", kind::BLOCK, &[app.as_str(), user.as_str()]),
+            Listing::BlockedBy(app, user) => span("o", kind::BLOCK, &[app.as_str(), user.as_str()]),
+            Listing::ApiKeys(app) => span("_id", kind::API_KEY, &[app.as_str()]),
+            Listing::Identities(app, user) => span("o", kind::IDENTITY, &[app.as_str(), user.as_str()]),
         }
     }
 
@@ -103,14 +69,13 @@ impl Span {
 
     /// The text of a key of this listing, or of one that was; `None` when it is of another kind.
     pub(super) fn text(&self, key: &Key) -> Option<String> {
-        let parts = Parts::of(key);
-        if parts.kind != self.kind {
+        let Spelling { kind, first, second, .. } = key.spelling();
+        if kind != self.kind {
             return None;
         }
         if self.field == "_id" {
-            return Some(parts.text());
+            return Some(id_of(key));
         }
-        let [_, first, second] = parts.parts;
         // The owner is the listing's, whoever has it now.
         Some(format!("{}{}", self.prefix, text(&[first, second])))
     }
@@ -162,28 +127,7 @@ fn parts(text: &str) -> Option<Vec<String>> {
 
 fn checked(parts: &[String]) -> Result<Key, Code> {
     let [kind, app, first, second] = parts else { return Err(Code::Internal) };
-    let app = || App::new(app);
-    Ok(match kind.parse().unwrap_or(0) {
-        APP => Key::App(App::new(first)?),
-        USER => Key::User(app()?, User::new(first)?),
-        DEVICE => Key::Device(app()?, User::new(first)?, Device::new(second)?),
-        LOGIN => Key::Login(app()?, User::new(first)?, Login::new(second)?),
-        MEMBER => Key::Member(ChannelKey::new(app()?, Channel::new(first)?), User::new(second)?),
-        BLOCK => Key::Block(app()?, User::new(first)?, User::new(second)?),
-        API_KEY => Key::ApiKey(app()?, ApiKeyId::new(first)?),
-        IDENTITY => Key::Identity(app()?, first.as_str().into(), second.as_str().into()),
-        SECRET => Key::Secret(first.as_str().into()),
-        _ => return Err(Code::Internal),
-    })
-}
-
-/// Whose entry it is, for the listings that go by it.
-pub(super) fn owner<'a>(key: &'a Key, record: &'a Record) -> Option<&'a str> {
-    match (key, record) {
-        (Key::Member(_, user), _) | (Key::Identity(..), Record::Identity(user)) => Some(user.as_str()),
-        (Key::Block(_, _, blocked), _) => Some(blocked.as_str()),
-        _ => None,
-    }
+    Key::read(Spelling { kind: kind.parse().unwrap_or(0), app, first, second })
 }
 
 /// The fields of a record.
