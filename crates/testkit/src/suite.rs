@@ -7,6 +7,7 @@ pub mod erasure;
 pub mod hosts;
 pub mod markers;
 pub mod message_log;
+pub mod model;
 pub mod online;
 pub mod outbox;
 pub mod presence;
