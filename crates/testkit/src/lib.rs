@@ -16,6 +16,8 @@ pub mod sample;
 pub mod service;
 pub mod suite;
 
+mod daemon;
+
 pub use access::OpenAccess;
 pub use environment::{ManualClock, SeededEntropy};
 pub use hostile::{HostileHub, Hostility};

@@ -6,11 +6,12 @@ use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+use crate::daemon::Daemon;
 
 use super::{free_port, wait_until};
 
@@ -28,7 +29,7 @@ pub struct Mongo {
     product: Product,
     program: PathBuf,
     settings: Vec<String>,
-    child: Option<Child>,
+    daemon: Option<Daemon>,
     folder: TempDir,
     port: u16,
 }
@@ -78,7 +79,7 @@ impl Mongo {
         );
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
         let folder = tempfile::tempdir().expect("a folder");
-        let mut server = Self { product, program, settings, child: None, folder, port: free_port() };
+        let mut server = Self { product, program, settings, daemon: None, folder, port: free_port() };
         server.launch();
         server
     }
@@ -109,12 +110,12 @@ impl Mongo {
         }
         // In its own folder: it finds no configuration there.
         command.args(&self.settings).current_dir(folder).env("HOME", folder);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        self.child = Some(command.spawn().expect("the server starts"));
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        self.daemon = Some(Daemon::start(&mut command).expect("the server starts"));
         let address = self.address();
         wait_until("the server takes connections", || {
-            let child = self.child.as_mut().expect("it was just started");
-            assert!(child.try_wait().expect("its state").is_none(), "the server has ended");
+            let daemon = self.daemon.as_mut().expect("it was just started");
+            assert!(!daemon.has_ended().expect("its state"), "the server has ended");
             TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
         });
     }
@@ -131,10 +132,7 @@ impl Mongo {
 
     /// Kills it by SIGKILL, and waits until it is gone.
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.daemon = None;
     }
 
     /// Starts it again on its port, with its files.
@@ -151,30 +149,23 @@ impl Mongo {
         self.launch();
         let (program, settings) = (self.program.clone(), self.settings.clone());
         let mut other =
-            Self { product: self.product, program, settings, child: None, folder, port: free_port() };
+            Self { product: self.product, program, settings, daemon: None, folder, port: free_port() };
         other.launch();
         other
     }
 
     /// Stops it in the middle of whatever it does (SIGSTOP): connections stay, and nobody answers.
     pub fn freeze(&self) {
-        self.signal(Signal::STOP);
+        self.daemon().freeze().expect("a signal");
     }
 
     /// Lets it go on.
     pub fn thaw(&self) {
-        self.signal(Signal::CONT);
+        self.daemon().thaw().expect("a signal");
     }
 
-    fn signal(&self, signal: Signal) {
-        let child = self.child.as_ref().expect("a running server");
-        kill_process(Pid::from_child(child), signal).expect("a signal");
-    }
-}
-
-impl Drop for Mongo {
-    fn drop(&mut self) {
-        self.kill();
+    fn daemon(&self) -> &Daemon {
+        self.daemon.as_ref().expect("a running server")
     }
 }
 

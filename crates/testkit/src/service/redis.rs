@@ -4,17 +4,18 @@ use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread;
 
-use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+use crate::daemon::Daemon;
 
 use super::{PATIENCE, free_port, wait_until};
 
 /// A running `redis-server`; killed at the end. Its port stays its own through restarts.
 pub struct Redis {
-    child: Option<Child>,
+    daemon: Option<Daemon>,
     folder: TempDir,
     port: u16,
     sentinel: bool,
@@ -59,7 +60,7 @@ impl Redis {
         // Somebody else may take the port in between.
         for _ in 0..10 {
             let (port, folder) = (free_port(), tempfile::tempdir().expect("a folder"));
-            let mut server = Self { child: None, folder, port, sentinel };
+            let mut server = Self { daemon: None, folder, port, sentinel };
             server.configure(settings);
             if server.launch().is_ok() {
                 return server;
@@ -85,24 +86,23 @@ impl Redis {
 
     fn launch(&mut self) -> io::Result<()> {
         let mut command = Command::new("redis-server");
-        command.arg(self.file()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.arg(self.file()).stdout(Stdio::piped()).stderr(Stdio::null());
         if self.sentinel {
             command.arg("--sentinel");
         }
-        let mut child = command.spawn()?;
-        let mut log = BufReader::new(child.stdout.take().ok_or_else(|| io::Error::other("no output"))?);
+        let mut daemon = Daemon::start(&mut command)?;
+        let mut log = BufReader::new(daemon.stdout()?);
         let ready = if self.sentinel { "Sentinel ID is" } else { "Ready to accept connections" };
         let mut line = String::new();
         while !line.contains(ready) {
             line.clear();
             if log.read_line(&mut line)? == 0 {
-                child.wait()?;
                 return Err(io::Error::other("the server ended"));
             }
         }
         // A full pipe would hold the server up.
         thread::spawn(move || io::copy(&mut log, &mut io::sink()));
-        self.child = Some(child);
+        self.daemon = Some(daemon);
         Ok(())
     }
 
@@ -118,10 +118,7 @@ impl Redis {
 
     /// Kills it by SIGKILL, and waits until it is gone.
     pub fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.daemon = None;
     }
 
     /// Starts it again on its port, with what it keeps on disk, which is nothing by default.
@@ -132,17 +129,16 @@ impl Redis {
 
     /// Stops it in the middle of whatever it does (SIGSTOP): connections stay, and nobody answers.
     pub fn freeze(&self) {
-        self.signal(Signal::STOP);
+        self.daemon().freeze().expect("a signal");
     }
 
     /// Lets it go on.
     pub fn thaw(&self) {
-        self.signal(Signal::CONT);
+        self.daemon().thaw().expect("a signal");
     }
 
-    fn signal(&self, signal: Signal) {
-        let child = self.child.as_ref().expect("a running server");
-        kill_process(Pid::from_child(child), signal).expect("a signal");
+    fn daemon(&self) -> &Daemon {
+        self.daemon.as_ref().expect("a running server")
     }
 
     /// Sends one command by a connection of its own.
@@ -162,12 +158,6 @@ impl Redis {
         let Ok(Reply::Text(text)) = self.try_command(&["INFO"]) else { return None };
         let found = text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
         found.map(|value| value.trim().to_owned())
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        self.kill();
     }
 }
 
@@ -227,14 +217,14 @@ impl RedisCluster {
             text.lines()
                 .any(|line| line.contains(&port) && line.contains("fail") && line.ends_with("connected"))
         };
-        for node in self.nodes.iter().filter(|node| node.child.is_some()) {
+        for node in self.nodes.iter().filter(|node| node.daemon.is_some()) {
             wait_until("another master took the slots", || is_replaced(node));
         }
     }
 
     /// Waits until every living node sees all slots served.
     pub fn wait_until_whole(&self) {
-        for node in self.nodes.iter().filter(|node| node.child.is_some()) {
+        for node in self.nodes.iter().filter(|node| node.daemon.is_some()) {
             wait_until("the cluster is whole", || {
                 cluster_info(node, "cluster_state").is_some_and(|state| state == "ok")
             });
