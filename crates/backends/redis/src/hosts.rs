@@ -11,7 +11,7 @@ use xpush_core::{ChannelKey, Clock, NodeName};
 use crate::connection::Connection;
 use crate::partition::{Gather, PARTITIONS, Queues, Store, Time, Worker, everywhere, of_hash};
 use crate::presence::{spell, strange};
-use crate::script::Script;
+use crate::script::{Script, script};
 
 /// Channels in one script.
 const BATCH: usize = 256;
@@ -47,20 +47,11 @@ impl RedisHosts {
     }
 
     fn with_time(connection: Connection, time: Time) -> Self {
-        macro_rules! script {
-            ($file:literal) => {
-                Script::new(concat!(
-                    include_str!("lua/store.lua"),
-                    include_str!("lua/lease.lua"),
-                    include_str!($file)
-                ))
-            };
-        }
         let keeper = Arc::new(Keeper {
             store: Arc::new(Store::new(connection.clone(), "hosts", time)),
-            report: script!("hosts/report.lua"),
-            find: script!("hosts/find.lua"),
-            evict: script!("hosts/evict.lua"),
+            report: script!("lua/store.lua", "lua/lease.lua", "hosts/report.lua"),
+            find: script!("lua/store.lua", "lua/lease.lua", "hosts/find.lua"),
+            evict: script!("lua/store.lua", "lua/lease.lua", "hosts/evict.lua"),
         });
         let queues = Queues::new(&connection, &keeper);
         Self { keeper, queues }

@@ -12,7 +12,7 @@ use xpush_core::{App, Channel, ChannelKey, Clock, Device, NodeId, UnixMillis, Us
 use crate::connection::Connection;
 use crate::partition::{Gather, PARTITIONS, Queues, Store, Time, Worker, everywhere, of_hash};
 use crate::presence::{read, strange};
-use crate::script::Script;
+use crate::script::{Script, script};
 
 /// Movements in one script, and users in one answer.
 const BATCH: usize = 256;
@@ -81,25 +81,19 @@ impl RedisOnline {
         last_seen: Arc<dyn LastSeen>,
         time: Time,
     ) -> Self {
-        macro_rules! script {
+        macro_rules! online {
             ($file:literal) => {
-                Script::new(concat!(
-                    include_str!("lua/store.lua"),
-                    include_str!("lua/memo.lua"),
-                    include_str!("lua/lease.lua"),
-                    include_str!("online/stays.lua"),
-                    include_str!($file)
-                ))
+                script!("lua/store.lua", "lua/memo.lua", "lua/lease.lua", "online/stays.lua", $file)
             };
         }
         let keeper = Arc::new(Keeper {
             store: Arc::new(Store::new(connection.clone(), "online", time)),
             grace_ms,
             clock,
-            apply: script!("online/apply.lua"),
-            expire: script!("online/expire.lua"),
-            status: script!("online/status.lua"),
-            evict: script!("online/evict.lua"),
+            apply: online!("online/apply.lua"),
+            expire: online!("online/expire.lua"),
+            status: online!("online/status.lua"),
+            evict: online!("online/evict.lua"),
         });
         let queues = Queues::new(&connection, &keeper);
         Self { keeper, queues, last_seen }

@@ -15,7 +15,7 @@ use xpush_core::ports::lease::{LEASE_MS, Lease};
 use xpush_core::ports::{Done, Failure, PortError};
 
 use crate::connection::{Connection, State};
-use crate::script::Script;
+use crate::script::{Script, script};
 
 /// How many. Part of what is stored: it never changes. Enough to spread over the masters of a Cluster, few enough that a node's lease is renewed in all of them.
 pub(crate) const PARTITIONS: u8 = 64;
@@ -91,8 +91,8 @@ impl Store {
             time,
             handle: format!("{:016x}", getrandom::u64().unwrap_or_default()),
             calls: AtomicU64::new(0),
-            renew: Script::new(concat!(include_str!("lua/store.lua"), include_str!("lua/renew.lua"))),
-            lapsed: Script::new(concat!(include_str!("lua/store.lua"), include_str!("lua/lapsed.lua"))),
+            renew: script!("lua/store.lua", "lua/renew.lua"),
+            lapsed: script!("lua/store.lua", "lua/lapsed.lua"),
             tokens: Mutex::default(),
         }
     }

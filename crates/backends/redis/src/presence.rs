@@ -14,7 +14,7 @@ use xpush_core::{App, Channel, ChannelKey, Clock, NodeId, User};
 
 use crate::connection::Connection;
 use crate::partition::{Gather, PARTITIONS, Queues, Store, Time, Worker, lock, of_hash};
-use crate::script::Script;
+use crate::script::{Script, script};
 
 /// Changes in one script: some ms at most.
 const BATCH: usize = 256;
@@ -82,19 +82,10 @@ impl RedisPresence {
         let store = Arc::new(Store::new(connection.clone(), "presence", time));
         let keeper = Arc::new(Keeper {
             store,
-            apply: Script::new(concat!(
-                include_str!("lua/store.lua"),
-                include_str!("lua/memo.lua"),
-                include_str!("lua/lease.lua"),
-                include_str!("presence/apply.lua")
-            )),
-            list: Script::new(include_str!("presence/list.lua")),
-            held: Script::new(concat!(
-                include_str!("lua/store.lua"),
-                include_str!("lua/lease.lua"),
-                include_str!("presence/held.lua")
-            )),
-            evict: Script::new(concat!(include_str!("lua/memo.lua"), include_str!("presence/evict.lua"))),
+            apply: script!("lua/store.lua", "lua/memo.lua", "lua/lease.lua", "presence/apply.lua"),
+            list: script!("presence/list.lua"),
+            held: script!("lua/store.lua", "lua/lease.lua", "presence/held.lua"),
+            evict: script!("lua/memo.lua", "presence/evict.lua"),
         });
         let queues = Queues::new(&connection, &keeper);
         Self { keeper, queues }

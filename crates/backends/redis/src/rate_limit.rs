@@ -9,7 +9,7 @@ use xpush_core::ports::{Done, Failure, PortError};
 
 use crate::connection::Connection;
 use crate::partition::Time;
-use crate::script::Script;
+use crate::script::{Script, script};
 
 /// [`RateLimit`] of all nodes that share a Redis.
 pub struct RedisLimits {
@@ -30,8 +30,7 @@ impl RedisLimits {
     }
 
     fn with_time(connection: Connection, time: Time) -> Self {
-        let text = concat!(include_str!("lua/store.lua"), include_str!("lua/take.lua"));
-        Self { connection, time, take: Arc::new(Script::new(text)) }
+        Self { connection, time, take: Arc::new(script!("lua/store.lua", "lua/take.lua")) }
     }
 }
 

@@ -26,7 +26,7 @@ use xpush_core::{ChannelKey, Clock, Epoch, Kind, Message, Position, Retention};
 use crate::connection::Connection;
 use crate::partition::Time;
 use crate::presence::{read, strange};
-use crate::script::Script;
+use crate::script::{Script, script};
 
 /// Bytes of data that one message may have: more would hold up everybody else's commands.
 pub const MAX_MESSAGE: usize = 8 << 20;
@@ -92,24 +92,15 @@ impl RedisLog {
     }
 
     fn with_time(connection: Connection, time: Time) -> Self {
-        macro_rules! script {
-            ($file:literal) => {
-                Script::new(concat!(
-                    include_str!("lua/store.lua"),
-                    include_str!("recent/log.lua"),
-                    include_str!($file)
-                ))
-            };
-        }
         let scripts = Scripts {
             time,
-            append: script!("recent/append.lua"),
-            read: script!("recent/read.lua"),
-            head: script!("recent/head.lua"),
-            find: script!("recent/find.lua"),
-            blank: script!("recent/blank.lua"),
-            empty: script!("recent/empty.lua"),
-            note: Script::new(concat!(include_str!("lua/store.lua"), include_str!("recent/note.lua"))),
+            append: script!("lua/store.lua", "recent/log.lua", "recent/append.lua"),
+            read: script!("lua/store.lua", "recent/log.lua", "recent/read.lua"),
+            head: script!("lua/store.lua", "recent/log.lua", "recent/head.lua"),
+            find: script!("lua/store.lua", "recent/log.lua", "recent/find.lua"),
+            blank: script!("lua/store.lua", "recent/log.lua", "recent/blank.lua"),
+            empty: script!("lua/store.lua", "recent/log.lua", "recent/empty.lua"),
+            note: script!("lua/store.lua", "recent/note.lua"),
         };
         Self { connection, scripts: Arc::new(scripts) }
     }

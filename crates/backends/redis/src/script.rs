@@ -31,6 +31,15 @@ impl Script {
     }
 }
 
+/// The script that these files make, one behind the other; each is named from the folder of whoever asks.
+macro_rules! script {
+    ($($file:literal),+) => {
+        $crate::script::Script::new(concat!($(include_str!($file)),+))
+    };
+}
+
+pub(crate) use script;
+
 impl Connection {
     /// Runs a script, atomically. Through a Cluster a command may be sent again when a connection broke in the middle, so a script that is run twice must
     /// leave what one run leaves.
