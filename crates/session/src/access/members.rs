@@ -191,7 +191,7 @@ fn plan(
 ) -> Result<Plan, Problem> {
     let before: BTreeMap<&User, &Enrolled> = members.iter().map(|member| (&member.user, member)).collect();
     let me = &by.sender.user;
-    let founds = before.is_empty() && !wanted.add.is_empty() && may_found(by, rule);
+    let founds = before.is_empty() && !wanted.add.is_empty() && may_found(by, may_invite, rule);
     if !founds {
         authorise(&before, by, may_invite, wanted)?;
     }
@@ -222,9 +222,11 @@ fn plan(
     Ok(Plan { founder, put, remove })
 }
 
-/// Whether `by` becomes the owner of a channel that has no members. The server changes members without being one.
-fn may_found(by: &Grant, rule: &Rule) -> bool {
+/// Whether `by` becomes the owner of a channel that has no members. The server changes members without being one. Where a token says itself what it allows, that
+/// must be to invite: the rule has nothing to add.
+fn may_found(by: &Grant, may_invite: bool, rule: &Rule) -> bool {
     !by.is_server()
+        && (by.capabilities.is_none() || may_invite)
         && rule.permissions.create.iter().any(|who| match who {
             Who::Anyone => true,
             Who::Users => !by.guest,

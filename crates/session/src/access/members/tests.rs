@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 
 use proptest::prelude::*;
+use xpush_core::access::Capabilities;
 use xpush_core::rules::History;
 use xpush_core::{App, Permissions, Sender};
 
@@ -63,6 +64,15 @@ fn apply(members: &mut Vec<Enrolled>, plan: Plan) {
     }
     *members = by_user.into_values().collect();
     members.sort_by(|a, b| a.user.cmp(&b.user));
+}
+
+#[test]
+fn a_token_that_says_what_it_allows_founds_nothing_without_the_right_to_invite() {
+    let by = Grant { capabilities: Some(Capabilities::default()), ..grant(user(1), false) };
+    let anybody = rule(vec![Who::Anyone, Who::Users]);
+    let founds = |may_invite| plan(&[], &by, may_invite, &anybody, &wanted([2], [], None), 0);
+    assert_eq!(founds(false).err().map(|problem| problem.code), Some(Code::Forbidden));
+    assert!(founds(true).unwrap().founder.is_some());
 }
 
 #[test]
