@@ -11,7 +11,6 @@ use crate::api::openapi::schema::{self, of};
 use crate::api::openapi::{Operation, Routes};
 use crate::api::{Answer, Api, Caller, ok};
 use crate::port::ask;
-use crate::{CurrentView, node};
 
 /// Channels of one request.
 const MOST: usize = 64;
@@ -31,27 +30,6 @@ pub struct Assigned {
 pub trait Placement: Send + Sync {
     /// A server for each channel, in the order asked for; all `None` when there is no server.
     fn assign(&self, channels: Vec<ChannelKey>, done: Done<Vec<Option<Assigned>>>);
-}
-
-/// Places channels by nothing but the nodes that there are: the same node for the same channel as long as they are the same.
-pub struct ByView(CurrentView);
-
-impl ByView {
-    /// Over the nodes of `view`.
-    pub fn new(view: CurrentView) -> Self {
-        Self(view)
-    }
-}
-
-impl Placement for ByView {
-    fn assign(&self, channels: Vec<ChannelKey>, done: Done<Vec<Option<Assigned>>>) {
-        let view = (self.0)();
-        let assigned = |channel: &ChannelKey| {
-            let node = node::assign(channel, &view)?;
-            Some(Assigned { node: node.id.clone(), url: node.url.clone(), reason: "hash".into() })
-        };
-        done(Ok(channels.iter().map(assigned).collect()));
-    }
 }
 
 pub(crate) fn routes() -> Routes {

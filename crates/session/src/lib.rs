@@ -33,14 +33,10 @@ use axum::routing::get;
 use serde_json::json;
 
 use xpush_core::NodeId;
-use xpush_core::ports::cluster::View;
 
 pub use address::is_authority;
 
 use assign::Placement;
-
-/// Gives the newest view of the cluster.
-pub type CurrentView = Arc<dyn Fn() -> Arc<View> + Send + Sync>;
 
 struct Session {
     /// Answers are numbered within it.

@@ -3,8 +3,18 @@ use super::*;
 use axum::body::{Body, to_bytes};
 use serde_json::Value;
 use tower::ServiceExt;
-use xpush_core::ports::cluster::{Node, Standing};
-use xpush_testkit::sample;
+use xpush_core::ports::cluster::{ClusterSink, Node, Standing, View};
+use xpush_embedded::LocalHosts;
+use xpush_testkit::{ManualClock, sample};
+
+use crate::placement::ByRing;
+
+/// Places channels over the nodes of `view`.
+pub(crate) fn placed_over(view: Arc<View>) -> ByRing {
+    let placement = ByRing::new(Arc::new(LocalHosts::new(Arc::new(ManualClock::new()))));
+    placement.view(view);
+    placement
+}
 
 fn session(urls: &[&str]) -> Router {
     let node = |(number, url): (usize, &&str)| Node {
@@ -13,8 +23,7 @@ fn session(urls: &[&str]) -> Router {
     };
     let nodes = urls.iter().enumerate().map(node).collect();
     let view = Arc::new(View { standing: Standing::Live, nodes, ..View::default() });
-    let placement = assign::ByView::new(Arc::new(move || view.clone()));
-    router(NodeId::new("node-0").unwrap(), Arc::new(placement))
+    router(NodeId::new("node-0").unwrap(), Arc::new(placed_over(view)))
 }
 
 async fn send(router: &Router, request: Request) -> (Response<()>, Value) {

@@ -4,6 +4,7 @@ mod planning;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -11,7 +12,7 @@ use xpush_core::placement::{Assigner, Assignment, Host, Occupancy, Reason, Ring,
 use xpush_core::ports::Done;
 use xpush_core::ports::cluster::{ClusterSink, Node, View};
 use xpush_core::ports::hosts::{self, Hosts};
-use xpush_core::{ChannelKey, NodeId};
+use xpush_core::{ChannelKey, NodeId, NodeName};
 
 use crate::assign::{Assigned, Placement};
 use crate::node;
@@ -103,8 +104,10 @@ impl State {
         }
         if let Some(assigner) = &mut self.assigner {
             let table = assigner.table().clone();
+            let there: HashMap<&NodeName, &Node> =
+                view.channel_nodes().map(|node| (&node.name, node)).collect();
             for (place, on_ring) in table.ring().nodes().iter().enumerate() {
-                let node = view.channel_nodes().find(|node| node.name == on_ring.name);
+                let node = there.get(&on_ring.name);
                 assigner.report(place, node.map(|node| occupancy(node, &view)).unwrap_or_default());
             }
         }

@@ -11,7 +11,7 @@ async fn each_channel_has_its_server() {
     let channels = got.body["ok"]["channels"].as_array().unwrap();
     for (channel, name) in channels.iter().zip(["chat:a", "chat:b"]) {
         assert_eq!(channel["channel"], name);
-        assert_eq!(channel["reason"], "hash");
+        assert_eq!(channel["reason"], "no_ring");
         let node = channel["node"].as_str().unwrap();
         assert_eq!(channel["url"], format!("https://{node}.example"));
     }

@@ -34,8 +34,8 @@ use xpush_testkit::{ManualClock, SeededEntropy, sample};
 
 use super::*;
 use crate::access::{Configured, Parts as AccessParts};
-use crate::assign::ByView;
 use crate::port::ask;
+use crate::tests::placed_over;
 
 pub(super) const PASSWORD: &str = "correct horse battery";
 pub(super) const APP_SECRET: &str = "an app's own secret of 32 bytes and more";
@@ -148,7 +148,7 @@ impl World {
         let parts = Parts {
             access,
             backend: backend.clone(),
-            placement: Arc::new(ByView::new(Arc::new(two_nodes))),
+            placement: Arc::new(placed_over(two_nodes())),
             eraser: Eraser::start(
                 crate::erasure::Parts {
                     directory: directory.clone(),
