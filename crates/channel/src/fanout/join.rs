@@ -365,7 +365,7 @@ impl Shard {
         self.answer_join(&join.request, Ok(joined));
         if begun && let Some(home) = self.homes.get(home_ref) {
             let mut released = Vec::new();
-            home.order.go_on(&mut released);
+            home.order.release(&mut released);
             self.release(home_ref, released, None);
         }
         if unlisted && self.presence.known {

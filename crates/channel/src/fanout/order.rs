@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use xpush_core::message::Message;
 use xpush_core::ports::message_log::Page;
-use xpush_core::{Position, Problem};
+use xpush_core::{Epoch, Position, Problem};
 
 /// Messages that wait for a hole to be filled; more are let go, for they can be read again.
 const WAITING: usize = 1_024;
@@ -37,25 +37,19 @@ impl Order {
     /// Begins behind `at`; what waited behind it is released.
     pub(crate) fn start(&mut self, at: Position, released: &mut Vec<Arc<Message>>) {
         self.at = Some(at);
-        self.waiting.retain(|_, message| message.position.is_some_and(|position| position.epoch == at.epoch));
+        self.drop_other_epochs(at.epoch);
         self.release(released);
     }
 
     /// Begins behind `head`, or before what has come meanwhile up to there, so that whoever published right behind a first subscription is heard by it. Nothing is
-    /// released before [`Order::go_on`]: the subscription is answered in between.
+    /// released before [`Order::release`]: the subscription is answered in between.
     pub(crate) fn begin(&mut self, head: Position) {
-        self.waiting
-            .retain(|_, message| message.position.is_some_and(|position| position.epoch == head.epoch));
+        self.drop_other_epochs(head.epoch);
         let mut at = head;
         while at.seq > 0 && self.waiting.contains_key(&at.seq) {
             at.seq -= 1;
         }
         self.at = Some(at);
-    }
-
-    /// Releases what waits and has its turn.
-    pub(crate) fn go_on(&mut self, released: &mut Vec<Arc<Message>>) {
-        self.release(released);
     }
 
     /// A message from a local append, from the bus, or from the log.
@@ -108,7 +102,12 @@ impl Order {
         filled
     }
 
-    fn release(&mut self, released: &mut Vec<Arc<Message>>) {
+    fn drop_other_epochs(&mut self, epoch: Epoch) {
+        self.waiting.retain(|_, message| message.position.is_some_and(|position| position.epoch == epoch));
+    }
+
+    /// Releases what waits and has its turn.
+    pub(crate) fn release(&mut self, released: &mut Vec<Arc<Message>>) {
         let Some(mut at) = self.at else { return };
         while let Some(entry) = self.waiting.first_entry() {
             if *entry.key() > at.seq + 1 {
@@ -153,7 +152,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use xpush_core::message::{Payload, Sender};
-    use xpush_core::{App, Channel, ChannelKey, ClientId, Epoch, EventName, Kind, User};
+    use xpush_core::{App, Channel, ChannelKey, ClientId, EventName, Kind, User};
 
     const EPOCH: Epoch = Epoch(1);
 
