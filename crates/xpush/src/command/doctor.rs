@@ -7,17 +7,17 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use clap::Args;
 use serde_json::json;
+use xpush_core::ports::Done;
 use xpush_core::ports::bus::{Bus, BusSink, Envelope, Event, Inbound, Signal, Topic};
-use xpush_core::ports::cluster::{ClusterSink, Standing, View};
 use xpush_core::ports::directory::Key;
 use xpush_core::ports::message_log::{Draft, MessageLog, Range};
 use xpush_core::ports::presence::{Change, Member};
-use xpush_core::ports::{Done, PortError};
 use xpush_core::{
     App, Channel, ChannelKey, ClientId, EventName, Kind, Message, Payload, Retention, Sender, User,
 };
 
-use super::{Told, json as shown, settings};
+use super::nodes::live_view;
+use super::{Told, answer_within, json as shown, settings};
 use crate::backends::{self, Backends};
 use crate::cli::Site;
 use crate::config::{OPERATORS, Settings};
@@ -161,10 +161,7 @@ fn cluster(settings: &Settings, backends: &Backends, report: &mut Report) {
         return report.add("cluster", State::Well, "this server is alone: nothing beside it is needed");
     }
     let since = Instant::now();
-    let (sender, views) = mpsc::channel();
-    backends.cluster().watch(Arc::new(Views(Mutex::new(sender))));
-    let live = views.iter_within(PATIENCE).find(|view| view.standing == Standing::Live);
-    let outcome = live.map(|view| {
+    let outcome = live_view(&*backends.cluster(), PATIENCE).map(|view| {
         if view.refused > 0 {
             report.add(
                 "records",
@@ -274,17 +271,6 @@ fn published_and_received(
     Err("what was published was not received".to_owned())
 }
 
-struct Views(Mutex<mpsc::Sender<Arc<View>>>);
-
-impl ClusterSink for Views {
-    fn view(&self, view: Arc<View>) {
-        if let Ok(sender) = self.0.lock() {
-            // Whoever asked has seen enough.
-            let _ = sender.send(view);
-        }
-    }
-}
-
 struct Heard(Mutex<mpsc::Sender<Inbound>>);
 
 impl BusSink for Heard {
@@ -309,14 +295,8 @@ impl<T> Within<T> for mpsc::Receiver<T> {
 }
 
 /// Waits for a port, but not for ever.
-fn wait<T: Send + 'static>(ask: impl FnOnce(Done<T>)) -> Result<T, String> {
-    let (sender, receiver) = mpsc::channel();
-    ask(Box::new(move |result: Result<T, PortError>| drop(sender.send(result))));
-    match receiver.recv_timeout(PATIENCE) {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(error.detail.into()),
-        Err(_) => Err("no answer in time".to_owned()),
-    }
+fn wait<T: Send + 'static>(call: impl FnOnce(Done<T>)) -> Result<T, String> {
+    answer_within(PATIENCE, call).map_err(|error| error.detail.into())
 }
 
 fn own_channel() -> ChannelKey {

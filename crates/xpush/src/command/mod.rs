@@ -16,6 +16,7 @@ pub(crate) mod user;
 use std::fmt;
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use xpush_core::ports::directory::{AppRecord, Change, Directory, Entry, Expected, Key, Listing, Record};
 use xpush_core::ports::{Done, Failure, PortError};
@@ -180,9 +181,19 @@ fn settings(site: &Site) -> Result<Settings, String> {
 }
 
 fn answer<T: Send + 'static>(call: impl FnOnce(Done<T>)) -> Result<T, PortError> {
+    let answer = called(call).recv();
+    answer.unwrap_or_else(|_| Err(PortError::new(Failure::Unknown, "the store has closed")))
+}
+
+fn answer_within<T: Send + 'static>(patience: Duration, call: impl FnOnce(Done<T>)) -> Result<T, PortError> {
+    let answer = called(call).recv_timeout(patience);
+    answer.unwrap_or_else(|_| Err(PortError::new(Failure::Unknown, "no answer in time")))
+}
+
+fn called<T: Send + 'static>(call: impl FnOnce(Done<T>)) -> mpsc::Receiver<Result<T, PortError>> {
     let (sender, receiver) = mpsc::channel();
     call(Box::new(move |result| drop(sender.send(result))));
-    receiver.recv().unwrap_or_else(|_| Err(PortError::new(Failure::Unknown, "the store has closed")))
+    receiver
 }
 
 fn wait<T: Send + 'static>(call: impl FnOnce(Done<T>)) -> Result<T, String> {

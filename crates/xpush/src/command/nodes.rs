@@ -1,8 +1,7 @@
 //! `xpush nodes`, `xpush drain`, `xpush undrain`: the servers of a cluster, and which of them are to be emptied.
 
 use std::fmt::Write as _;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -78,6 +77,19 @@ impl ClusterSink for Newest {
     }
 }
 
+/// The first view that the cluster itself has given, if one comes within `patience`.
+pub(super) fn live_view(cluster: &dyn Cluster, patience: Duration) -> Option<Arc<View>> {
+    let (sender, views) = mpsc::channel();
+    cluster.watch(Arc::new(Newest(Mutex::new(sender))));
+    let deadline = Instant::now() + patience;
+    loop {
+        let view = views.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()?;
+        if view.standing == Standing::Live {
+            return Some(view);
+        }
+    }
+}
+
 impl Watched {
     fn open(site: &Site) -> Result<Self, String> {
         let settings = settings(site)?;
@@ -92,22 +104,10 @@ impl Watched {
             .build()
             .map_err(|error| format!("cannot start: {error}"))?;
         let cluster = backends::cluster(&shared.zookeeper, runtime.handle())?;
-        let (sender, views) = mpsc::channel();
-        cluster.watch(Arc::new(Newest(Mutex::new(sender))));
-        let deadline = Instant::now() + PATIENCE;
-        let view = loop {
-            match views.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(view) if view.standing == Standing::Live => break view,
-                Ok(_) => {}
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    let servers = shared.zookeeper.servers.join(", ");
-                    return Err(format!(
-                        "ZooKeeper does not answer ({servers}, path {})",
-                        shared.zookeeper.path
-                    ));
-                }
-            }
-        };
+        let view = live_view(&*cluster, PATIENCE).ok_or_else(|| {
+            let servers = shared.zookeeper.servers.join(", ");
+            format!("ZooKeeper does not answer ({servers}, path {})", shared.zookeeper.path)
+        })?;
         Ok(Self { cluster, view, _runtime: runtime })
     }
 }
