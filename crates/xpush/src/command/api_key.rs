@@ -8,7 +8,7 @@ use xpush_core::ports::directory::{ApiKeyRecord, Entry, Key, Listing, Record, Sc
 use xpush_core::{ApiKeyId, App, UnixMillis};
 use xpush_session::api_key::{self, Fresh};
 
-use super::{Installation, Told, columns, json as shown, now};
+use super::{Installation, Told, columns, json as shown, note, now};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -17,8 +17,16 @@ Examples:
   xpush app key rotate shop ID                 another secret; the old one is good for another day
   xpush app key revoke shop ID
 
+The key is all that goes to stdout:
+  key=$(xpush app key create shop --scope publish)
+  curl http://127.0.0.1:8000/api/v1/messages -H \"authorization: Bearer $key\" \\
+    -H 'content-type: application/json' -d '{\"channel\": \"chat:lobby\", \"data\": \"hello\"}'
+
 The scopes: publish (messages out), read (histories, who is there), users (users, devices, members), admin (everything).
 The API: docs/api.md, or /api/v1/openapi.json of a running server.";
+
+/// What is told beside a key. The key is all that goes to stdout.
+const SHOWN_ONCE: &str = "It is not shown again.";
 
 /// Keys for the HTTP API, by which an app's back end publishes and asks.
 #[derive(Debug, Args)]
@@ -108,7 +116,8 @@ fn create(
     if !installation.make(Key::ApiKey(app.clone(), id.clone()), Record::ApiKey(Box::new(record)))? {
         return Err("somebody else has just made a key of the same id: try again".to_owned());
     }
-    Ok(format!("{app} has the API key {id}\n{}", snippet(&text)))
+    note(format_args!("{app} has the API key {id}. {SHOWN_ONCE}"));
+    Ok(text + "\n")
 }
 
 fn rotate(installation: &Installation, app: &App, id: &str, grace: u64) -> Told {
@@ -121,7 +130,8 @@ fn rotate(installation: &Installation, app: &App, id: &str, grace: u64) -> Told 
         *text.borrow_mut() = rotated.map_err(|problem| problem.message().to_owned())?;
         Ok(())
     })?;
-    Ok(format!("the key {id} has another secret\n{}", snippet(&text.into_inner())))
+    note(format_args!("the key {id} has another secret. {SHOWN_ONCE}"));
+    Ok(text.into_inner() + "\n")
 }
 
 fn list(installation: &Installation, app: &App, json: bool) -> Told {
@@ -173,17 +183,4 @@ fn change(
 
 fn scope(name: &str) -> Result<Scope, String> {
     Scope::parse(name).ok_or_else(|| "publish, read, users or admin".to_owned())
-}
-
-fn snippet(text: &str) -> String {
-    format!(
-        "
-  {text}
-
-It is not shown again. With it your back end publishes, for example:
-
-  curl http://127.0.0.1:8000/api/v1/messages -H 'authorization: Bearer {text}' \\
-    -H 'content-type: application/json' -d '{{\"channel\": \"chat:lobby\", \"data\": \"hello\"}}'
-"
-    )
 }
