@@ -2,6 +2,7 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer } from 'node:http';
+import { Server } from './server.mjs';
 
 export const SECRET = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';
 
@@ -36,6 +37,12 @@ export class Backend {
     backend.port = backend.#server.address().port;
     backend.url = `http://127.0.0.1:${backend.port}/xpush`;
     return backend;
+  }
+
+  /** A back end, and a server that has the configuration which `config` makes of it. */
+  static async beside(config) {
+    const backend = await Backend.start();
+    return { backend, server: await Server.start({ config: config(backend) }) };
   }
 
   of(type) {

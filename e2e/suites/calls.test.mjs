@@ -40,14 +40,8 @@ timeout = "1s"
 `;
 
 let server, backend, open = [];
-before(async () => {
-  backend = await Backend.start();
-  server = await Server.start({ config: config(backend) });
-});
-after(async () => {
-  await backend?.stop();
-  await server?.stop();
-});
+before(async () => ({ backend, server } = await Backend.beside(config)));
+after(() => Promise.all([server?.stop(), backend?.stop()]));
 afterEach(async () => {
   await Promise.all(open.map((one) => one.close()));
   open = [];

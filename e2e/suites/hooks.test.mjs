@@ -33,14 +33,10 @@ const token = (sub) => signed({ sub, app: 'demo' });
 describe('events', () => {
   let server, backend, open = [];
   before(async () => {
-    backend = await Backend.start();
     const events = 'events = ["connected", "disconnected", "occupied", "vacated", "message", "online", "offline"]';
-    server = await Server.start({ config: config(backend, events) });
+    ({ backend, server } = await Backend.beside((backend) => config(backend, events)));
   });
-  after(async () => {
-    await server?.stop();
-    await backend?.stop();
-  });
+  after(() => Promise.all([server?.stop(), backend?.stop()]));
   afterEach(() => {
     open.forEach((client) => client.close());
     open = [];
@@ -138,13 +134,10 @@ describe('events', () => {
 describe('questions', () => {
   let server, backend, open = [];
   before(async () => {
-    backend = await Backend.start();
-    server = await Server.start({ config: config(backend, 'asks = ["connect", "subscribe", "publish"]\ntimeout = "1s"') });
+    const asks = 'asks = ["connect", "subscribe", "publish"]\ntimeout = "1s"';
+    ({ backend, server } = await Backend.beside((backend) => config(backend, asks)));
   });
-  after(async () => {
-    await server?.stop();
-    await backend?.stop();
-  });
+  after(() => Promise.all([server?.stop(), backend?.stop()]));
   afterEach(() => {
     open.forEach((client) => client.close());
     open = [];
