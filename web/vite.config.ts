@@ -11,7 +11,7 @@ export default defineConfig({
   },
   oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
   server: {
-    proxy: { "/api": server, "^/docs/.*\\.md$": server, "/socket.io": { target: server, ws: true }, "/sse": server },
+    proxy: { "/api": server, "^/docs/.*\\.(md|svg)$": server, "/socket.io": { target: server, ws: true }, "/sse": server },
   },
   build: {
     // `light-dark()` and OKLCH stay as they are written.

@@ -24,16 +24,19 @@ after(async () => {
 
 const text = () => page.getByTestId('docs-text');
 
-/** Goes by a link of the page itself. */
+/** Goes by a link of the page itself; in narrow windows the list of them is folded up. */
 async function read(name) {
-  await page.locator(`nav a[href="#${name}"]`).click();
+  const fold = page.locator('.fold');
+  if (await fold.isVisible()) await fold.click();
+  await page.locator(`.contents a[href="#${name}"]`).click();
   // The page of before stands there until it is another's turn.
-  await page.locator(`nav a[href="#${name}"][aria-current=page]`).waitFor();
+  await page.locator(`.contents a[href="#${name}"][aria-current=page]`).waitFor({ state: 'attached' });
   await page.locator('main[aria-busy=false] h1').waitFor();
 }
 
 test('every operation of the description is shown', async () => {
   const { paths } = await (await fetch(`${server.url}/api/v1/openapi.json`)).json();
+  await read('reference');
   const count = Object.values(paths).flatMap((methods) => Object.keys(methods)).length;
   await page.getByTestId('operation').first().waitFor();
   assert.equal(await page.getByTestId('operation').count(), count);
@@ -43,7 +46,7 @@ test('every operation of the description is shown', async () => {
 });
 
 test('every text is shown, and nothing in it is left as it was typed', async () => {
-  const listed = await page.locator('nav a').evaluateAll((links) => links.map((link) => link.hash.slice(1)));
+  const listed = await page.locator('.contents a').evaluateAll((links) => links.map((link) => link.hash.slice(1)));
   assert.deepEqual(listed.filter((name) => name !== 'reference').toSorted(), TEXTS.map((name) => name.replace('.md', '')).toSorted());
   for (const name of TEXTS) {
     await read(name.replace('.md', ''));
@@ -68,11 +71,38 @@ test('what is typed in a text is text', async () => {
   await page.route('**/docs/errors.md', (route) =>
     route.fulfill({ body: '# A\n\n<img src=x onerror="window.hurt=1"> [a](javascript:window.hurt=1) <b>b</b> `<i>`\n\n| a |\n|---|\n| <script>window.hurt=1</script> |' }),
   );
+  // What was read before is not asked for again.
+  await page.reload();
   await read('errors');
   assert.equal(await text().locator('img, b, script, a').count(), 0);
   assert.ok((await text().innerText()).includes('<img src=x'));
   assert.equal(await page.evaluate(() => window.hurt), undefined);
   await page.unroute('**/docs/errors.md');
+  await page.reload();
+});
+
+test('what is searched for is found, by the keyboard alone', async () => {
+  await page.locator('main[aria-busy=false] h1').waitFor();
+  await page.keyboard.press('/');
+  await page.keyboard.type('offline');
+  const found = page.getByTestId('found');
+  await found.first().waitFor();
+  assert.ok((await found.allInnerTexts()).some((one) => one.startsWith('Protocol')), await found.allInnerTexts());
+  assert.ok((await found.first().locator('mark').count()) > 0);
+  await page.evaluate(AXE);
+  const { violations } = await page.evaluate(() => window.axe.run());
+  assert.deepEqual(violations.map(({ id, nodes }) => [id, nodes[0].html]), []);
+  await page.keyboard.press('ArrowDown');
+  const [page_, section] = await found.nth(1).evaluate((one) => [one.querySelector('.where').firstChild.textContent, one.querySelector('.where').textContent]);
+  assert.equal(await found.nth(1).getAttribute('aria-selected'), 'true');
+  await page.keyboard.press('Enter');
+  await page.locator(`.contents a[aria-current=page]`, { hasText: page_ }).waitFor();
+  assert.ok(section.startsWith(page_));
+  assert.equal(await found.count(), 0);
+  await page.getByTestId('search').fill('there is nothing like zzqx');
+  await page.locator('.found .nothing').waitFor();
+  await page.keyboard.press('Escape');
+  assert.equal(await page.getByTestId('search').inputValue(), '');
 });
 
 for (const width of [1280, 375]) {

@@ -1,15 +1,16 @@
 import { useEffect, useState } from "preact/hooks";
 import { ThemeSwitch } from "../ui/theme.tsx";
-import { Markdown } from "./markdown.tsx";
-import type { Description } from "./openapi.ts";
-import { REFERENCE, TEXTS, placeOf } from "./place.ts";
+import { Markdown, blocksOf, inline, slug } from "./markdown.tsx";
+import { GROUPS, PAGES, hrefOf, placeOf } from "./place.ts";
 import { Reference } from "./reference.tsx";
+import { SearchField } from "./search_field.tsx";
+import { type Content, contentOf } from "./texts.ts";
 
-type Content = { page: string; text: string } | { page: string; description: Description } | { page: string; failure: string };
+type Shown = Content | { page: string; failure: string };
 
 export function App() {
   const [place, go] = useState(placeOf(location.hash));
-  const [content, show] = useState<Content>();
+  const [content, show] = useState<Shown>();
   const [tries, again] = useState(0);
 
   useEffect(() => {
@@ -19,21 +20,28 @@ export function App() {
   }, []);
 
   useEffect(() => {
-    const gone = new AbortController();
-    load(place.page, gone.signal).then(show, (error: unknown) => {
-      if (!gone.signal.aborted) show({ page: place.page, failure: String(error) });
-    });
-    return () => gone.abort();
+    let wanted = true;
+    contentOf(place.page).then(
+      (content) => wanted && show(content),
+      (error: unknown) => wanted && show({ page: place.page, failure: String(error) }),
+    );
+    return () => void (wanted = false);
   }, [place.page, tries]);
 
   useEffect(() => {
     if (content?.page !== place.page) return;
     const target = place.section && document.getElementById(place.section);
+    if (target instanceof HTMLDetailsElement) target.open = true;
     if (target) target.scrollIntoView();
-    else scrollTo(0, 0);
+    else scrollTo({ top: 0, behavior: "instant" });
   }, [content, place]);
 
-  const titles: readonly (readonly [string, string])[] = [[REFERENCE, "HTTP API"], ...TEXTS];
+  const title = PAGES.find(([name]) => name === place.page)?.[1];
+  useEffect(() => {
+    document.title = title ? `${title} · XPUSH` : "XPUSH: documentation";
+  }, [title]);
+
+  const ready = content?.page === place.page;
   return (
     <>
       <header class="top">
@@ -42,30 +50,99 @@ export function App() {
             <img src="/assets/favicon.svg" alt="" width="28" height="28" />
             XPUSH
           </a>
+          <SearchField />
           <ThemeSwitch />
         </div>
       </header>
       <div class="page">
-        <nav aria-label="Documentation">
-          <ul>
-            {titles.map(([name, title]) => (
-              <li>
-                <a href={`#${name}`} aria-current={name === place.page ? "page" : undefined}>
-                  {title}
-                </a>
-              </li>
-            ))}
-          </ul>
-        </nav>
-        <main class="text" aria-busy={content?.page !== place.page} data-testid="docs-text">
-          {content?.page === place.page && <Shown content={content} retry={() => again(tries + 1)} />}
-        </main>
+        <Contents page={place.page} title={title ?? "Contents"} />
+        <div class="reading">
+          <main class="text" aria-busy={!ready} data-testid="docs-text">
+            {ready ? <Body content={content} retry={() => again(tries + 1)} /> : <Waiting />}
+          </main>
+          {ready && !("failure" in content) && <Onwards page={place.page} />}
+        </div>
+        {ready && "text" in content && <OnThisPage page={content.page} text={content.text} section={place.section} />}
       </div>
     </>
   );
 }
 
-function Shown({ content, retry }: { content: Content; retry: () => void }) {
+/** Beside the text, or on narrow windows folded up above it. */
+function Contents({ page, title }: { page: string; title: string }) {
+  const [open, fold] = useState(false);
+  // Whoever has chosen wants to read.
+  useEffect(() => fold(false), [page]);
+  return (
+    <nav class="contents" aria-label="Documentation">
+      <button type="button" class="button outline fold" aria-expanded={open} aria-controls="contents" onClick={() => fold(!open)}>
+        <span class="soft">Contents</span>
+        {title}
+      </button>
+      <div id="contents" class={open ? "groups open" : "groups"}>
+        {GROUPS.map(([heading, entries]) => (
+          <section>
+            <h2>{heading}</h2>
+            <ul>
+              {entries.map(([name, title]) => (
+                <li>
+                  <a href={hrefOf(name)} aria-current={name === page ? "page" : undefined}>
+                    {title}
+                  </a>
+                </li>
+              ))}
+            </ul>
+          </section>
+        ))}
+      </div>
+    </nav>
+  );
+}
+
+/** A text's sections; only where there is room for them. */
+function OnThisPage({ page, text, section }: { page: string; text: string; section: string | undefined }) {
+  const sections = blocksOf(text).flatMap((block) => (block.kind === "heading" && block.level === 2 ? [block.text] : []));
+  if (sections.length < 2) return null;
+  return (
+    <nav class="sections" aria-label="On this page">
+      <h2>On this page</h2>
+      <ul>
+        {sections.map((heading) => (
+          <li>
+            <a href={hrefOf(page, slug(heading))} aria-current={slug(heading) === section ? "location" : undefined}>
+              {inline(heading, page)}
+            </a>
+          </li>
+        ))}
+      </ul>
+    </nav>
+  );
+}
+
+/** The text before, and the one to read next. */
+function Onwards({ page }: { page: string }) {
+  const at = PAGES.findIndex(([name]) => name === page);
+  if (at < 0) return null;
+  const [before, next] = [PAGES[at - 1], PAGES[at + 1]];
+  return (
+    <nav class="onwards" aria-label="Onwards">
+      {before && (
+        <a class="card before" href={hrefOf(before[0])} rel="prev">
+          <span class="soft">Before</span>
+          {before[1]}
+        </a>
+      )}
+      {next && (
+        <a class="card next" href={hrefOf(next[0])} rel="next">
+          <span class="soft">Next</span>
+          {next[1]}
+        </a>
+      )}
+    </nav>
+  );
+}
+
+function Body({ content, retry }: { content: Shown; retry: () => void }) {
   if ("description" in content) return <Reference description={content.description} />;
   if ("text" in content) return <Markdown text={content.text} page={content.page} />;
   return (
@@ -78,9 +155,12 @@ function Shown({ content, retry }: { content: Content; retry: () => void }) {
   );
 }
 
-async function load(page: string, signal: AbortSignal): Promise<Content> {
-  if (page !== REFERENCE && !TEXTS.some(([name]) => name === page)) throw new Error("there is no such text");
-  const response = await fetch(page === REFERENCE ? "/api/v1/openapi.json" : `/docs/${page}.md`, { signal });
-  if (!response.ok) throw new Error(`status ${response.status}`);
-  return page === REFERENCE ? { page, description: await response.json() } : { page, text: await response.text() };
+function Waiting() {
+  return (
+    <div class="waiting" aria-hidden="true">
+      {[40, 100, 92, 97, 60].map((width) => (
+        <div class={`skeleton w${width}`} />
+      ))}
+    </div>
+  );
 }

@@ -1,17 +1,21 @@
 import type { ComponentChildren } from "preact";
 import { Code } from "../ui/code.tsx";
-import { TEXTS } from "./place.ts";
+import { CopyButton } from "../ui/copy_button.tsx";
+import { TEXTS, hrefOf } from "./place.ts";
 
 /** A part of a text: what the texts of docs/ are written with, and no more. Everything else stays as it was typed; nothing becomes HTML. */
-type Block =
+export type Block =
   | { kind: "heading"; level: number; text: string }
   | { kind: "paragraph"; text: string }
-  | { kind: "code"; text: string }
+  | { kind: "code"; language: string; text: string }
+  | { kind: "image"; words: string; target: string }
   | { kind: "list"; ordered: boolean; items: string[] }
   | { kind: "table"; head: string[]; rows: string[][] };
 
 const HEADING = /^(#{1,6}) +(.*)$/;
 const ITEM = /^ {0,3}(?:[-*]|(\d+)\.) +(.*)$/;
+/** Alone on its line. */
+const IMAGE = /^!\[([^\]]*)\]\(([^)\s]+)\)$/;
 const RULE = /^\|[ :|-]+\|$/;
 
 export function blocksOf(text: string): Block[] {
@@ -33,7 +37,13 @@ export function blocksOf(text: string): Block[] {
       at++;
     } else if (line.startsWith("```")) {
       at++;
-      blocks.push({ kind: "code", text: until((one) => one.startsWith("```")).join("\n") });
+      // What stands behind the language is for tests.
+      const language = line.slice(3).split(" ", 1)[0] ?? "";
+      blocks.push({ kind: "code", language, text: until((one) => one.startsWith("```")).join("\n") });
+      at++;
+    } else if (IMAGE.test(line)) {
+      const [, words = "", target = ""] = IMAGE.exec(line) ?? [];
+      blocks.push({ kind: "image", words, target });
       at++;
     } else if (line.startsWith("|") && RULE.test(lines[at + 1] ?? "")) {
       const [head = [], , ...rows] = until((one) => !one.startsWith("|")).map(cells);
@@ -77,12 +87,31 @@ function render(block: Block, page: string): ComponentChildren {
       const id = slug(block.text);
       const content = inline(block.text, page);
       if (block.level === 1) return <h1 id={id}>{content}</h1>;
-      return block.level === 2 ? <h2 id={id}>{content}</h2> : <h3 id={id}>{content}</h3>;
+      const anchor = <a class="anchor" href={hrefOf(page, id)} aria-label={`Link to “${block.text.replaceAll(/[`*]/g, "")}”`} />;
+      return block.level === 2 ? (
+        <h2 id={id}>
+          {content}
+          {anchor}
+        </h2>
+      ) : (
+        <h3 id={id}>
+          {content}
+          {anchor}
+        </h3>
+      );
     }
     case "paragraph":
       return <p>{inline(block.text, page)}</p>;
     case "code":
-      return <Code text={block.text} label="An example" />;
+      return (
+        <div class="example card">
+          <Code text={block.text} label={block.language === "text" ? "What it prints" : "An example"} />
+          {block.language !== "text" && block.language !== "" && <CopyButton text={block.text} what="the example" />}
+        </div>
+      );
+    case "image":
+      // Pictures lie beside the texts, and nowhere else.
+      return /^[a-z-]+\/[a-z0-9-]+\.(svg|png)$/.test(block.target) ? <img src={`/docs/${block.target}`} alt={block.words} /> : <p>{block.words}</p>;
     case "list": {
       const items = block.items.map((item) => <li>{inline(item, page)}</li>);
       return block.ordered ? <ol>{items}</ol> : <ul>{items}</ul>;
@@ -105,16 +134,17 @@ function render(block: Block, page: string): ComponentChildren {
   }
 }
 
-const INLINE = /`([^`]+)`|\*\*([^*]+)\*\*|\*([^*\s][^*]*)\*|!?\[([^\]]+)\]\(([^)\s]+)\)/g;
+const INLINE = /<(https?:\/\/[^>\s]+)>|`([^`]+)`|\*\*([^*]+)\*\*|\*([^*\s][^*]*)\*|!?\[([^\]]+)\]\(([^)\s]+)\)/g;
 
 export function inline(text: string, page: string): ComponentChildren[] {
   const parts: ComponentChildren[] = [];
   let end = 0;
   for (const match of text.matchAll(INLINE)) {
-    const [whole, code, strong, soft, words, target] = match;
+    const [whole, address, code, strong, soft, words, target] = match;
     parts.push(text.slice(end, match.index));
     end = match.index + whole.length;
-    if (code !== undefined) parts.push(<code>{code}</code>);
+    if (address !== undefined) parts.push(link(address, address, page));
+    else if (code !== undefined) parts.push(<code>{code}</code>);
     else if (strong !== undefined) parts.push(<strong>{inline(strong, page)}</strong>);
     else if (soft !== undefined) parts.push(<em>{inline(soft, page)}</em>);
     else if (words !== undefined && target !== undefined) parts.push(link(words, target, page));
@@ -134,7 +164,7 @@ function link(words: string, target: string, page: string): ComponentChildren {
     );
   }
   const [file, section] = target.split("#", 2);
-  const name = file === "" ? page : /^([a-z-]+)\.md$/.exec(file ?? "")?.[1];
+  const name = file === "" ? page : /^([A-Za-z-]+)\.md$/.exec(file ?? "")?.[1];
   if (name === undefined || !TEXTS.some(([text]) => text === name)) return <>{content}</>;
-  return <a href={`#${name}${section ? `/${section}` : ""}`}>{content}</a>;
+  return <a href={hrefOf(name, section)}>{content}</a>;
 }

@@ -1,5 +1,5 @@
 const TOKEN =
-  /(?<comment>(?:^|(?<=\s))(?:#|\/\/).*$)|(?<string>"[^"\n]*"|'[^'\n]*'|`[^`\n]*`)|(?<keyword>(?<![.\w])(?:import|from|const|let|await|async|def|for|in|if|print)\b)/gmu;
+  /(?<comment>(?:^|(?<=\s))(?:#|\/\/).*$)|(?<string>"[^"\n]*"|'[^'\n]*'|`[^`\n]*`)|(?<keyword>(?<![.\w-])(?:import|from|const|let|await|async|def|for|in|if|print)\b(?!-))/gmu;
 
 /** A few lines of code, scrollable by keyboard, with just enough colour to be read at a glance. */
 export function Code({ text, label, testId }: { text: string; label: string; testId?: string }) {

@@ -13,10 +13,11 @@ use rust_embed::{EmbeddedFile, RustEmbed};
 #[allow_missing = true]
 struct Pages;
 
-/// The texts of `docs/`, which the page at `/docs/` shows.
+/// The texts of `docs/` and their pictures, which the page at `/docs/` shows.
 #[derive(RustEmbed)]
 #[folder = "../../docs"]
 #[include = "*.md"]
+#[include = "placement/*.svg"]
 struct Texts;
 
 /// Nothing but our own files, no inline script or style, in nobody's frame.
@@ -46,7 +47,7 @@ fn find(path: &str) -> Option<(String, EmbeddedFile)> {
     let name = path.strip_prefix('/')?;
     let name =
         if name.is_empty() || name.ends_with('/') { format!("{name}index.html") } else { name.to_owned() };
-    let text = || Texts::get(name.strip_prefix("docs/").filter(|name| !name.contains('/'))?);
+    let text = || Texts::get(name.strip_prefix("docs/")?);
     Pages::get(&name).or_else(text).map(|file| (name, file))
 }
 

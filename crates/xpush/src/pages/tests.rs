@@ -85,12 +85,17 @@ async fn the_texts_are_there_to_be_read() {
         (response.status().as_u16(), &response.headers()["location"]),
         (308, &HeaderValue::from_static("/docs/"))
     );
-    for name in Texts::iter() {
+    for name in Texts::iter().filter(|name| name.ends_with(".md")) {
         let (response, body) = send(Method::GET, &format!("/docs/{name}"), &[]).await;
         assert_eq!(response.status(), 200, "{name}");
         assert_eq!(response.headers()["content-type"], "text/markdown; charset=utf-8");
         assert!(body.starts_with(b"# "), "{name}");
     }
+    let (response, _) = send(Method::GET, "/docs/placement/spread.svg", &[]).await;
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["content-type"]),
+        (200, &HeaderValue::from_static("image/svg+xml"))
+    );
     // What the page names, the binary has.
     let named = include_str!("../../../../web/docs/place.ts");
     let named: Vec<_> =
