@@ -246,7 +246,7 @@ fn compare(site: &Site<'_>, options: &Options, contenders: &[&Contender]) -> Res
     let starts = if options.wants("start") { starts(site)? } else { Vec::new() };
     let mut report = report(contenders, &results, &starts);
     if !alone.is_empty() {
-        report += &alone::report(&alone, sqlite.as_ref());
+        report += &alone::report(&alone, &sqlite);
     }
     println!("\n{report}");
     if options.complete() {
@@ -285,8 +285,9 @@ pub(crate) fn load_once(
     line
 }
 
-/// What only XPUSH does, and SQLite without it, unless nobody asks for that.
-fn by_itself(site: &Site<'_>, options: &Options) -> (Vec<(&'static Load, Cell)>, Option<Sqlite>) {
+/// What only XPUSH does, and SQLite without it, in turn, unless nobody asks for that.
+fn by_itself(site: &Site<'_>, options: &Options) -> (Vec<(&'static Load, Cell)>, Sqlite) {
+    let mut sqlite = Sqlite::default();
     let wanted = ALONE.iter().filter(|load| options.wants(load.name));
     let results: Vec<_> = wanted
         .map(|load| {
@@ -295,12 +296,14 @@ fn by_itself(site: &Site<'_>, options: &Options) -> (Vec<(&'static Load, Cell)>,
                 cell.enter(measure(site, xpush_itself(), load, options));
                 let figure = cell.lines.last().and_then(|line| number(line, load.figure));
                 println!("{} round {round}: {figure:?} {}", load.name, load.unit);
+                if let (Goal::OfSqlite(_), Some(line)) = (&load.goal, cell.lines.last()) {
+                    sqlite.run_beside(site, line);
+                }
             }
             (load, cell)
         })
         .collect();
-    let beside_sqlite = results.iter().any(|(load, _)| matches!(load.goal, Goal::OfSqlite(_)));
-    (results, beside_sqlite.then(|| Sqlite::measure(site)).flatten())
+    (results, sqlite)
 }
 
 fn xpush_itself() -> &'static Contender {
@@ -458,6 +461,7 @@ fn peer_target(repo: &Repo) -> PathBuf {
 /// A peer that cannot be built is told and fails later, by itself; the rest goes on.
 fn build(repo: &Repo, contenders: &[&Contender]) -> Result<(), String> {
     show(&mut in_checkout(repo, &["cargo", "build", "--release", "--package", "xpush"]))?;
+    show(&mut in_checkout(repo, &["cargo", "build", "--release", "-p", "xpush-sqlite", "--example", "raw"]))?;
     let wanted = |name: &str| contenders.iter().any(|contender| contender.name == name);
     let mut peers = Vec::new();
     if wanted("socketioxide") {

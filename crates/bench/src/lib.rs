@@ -9,6 +9,7 @@ mod caller;
 mod client;
 mod dialect;
 mod disk;
+mod exposition;
 mod ledger;
 mod limit;
 mod meter;

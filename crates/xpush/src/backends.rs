@@ -374,6 +374,11 @@ impl Backends {
         )
     }
 
+    /// The file of a server that is alone.
+    pub(crate) fn file(&self) -> Option<Arc<Store>> {
+        self.stores.file.clone()
+    }
+
     /// Durable histories.
     pub(crate) fn ledger(&self) -> Arc<dyn Ledger> {
         self.stores.ledger.clone()

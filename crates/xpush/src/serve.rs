@@ -144,9 +144,15 @@ async fn serve(
         .zip(settings.default_app.clone())
         .and_then(|(key, app)| backends.emitters(key, app, settings.limits.payload, node.clone()));
     let readiness = Readiness::default();
-    let (metered, counted) = (node.clone(), webhooks.clone());
-    let mut others =
-        health::router(readiness.clone(), Arc::new(move || counted.add_metrics(metered.metrics())));
+    let (metered, counted, kept) = (node.clone(), webhooks.clone(), backends.file());
+    let metrics = move || {
+        let text = counted.add_metrics(metered.metrics());
+        match &kept {
+            Some(file) => file.add_metrics(text),
+            None => text,
+        }
+    };
+    let mut others = health::router(readiness.clone(), Arc::new(metrics));
     if roles.session {
         let session = role::session::start(&node, id, &placement, &backends, settings)
             .map_err(|error| format!("cannot start: {error}"))?;

@@ -190,7 +190,8 @@ fn two_clients_talk() {
     let message = ann.push();
     assert_eq!((&message["push"], &message["data"]), (&"message".into(), &"hello".into()));
     let (_, metrics) = server.get("/metrics");
-    assert!(metrics.contains("# EOF"), "{metrics}");
+    assert!(metrics.ends_with("# EOF\n") && metrics.matches("# EOF").count() == 1, "{metrics}");
+    assert!(metrics.contains("\nxpush_store_commit_messages_sum 1.0\n"), "{metrics}");
 }
 
 #[test]

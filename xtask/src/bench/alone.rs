@@ -1,10 +1,11 @@
 //! What only XPUSH does, and what it is measured against instead of other servers: the disk, SQLite by itself, fixed goals.
 
 use std::fmt::Write as _;
+use std::process::Command;
 
 use super::tables::{number, raw};
-use super::{Cell, Goal, Load, Site};
-use crate::run::{command as in_checkout, read};
+use super::{Cell, Goal, Load, SERVER_CORE, Site};
+use crate::run::read;
 
 pub(super) static ALONE: [Load; 7] = [
     Load {
@@ -80,35 +81,60 @@ pub(super) static ALONE: [Load; 7] = [
     },
 ];
 
-/// Rows a second that SQLite by itself takes into the same schema, by rows a commit.
+/// What SQLite by itself takes into the same schema, on the server's core, after each of the server's rounds.
+#[derive(Default)]
 pub(super) struct Sqlite {
-    rates: Vec<(f64, f64)>,
+    rounds: Vec<Beside>,
+}
+
+/// The server's round and SQLite's.
+#[derive(Clone, Copy)]
+struct Beside {
+    /// Messages a commit: what the server has put into one on average is what SQLite was given.
+    batch: f64,
+    server: f64,
+    sqlite: f64,
 }
 
 impl Sqlite {
-    /// Measured by the store's own example, in the folder where the servers keep their data.
-    pub(super) fn measure(site: &Site<'_>) -> Option<Self> {
-        let words = ["cargo", "run", "--release", "--quiet", "-p", "xpush-sqlite", "--example", "raw", "--"];
-        let line = read(in_checkout(site.repo, &words).arg(&site.scratch))?;
-        let (_, inserts) = line.split_once("\"inserts_per_s\":[")?;
-        let batches = inserts.split(']').next()?.split("{\"batch\":").skip(1);
-        let rate = |batch: &str| Some((batch.split(',').next()?.parse().ok()?, number(batch, "raw")?));
-        batches.map(rate).collect::<Option<_>>().map(|rates| Self { rates })
+    /// As many messages as the server has taken in the round that `line` tells of, at as many a commit; by the store's own example, in the folder where the servers keep
+    /// their data.
+    pub(super) fn run_beside(&mut self, site: &Site<'_>, line: &str) {
+        let Some(beside) = Beside::measure(site, line) else {
+            println!("SQLite by itself could not be measured");
+            return;
+        };
+        println!("SQLite by itself: {:.0}/s at {:.0} a commit", beside.sqlite, beside.batch);
+        self.rounds.push(beside);
     }
 
-    /// At the largest batch, which is what a busy server commits.
-    fn rate(&self) -> Option<f64> {
-        self.rates.last().map(|(_, rate)| *rate)
+    /// The server's rate by SQLite's: the median of the rounds.
+    fn ratio(&self) -> Option<f64> {
+        let mut ratios: Vec<_> = self.rounds.iter().map(|round| round.server / round.sqlite).collect();
+        ratios.sort_by(f64::total_cmp);
+        ratios.get(ratios.len() / 2).copied()
     }
 
     fn words(&self) -> String {
-        let one = |(batch, rate): &(f64, f64)| format!("{rate:.0}/s at {batch:.0} a commit");
-        self.rates.iter().map(one).collect::<Vec<_>>().join(", ")
+        let one = |round: &Beside| format!("{:.0}/s at {:.0} a commit", round.sqlite, round.batch);
+        self.rounds.iter().map(one).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl Beside {
+    fn measure(site: &Site<'_>, line: &str) -> Option<Self> {
+        let (server, batch) = (number(line, "acks a second")?, number(line, "messages a commit")?);
+        let [messages, batch, channels] = [number(line, "deliveries")?, batch, number(line, "channels")?]
+            .map(|value| format!("{value:.0}"));
+        let mut raw = Command::new("taskset");
+        raw.args(["-c", SERVER_CORE]).arg(site.repo.target.join("release/examples/raw")).arg(&site.scratch);
+        let line = read(raw.args(["insert", &batch, &messages, &channels]))?;
+        Some(Self { batch: batch.parse().ok()?, server, sqlite: number(&line, "raw")? })
     }
 }
 
 /// The tables of what is measured without peers.
-pub(super) fn report(results: &[(&Load, Cell)], sqlite: Option<&Sqlite>) -> String {
+pub(super) fn report(results: &[(&Load, Cell)], sqlite: &Sqlite) -> String {
     let mut text = String::from("\n## XPUSH alone\n\n| | figure | goal |\n|---|---|---|\n");
     for (load, cell) in results {
         let figure = cell.median(load.figure).map(|(value, _)| value);
@@ -116,8 +142,8 @@ pub(super) fn report(results: &[(&Load, Cell)], sqlite: Option<&Sqlite>) -> Stri
             None => "failed †".to_owned(),
             Some(value) => {
                 let mark = if cell.trouble.is_empty() { "" } else { " †" };
-                let ratio = match (&load.goal, sqlite.and_then(Sqlite::rate)) {
-                    (Goal::OfSqlite(_), Some(rate)) => format!(", {:.2} × SQLite by itself", value / rate),
+                let ratio = match (&load.goal, sqlite.ratio()) {
+                    (Goal::OfSqlite(_), Some(ratio)) => format!(", {ratio:.2} × SQLite by itself"),
                     _ => String::new(),
                 };
                 format!("{value:.2} {}{ratio}{mark}", load.unit)
@@ -125,8 +151,13 @@ pub(super) fn report(results: &[(&Load, Cell)], sqlite: Option<&Sqlite>) -> Stri
         };
         let _ = writeln!(text, "| {} | {word} | {} |", load.title, load.goal.words());
     }
-    if let Some(sqlite) = sqlite {
-        let _ = writeln!(text, "\nSQLite by itself, the same schema and rows: {}.", sqlite.words());
+    if !sqlite.rounds.is_empty() {
+        let _ = writeln!(
+            text,
+            "\nSQLite by itself, on the server's core, after each of its rounds: the same schema, as many rows as the server has taken messages, and as many a commit as it\n\
+             has put into one on average, by nothing but prepared inserts: {}. The ratio is the median of the rounds'.",
+            sqlite.words()
+        );
     }
     let disk = results.iter().find_map(|(load, cell)| {
         let (_, line) = cell.median(load.figure)?;
@@ -153,13 +184,14 @@ mod tests {
     fn durable_publishing_is_told_beside_sqlite_and_the_disk() {
         let line = "{\"fdatasyncs a second\":250,\"fdatasync p99 ms\":8,\"acks a second\":20000}".to_owned();
         let cell = Cell { lines: vec![line], trouble: vec![] };
-        let sqlite = Sqlite { rates: vec![(1000.0, 24_000.0), (4000.0, 40_000.0)] };
-        let text = report(&[(&ALONE[0], cell)], Some(&sqlite));
+        let round = |server| Beside { batch: 1900.0, server, sqlite: 40_000.0 };
+        let sqlite = Sqlite { rounds: [24_000.0, 20_000.0, 16_000.0].map(round).into() };
+        let text = report(&[(&ALONE[0], cell)], &sqlite);
         assert!(
             text.contains("| 20000.00 /s, 0.50 × SQLite by itself | ≥ 0.7 × SQLite by itself |"),
             "{text}"
         );
-        assert!(text.contains("24000/s at 1000 a commit, 40000/s at 4000 a commit"), "{text}");
+        assert!(text.contains("40000/s at 1900 a commit, 40000/s at 1900 a commit"), "{text}");
         assert!(text.contains("250 fdatasyncs a second of 4 kB appends, p99 8.00 ms"), "{text}");
     }
 }

@@ -1,4 +1,5 @@
-//! What the machine, SQLite alone, and the ledger on it can do in a folder, as JSON: `raw FOLDER [SECONDS [MESSAGES]]`.
+//! What the machine, SQLite alone, and the ledger on it can do in a folder, as JSON: `raw FOLDER [SECONDS [MESSAGES]]`; or SQLite alone, so many messages at
+//! so many a commit: `raw FOLDER insert BATCH MESSAGES [CHANNELS]`.
 //!
 //! `fdatasync_per_s` of 4 kB appends; `raw` rows a second into the ledger's own schema with nothing but prepared inserts; `ledger` the same
 //! through `MessageLog::append`, one call a batch, and `apart` one call a message, in 100 channels; `acks_at_2000` how
@@ -38,14 +39,22 @@ impl Clock for SystemClock {
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let folder = arguments.next().expect("a folder");
+    let mut arguments = arguments.peekable();
+    let alone = arguments.next_if(|word| word == "insert").is_some();
     let mut number = |default: u64| arguments.next().map_or(default, |text| text.parse().expect("a number"));
+    if alone {
+        let (batch, messages, channels) = (number(4000), number(500_000), number(16));
+        return insert(Path::new(&folder), batch.max(1), messages, channels.max(1));
+    }
     let patience = Duration::from_secs(number(3));
     let messages = number(100_000);
     let folder = Path::new(&folder).join(format!("raw-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
-    let rates = [1000, 4000].map(|batch| {
+    let rates = [1000_u64, 4000].map(|batch| {
         let file = |name: &str| folder.join(format!("{name}-{batch}.db"));
-        let raw = raw(&file("raw"), batch, patience);
+        let mut raw_into = Raw::create(&file("raw"));
+        let raw = rate(patience, || raw_into.commit(batch, 1));
+        let batch = usize::try_from(batch).unwrap();
         let ledger = through_the_ledger(&file("ledger"), batch, patience);
         let apart = apart(&file("apart"), batch, patience);
         format!(r#"{{"batch":{batch},"raw":{raw:.0},"ledger":{ledger:.0},"apart":{apart:.0}}}"#)
@@ -81,32 +90,68 @@ fn syncs(path: &Path, patience: Duration) -> f64 {
     })
 }
 
-fn raw(path: &Path, batch: usize, patience: Duration) -> f64 {
-    let connection = Connection::open(path).unwrap();
-    connection.pragma_update(None, "journal_mode", "WAL").unwrap();
-    connection.pragma_update(None, "synchronous", "FULL").unwrap();
-    connection.execute_batch(include_str!("../src/migrations/0001_ledger.sql")).unwrap();
-    let (data, mut seq) = (data(), 0_i64);
-    rate(patience, || {
-        connection.execute_batch("BEGIN IMMEDIATE").unwrap();
-        let mut insert = connection
+/// The same number of messages as a server has taken, at as many a commit as it has put into one.
+fn insert(folder: &Path, batch: u64, messages: u64, channels: u64) {
+    let folder = folder.join(format!("raw-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut raw = Raw::create(&folder.join("raw.db"));
+    let (start, mut rows) = (Instant::now(), 0);
+    while (rows as u64) < messages {
+        rows += raw.commit(batch, channels);
+    }
+    println!(r#"{{"batch":{batch},"raw":{:.0}}}"#, rows as f64 / start.elapsed().as_secs_f64());
+    drop(raw);
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// SQLite with the ledger's schema and rows, and nothing but prepared inserts.
+struct Raw {
+    connection: Connection,
+    data: Vec<u8>,
+    users: [String; 64],
+    message: u64,
+}
+
+impl Raw {
+    fn create(path: &Path) -> Self {
+        let connection = Connection::open(path).unwrap();
+        connection.pragma_update(None, "journal_mode", "WAL").unwrap();
+        connection.pragma_update(None, "synchronous", "FULL").unwrap();
+        connection.execute_batch(include_str!("../src/migrations/0001_ledger.sql")).unwrap();
+        let users = std::array::from_fn(|user| format!("g-user{user:07}"));
+        Self { connection, data: data(), users, message: 0 }
+    }
+
+    /// One commit, spread over so many channels.
+    fn commit(&mut self, batch: u64, channels: u64) -> usize {
+        self.connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let mut insert = self
+            .connection
             .prepare_cached(
                 "INSERT INTO slots (slot, placed, counted, bytes, kind, fence, user, id, at, event, json)
                  VALUES (?1, 1767225600000, ?2, ?3, 0, ?4, ?5, ?6, 1767225600000, 'message', ?7)",
             )
             .unwrap();
-        for _ in 0..batch {
-            seq += 1;
-            // As spread out as a digest.
-            let fence = (seq as u128).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c834).to_be_bytes();
-            let (user, id) = (format!("user-{}", seq % 100), format!("message-{seq:012}"));
-            insert
-                .execute(params![(1_i64 << 36) | seq, seq - 1, (seq - 1) * 207, fence, user, id, &data[..]])
-                .unwrap();
+        let mut rows = 0;
+        for channel in 1..=channels {
+            let turn =
+                (self.message..self.message + batch).filter(|message| message % channels + 1 == channel);
+            for message in turn {
+                let seq = (message / channels + 1) as i64;
+                // As spread out as a digest.
+                let fence = u128::from(message + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c834);
+                let (slot, fence) = ((channel as i64) << 36 | seq, fence.to_be_bytes());
+                let user = &self.users[(message % 64) as usize];
+                let (before, id) = (seq - 1, format!("{message:010}"));
+                insert.execute(params![slot, before, before * 209, fence, user, id, &self.data]).unwrap();
+                rows += 1;
+            }
         }
-        connection.execute_batch("COMMIT").unwrap();
-        batch
-    })
+        drop(insert);
+        self.message += batch;
+        self.connection.execute_batch("COMMIT").unwrap();
+        rows
+    }
 }
 
 fn ledger(path: &Path) -> Ledger {

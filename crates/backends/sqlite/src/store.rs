@@ -12,6 +12,7 @@
 mod batch;
 mod checkpoint;
 mod fault;
+mod metrics;
 mod open;
 mod queue;
 mod readers;
@@ -32,6 +33,7 @@ use xpush_core::ports::{Done, Failure, PortError};
 use crate::lock;
 use batch::{Call, Queued};
 use checkpoint::Checkpoints;
+use metrics::Metrics;
 use queue::Queue;
 
 pub(crate) use batch::Attendant;
@@ -98,6 +100,7 @@ struct Shared {
     writes: Queue<Queued>,
     reads: Queue<Reading>,
     checkpoints: Checkpoints,
+    metrics: Metrics,
     attendants: Mutex<Vec<Box<dyn Attendant>>>,
     patience: Duration,
     fatal: Fatal,
@@ -140,6 +143,7 @@ impl Store {
             writes: Queue::new(options.queue),
             reads: Queue::new(options.queue),
             checkpoints: Checkpoints::default(),
+            metrics: Metrics::new(),
             attendants: Mutex::default(),
             patience: options.patience,
             fatal: options.fatal,
@@ -165,6 +169,11 @@ impl Store {
     /// Where the file is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Appends what the store counts to other metrics, all in OpenMetrics' text form: `xpush_store_commit_messages` and `xpush_store_commit_seconds`.
+    pub fn add_metrics(&self, text: String) -> String {
+        self.shared.metrics.add_to(text)
     }
 
     /// Runs `job` in a transaction, and `done` when it is on disk. A job that fails is undone alone; those committed with it are not touched.

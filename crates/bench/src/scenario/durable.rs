@@ -4,7 +4,7 @@ use super::TURN;
 use crate::{
     Target,
     client::Heard,
-    disk,
+    disk, exposition,
     ledger::Faults,
     report::{Latencies, Report, Watch},
     swarm::Swarm,
@@ -19,7 +19,7 @@ use std::{
 /// Many clients publish into channels with durable history.
 ///
 /// Each client keeps `--window` publications under way, or all together send at `--rate`. Every ack must come. Beside it stands
-/// what the disk does: 4 kB appends with an fdatasync each, right before the load.
+/// what the disk does: 4 kB appends with an fdatasync each, right before the load. How many messages a commit holds is what the server's `/metrics` say.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Durable {
     #[command(flatten)]
@@ -95,6 +95,7 @@ impl Durable {
         load.publish_for(self.seconds / 10.0)?;
         load.latencies = Latencies::new();
         let (sent, acked) = (load.sent, load.acked);
+        let before = exposition::commits(&self.target)?;
         let rss =
             |target: &Target| target.server().map(|server| server.read().map(|read| read.rss_kb)).transpose();
         let watch = Watch::start(self.target.server())?;
@@ -128,6 +129,10 @@ impl Durable {
             report
                 .figures
                 .insert("ack p99 ms beyond 3 fdatasync p99", latency.p99 / 1000.0 - 3.0 * disk.p99_ms);
+        }
+        if let (Some(before), Some(after)) = (before, exposition::commits(&self.target)?) {
+            report.figures.insert("commits a second", (after.count - before.count) / seconds);
+            report.figures.insert("messages a commit", after.messages_each_since(before));
         }
         let memory: Option<Vec<u64>> = memory.into_iter().collect();
         if let Some([first, .., middle, _, last]) = memory.as_deref() {

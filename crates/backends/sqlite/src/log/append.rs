@@ -70,6 +70,7 @@ impl Inner {
             channel.active = self.clock.wall();
             retention::keep(writing, &mut channel, retention, append.now)?;
             channels.placed(channel.head - before);
+            writing.placed(channel.head - before);
             *channels.change(writing, key)? = channel;
         }
         Ok(Appended { taken, failure })

@@ -1,5 +1,6 @@
 //! What one transaction is made of.
 
+use std::cell::Cell;
 use std::ops::Deref;
 
 use rusqlite::Connection;
@@ -11,6 +12,7 @@ use super::Fault;
 pub struct Writing<'a> {
     connection: &'a Connection,
     view: u64,
+    messages: Cell<u64>,
 }
 
 /// What lives in the writer beside the jobs.
@@ -43,7 +45,17 @@ pub(super) struct Call<T, F> {
 
 impl<'a> Writing<'a> {
     pub(super) const fn new(connection: &'a Connection, view: u64) -> Self {
-        Self { connection, view }
+        Self { connection, view, messages: Cell::new(0) }
+    }
+
+    /// The transaction has so many messages more.
+    pub(crate) fn placed(&self, messages: u64) {
+        self.messages.set(self.messages.get() + messages);
+    }
+
+    /// Messages of the transaction.
+    pub(super) const fn messages(&self) -> u64 {
+        self.messages.get()
     }
 
     /// As long as it is the same, what an earlier job has read or written still holds: since then nothing was undone, and nobody else has written.

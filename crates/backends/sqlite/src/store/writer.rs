@@ -92,7 +92,8 @@ impl Writer<'_> {
         }
         self.begin().map_err(|error| Fault::Sqlite(error).into_port())?;
         let writing = Writing::new(self.connection, self.view);
-        let committed = steps(self, &writing).and_then(|()| self.flush(&writing)).and_then(|()| self.end());
+        let committed =
+            steps(self, &writing).and_then(|()| self.flush(&writing)).and_then(|()| self.end(&writing));
         if committed.is_err() {
             self.view += 1;
             if !self.connection.is_autocommit()
@@ -145,9 +146,13 @@ impl Writer<'_> {
         attendants.iter_mut().try_for_each(|attendant| attendant.flush(writing)).map_err(Fault::into_port)
     }
 
-    fn end(&self) -> Result<(), PortError> {
+    fn end(&self, writing: &Writing<'_>) -> Result<(), PortError> {
+        let started = Instant::now();
         let committed = self.connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
-        let Err(error) = committed else { return Ok(()) };
+        let Err(error) = committed else {
+            self.shared.metrics.committed(writing.messages(), started.elapsed());
+            return Ok(());
+        };
         if is_sync_failure(&error) {
             self.shared.die(&format!("commit: {error}"));
             return Err(PortError::new(Failure::Unknown, error.to_string()));
