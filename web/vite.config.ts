@@ -24,6 +24,7 @@ export default defineConfig({
       input: {
         start: fileURLToPath(new URL("index.html", import.meta.url)),
         docs: fileURLToPath(new URL("docs/index.html", import.meta.url)),
+        admin: fileURLToPath(new URL("admin/index.html", import.meta.url)),
       },
       output: {
         entryFileNames: "assets/[name].js",

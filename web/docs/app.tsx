@@ -1,5 +1,5 @@
 import { useEffect, useState } from "preact/hooks";
-import { ThemeSwitch } from "../ui/theme.tsx";
+import { Top } from "../ui/frame.tsx";
 import { Markdown, blocksOf, inline, slug } from "./markdown.tsx";
 import { GROUPS, PAGES, hrefOf, placeOf } from "./place.ts";
 import { Reference } from "./reference.tsx";
@@ -44,16 +44,9 @@ export function App() {
   const ready = content?.page === place.page;
   return (
     <>
-      <header class="top">
-        <div class="top-row">
-          <a class="brand" href="/">
-            <img src="/assets/favicon.svg" alt="" width="28" height="28" />
-            XPUSH
-          </a>
-          <SearchField />
-          <ThemeSwitch />
-        </div>
-      </header>
+      <Top>
+        <SearchField />
+      </Top>
       <div class="page">
         <Contents page={place.page} title={title ?? "Contents"} />
         <div class="reading">

@@ -1,5 +1,5 @@
+import { Top } from "../ui/frame.tsx";
 import { Icon } from "../ui/icon.tsx";
-import { ThemeSwitch } from "../ui/theme.tsx";
 import type { Connection } from "./connection.ts";
 import { ConnectionBar, ConnectionCard, ConnectionPill } from "./connection_view.tsx";
 import type { Experiment } from "./experiment.ts";
@@ -17,17 +17,9 @@ export interface AppProps {
 export function App({ connection, lobby, experiment }: AppProps) {
   return (
     <>
-      <header class="top">
-        <div class="top-row">
-          <a class="brand" href="/">
-            <img src="/assets/favicon.svg" alt="" width="28" height="28" />
-            XPUSH
-          </a>
-          <ConnectionPill connection={connection} experiment={experiment} />
-          <ThemeSwitch />
-        </div>
-        <ConnectionBar connection={connection} experiment={experiment} lobby={lobby} />
-      </header>
+      <Top below={<ConnectionBar connection={connection} experiment={experiment} lobby={lobby} />}>
+        <ConnectionPill connection={connection} experiment={experiment} />
+      </Top>
 
       <main class="page">
         <section class="hero">

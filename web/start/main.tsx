@@ -1,6 +1,7 @@
 import { render } from "preact";
 import "../ui/tokens.css";
 import "../ui/base.css";
+import "../ui/frame.css";
 import "../ui/components.css";
 import "./start.css";
 import { App } from "./app.tsx";

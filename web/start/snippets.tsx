@@ -1,6 +1,7 @@
-import { Code } from "../ui/code.tsx";
-import { CopyButton } from "../ui/copy_button.tsx";
+import { Snippet as Lines } from "../ui/snippet.tsx";
 import { Tabs } from "../ui/tabs.tsx";
+
+const TERMINAL = "Command for the terminal";
 
 interface Snippet {
   key: string;
@@ -38,25 +39,17 @@ export function Snippets({ origin }: { origin: string }) {
 }
 
 function SnippetPanel({ snippet: { install, file, text } }: { snippet: Snippet }) {
-  const name = file?.name ?? "Terminal";
   return (
     <>
-      {install && (
-        <div class="snippet">
-          <header>
-            <span>Terminal</span>
-            <CopyButton text={install} what="the command" />
-          </header>
-          <Code text={install} label="Command for the terminal" testId="snippet-install" />
-        </div>
-      )}
-      <div class="snippet">
-        <header>
-          <span>{name}</span>
-          <CopyButton text={text} what={file ? name : "the command"} testId="snippet-copy" />
-        </header>
-        <Code text={text} label={file ? name : "Command for the terminal"} testId="snippet" />
-      </div>
+      {install && <Lines name="Terminal" text={install} what="the command" label={TERMINAL} testId="snippet-install" />}
+      <Lines
+        name={file?.name ?? "Terminal"}
+        text={text}
+        what={file?.name ?? "the command"}
+        label={file?.name ?? TERMINAL}
+        testId="snippet"
+        copyTestId="snippet-copy"
+      />
       {file && (
         <p class="snippet-run">
           Save it and run <code>{file.run}</code>.

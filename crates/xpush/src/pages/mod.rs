@@ -30,8 +30,10 @@ pub(crate) fn router() -> Router {
 }
 
 async fn answer(uri: Uri, headers: HeaderMap) -> Response {
-    if uri.path() == "/docs" {
-        return Redirect::permanent("/docs/").into_response();
+    match uri.path() {
+        "/docs" => return Redirect::permanent("/docs/").into_response(),
+        "/admin" => return Redirect::permanent("/admin/").into_response(),
+        _ => {}
     }
     match find(uri.path()) {
         Some((name, file)) => page(&name, file, &headers),

@@ -55,6 +55,17 @@ async fn a_folder_is_its_index() {
 }
 
 #[tokio::test]
+async fn a_folder_without_its_slash_leads_to_it() {
+    for (path, folder) in [("/docs", "/docs/"), ("/admin", "/admin/")] {
+        let (response, _) = send(Method::GET, path, &[]).await;
+        assert_eq!(
+            (response.status().as_u16(), response.headers()["location"].as_bytes()),
+            (308, folder.as_bytes())
+        );
+    }
+}
+
+#[tokio::test]
 async fn what_is_missing_is_not_the_page() {
     for path in
         ["/nothing.js", "/nothing", "/index.html/", "/../Cargo.toml", "/%2e%2e/Cargo.toml", "//", "/assets/"]
@@ -80,11 +91,6 @@ async fn every_answer_is_protected() {
 
 #[tokio::test]
 async fn the_texts_are_there_to_be_read() {
-    let (response, _) = send(Method::GET, "/docs", &[]).await;
-    assert_eq!(
-        (response.status().as_u16(), &response.headers()["location"]),
-        (308, &HeaderValue::from_static("/docs/"))
-    );
     for name in Texts::iter().filter(|name| name.ends_with(".md")) {
         let (response, body) = send(Method::GET, &format!("/docs/{name}"), &[]).await;
         assert_eq!(response.status(), 200, "{name}");
