@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use xpush_core::NodeId;
 
+use crate::front::tls::PeerTrust;
+
 /// A channel server's settings; they do not change while it runs.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -19,6 +21,8 @@ pub struct Config {
     pub origins: Origins,
     /// Proxies whose X-Forwarded-For is believed.
     pub trusted_proxies: Vec<Network>,
+    /// Which other nodes are believed to be such, when they speak TLS.
+    pub peers: PeerTrust,
 }
 
 /// Bounds that hold on every transport. 0 switches a rate or a count off where its doc says so.

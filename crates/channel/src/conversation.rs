@@ -187,6 +187,7 @@ impl Stage {
             heartbeat: Heartbeat { interval_ms: 1_000_000_000, timeout_ms: 1_000 },
             origins: Origins::default(),
             trusted_proxies: Vec::new(),
+            peers: crate::PeerTrust::nobody(),
         };
         let (shared, inboxes) = Shared::new(config, parts, (0..SHARDS).map(|_| None).collect());
         let shard = |(index, inbox): (u16, Receiver<Inbox>)| {

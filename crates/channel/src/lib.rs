@@ -33,7 +33,7 @@ mod simulation;
 mod transport;
 
 pub use cluster::hosting::Hosting;
-pub use front::tls::{Tls, Unusable};
+pub use front::tls::{PeerTrust, Tls, Unusable};
 pub use node::{MakeBus, Node, Parts};
 pub use session::moving::Assign;
 pub use session::online::GRACE_MS;

@@ -1,15 +1,16 @@
 //! What a channel server counts. Shards count for themselves, without sharing a cache line; the sum is made when somebody asks.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
-use xpush_core::Code;
+use xpush_core::ports::cluster::Drift;
+use xpush_core::{ChannelKey, Code, UnixMillis};
 
 /// A number that one shard writes and anybody reads.
 #[derive(Debug, Default)]
@@ -48,6 +49,23 @@ pub(crate) struct Metrics {
     refused: Family<Reason, Counter>,
     relayed: Counter,
     moved: Counter,
+    ahead: Ahead,
+    drift: Drifts,
+}
+
+/// In what servers are configured differently.
+#[derive(Debug, Default)]
+struct Drifts {
+    parts: Gauge,
+    known: Mutex<Vec<Drift>>,
+}
+
+/// Positions beyond what a durable log holds.
+#[derive(Debug, Default)]
+struct Ahead {
+    seen: Counter,
+    /// When it was logged, in minutes since 1970.
+    said: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -77,8 +95,20 @@ impl Metrics {
         registry.register("relayed", "Requests sent on to the node of their session", relayed.clone());
         let moved = Counter::default();
         registry.register("moved", "Clients asked to go on at another server", moved.clone());
+        let ahead = Ahead::default();
+        registry.register(
+            "positions_ahead",
+            "Positions of clients and of this server that are beyond what a durable channel holds: its store may have lost something",
+            ahead.seen.clone(),
+        );
+        let drift = Drifts::default();
+        registry.register(
+            "configuration_drift",
+            "Parts of the configuration in which servers of one release differ",
+            drift.parts.clone(),
+        );
         registry.register_collector(Box::new(Sums(shards.to_vec())));
-        Self { registry, refused, relayed, moved }
+        Self { registry, refused, relayed, moved, ahead, drift }
     }
 
     /// One refusal more.
@@ -94,6 +124,34 @@ impl Metrics {
     /// One client more that was asked to go.
     pub(crate) fn moved(&self) {
         self.moved.inc();
+    }
+
+    /// Somebody has seen more of a durable channel than its store holds, in the same epoch. It is logged once a minute at most: clients can say what they like.
+    pub(crate) fn ahead(&self, who: &'static str, channel: &ChannelKey, now: UnixMillis) {
+        self.ahead.seen.inc();
+        let minute = now / 60_000;
+        if self.ahead.said.swap(minute, Ordering::Relaxed) != minute {
+            tracing::error!(
+                %channel,
+                "{who} has seen more of a channel than the store holds: if the store was restored from a backup, stop all servers and run `xpush epoch new`"
+            );
+        }
+    }
+
+    /// In what the servers that there are now are configured differently; it is logged when that changes.
+    pub(crate) fn drifts(&self, drift: &[Drift]) {
+        let mut known = self.drift.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known == drift {
+            return;
+        }
+        self.drift.parts.set(i64::try_from(drift.len()).unwrap_or(i64::MAX));
+        for drift in drift.iter().filter(|one| !known.contains(one)) {
+            tracing::error!(%drift, "servers are configured differently: every server needs the same file");
+        }
+        if drift.is_empty() {
+            tracing::info!("servers are configured alike again");
+        }
+        drift.clone_into(&mut known);
     }
 
     /// The OpenMetrics text.

@@ -29,7 +29,7 @@ use crate::front::address::Addresses;
 use crate::front::advice::Advice;
 use crate::front::relay::Relay;
 use crate::metrics::{Metrics, ShardCounters};
-use crate::session::moving::{Assign, Rebalance};
+use crate::session::moving::Assign;
 use crate::session::online::TELLER;
 use crate::session::resume::Seal;
 use crate::shard::Shard;
@@ -100,6 +100,8 @@ pub(crate) struct Shared {
     views: Option<Arc<dyn ClusterSink>>,
     next_shard: AtomicUsize,
     has_peers: AtomicBool,
+    /// The bus is down.
+    is_deaf: AtomicBool,
     assign: OnceLock<Assign>,
     hooks: OnceLock<Arc<dyn Hooks>>,
     view: std::sync::RwLock<Option<Arc<View>>>,
@@ -154,6 +156,11 @@ impl Node {
         self.shared.metrics.text()
     }
 
+    /// The way to the other nodes, and whether it hears them, as far as is known.
+    pub fn bus(&self) -> (Option<Arc<dyn Bus>>, bool) {
+        (self.shared.bus.get().cloned(), !self.shared.is_deaf.load(Ordering::Relaxed))
+    }
+
     /// The nodes, as known here.
     pub fn view(&self) -> Option<Arc<View>> {
         self.shared.view.read().ok()?.clone()
@@ -186,12 +193,11 @@ impl Node {
         let _ = self.shared.hooks.set(hooks);
     }
 
-    /// Asks clients of these channels, of each so large a share (0 to 1), to go on at the server that is assigned to the channel, and spreads that over
-    /// `within`. Only clients that follow `moved` are asked, and only where another server is assigned; each goes by itself, within two seconds.
-    pub fn rebalance(&self, channels: Vec<(ChannelKey, f64)>, within: Duration) {
+    /// Asks clients to go on at the server that is assigned to their channel, and spreads that over `within`. Only clients that follow `moved` are asked, and only
+    /// where another server is assigned; each goes by itself, within two seconds.
+    pub fn rebalance(&self, within: Duration) {
         let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-        let wish = Arc::new(Rebalance { channels, within_ms });
-        self.shared.post_all(|| Inbox::Rebalance(wish.clone()));
+        self.shared.post_all(|| Inbox::Rebalance { within_ms });
     }
 
     /// Empties the node for as long as it is `wanted`, and takes connections again afterwards: as [`Node::drain`], but that the node goes on. Clients are told within
@@ -271,7 +277,7 @@ impl Shared {
             addresses: Arc::new(Addresses::default()),
             advice: Advice::default(),
             peers: Peers::default(),
-            relay: Relay::new(&parts.secret),
+            relay: Relay::new(&parts.secret, &config.peers),
             draining: AtomicBool::new(false),
             counters,
             mailboxes,
@@ -288,6 +294,7 @@ impl Shared {
             views: parts.views,
             next_shard: AtomicUsize::new(0),
             has_peers: AtomicBool::new(false),
+            is_deaf: AtomicBool::new(false),
             assign: OnceLock::new(),
             hooks: OnceLock::new(),
             view: std::sync::RwLock::new(None),
@@ -462,6 +469,9 @@ impl Shared {
 
 impl BusSink for Shared {
     fn receive(&self, inbound: Inbound) {
+        if matches!(inbound, Inbound::Up | Inbound::Down) {
+            self.is_deaf.store(matches!(inbound, Inbound::Down), Ordering::Relaxed);
+        }
         match &inbound {
             Inbound::Envelope(Envelope { event: Event::OwnMarker(moved), .. }) => {
                 self.post_all(|| Inbox::OwnMarker { moved: moved.clone(), except: None });
@@ -507,6 +517,9 @@ impl ClusterSink for Shared {
         self.has_peers.store(has_peers, Ordering::Relaxed);
         drop(users);
         self.peers.see(&view, self.id());
+        if view.standing == Standing::Live {
+            self.metrics.drifts(&view.drift());
+        }
         self.mailbox(TELLER).post(Inbox::View(view.clone()));
         if let Some(views) = &self.views {
             views.view(view.clone());

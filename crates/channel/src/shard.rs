@@ -361,7 +361,7 @@ impl Shard {
             Inbox::Evicted(evicted) => self.evicted(evicted),
             Inbox::Drain { within_ms } => self.drain(within_ms),
             Inbox::Refill => self.draining = false,
-            Inbox::Rebalance(wish) => self.rebalance(&wish),
+            Inbox::Rebalance { within_ms } => self.rebalance(within_ms),
             Inbox::Stop => {
                 for handle in self.sessions.handles() {
                     self.drop_session(handle);

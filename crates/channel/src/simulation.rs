@@ -85,6 +85,7 @@ fn config(node: &str) -> Config {
         heartbeat: Heartbeat { interval_ms: 1_000_000_000, timeout_ms: 1_000 },
         origins: Origins::default(),
         trusted_proxies: Vec::new(),
+        peers: crate::PeerTrust::nobody(),
     }
 }
 

@@ -231,6 +231,7 @@ fn config(limits: Limits) -> Config {
         heartbeat: Heartbeat::default(),
         origins: Origins::default(),
         trusted_proxies: Vec::new(),
+        peers: xpush_channel::PeerTrust::nobody(),
     }
 }
 

@@ -41,10 +41,12 @@ pub fn server(id: &str) -> Node {
         installation: 0,
         url: format!("http://{id}:8000").into(),
         peer: None,
+        peer_tls: false,
         capacity: 10_000,
         version: "0.0.0".into(),
         roles: Roles { session: true, channel: true },
         since: 1_767_225_600_000,
+        configuration: Default::default(),
     }
 }
 

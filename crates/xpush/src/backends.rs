@@ -1,13 +1,16 @@
 //! Which backends stand behind the ports: the only file that names them.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::hmac;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 use xpush_channel::{GRACE_MS, Hosting, MakeBus, Node, Parts};
 use xpush_core::ports::access::Access as _;
-use xpush_core::ports::cluster::{Cluster, ClusterSink};
+use xpush_core::ports::cluster::{Cluster, ClusterSink, Settings as ClusterSettings, View};
 use xpush_core::ports::directory::{Change, Directory, Expected, Key, Record};
 use xpush_core::ports::erasure::Erasure;
 use xpush_core::ports::hosts::Hosts;
@@ -16,6 +19,7 @@ use xpush_core::ports::message_log::MessageLog;
 use xpush_core::ports::online::{Online, Stays};
 use xpush_core::ports::outbox::Outbox;
 use xpush_core::ports::presence::Presence;
+use xpush_core::ports::transfer::Origin;
 use xpush_core::ports::{Done, Failure, PortError};
 use xpush_core::{App, Clock, Code, Entropy, NodeId, NodeName};
 use xpush_embedded::{
@@ -34,8 +38,12 @@ use xpush_sqlite::{SqliteDirectory, SqliteLastSeen, SqliteOutbox};
 use xpush_zookeeper::ZooKeeperCluster;
 
 use crate::config::{self, Settings, Shared};
+use crate::watermark;
 
-pub(crate) use xpush_sqlite::{CopyError, Progress, Store, backup, compact, restore};
+pub(crate) use xpush_mongodb::Import;
+pub(crate) use xpush_sqlite::{
+    CopyError, Export, Fault, Progress, Store, backup, begin_epoch, compact, restore,
+};
 
 /// Bytes that recent histories may take together, when nobody says otherwise.
 pub(crate) const HISTORY_MEMORY: usize = DEFAULT_BOUND;
@@ -73,6 +81,8 @@ struct Stores {
     tapped: Option<Arc<xpush_sqlite::Ledger>>,
     /// To be closed at the end.
     file: Option<Arc<Store>>,
+    /// The database, and where it is noted how far it has come.
+    database: Option<(Arc<xpush_mongodb::Store>, Arc<dyn ClusterSettings>)>,
 }
 
 /// An id that no other start has.
@@ -124,6 +134,17 @@ pub(crate) fn kept(settings: &Settings) -> Result<erasure::Parts, String> {
     Ok(erasure::Parts { directory, lasting: Arc::new(ledger), fleeting, clock })
 }
 
+/// The database that servers share, to be filled with what a store of this origin holds.
+pub(crate) fn import(shared: &Shared, origin: Origin) -> Result<Import, String> {
+    Import::begin(database(&shared.mongodb), origin).map_err(|error| format!("cannot use MongoDB: {error}"))
+}
+
+/// Gives the database that servers share another epoch.
+pub(crate) fn begin_shared_epoch(shared: &Shared) -> Result<(), String> {
+    let begun = xpush_mongodb::Store::begin_epoch(database(&shared.mongodb));
+    begun.map(drop).map_err(|error| format!("cannot use MongoDB: {error}"))
+}
+
 /// What this server has still to tell to apps' back ends, and what was given up.
 pub(crate) fn outbox(settings: &Settings) -> Result<Arc<dyn Outbox>, String> {
     let outbox = SqliteOutbox::new(open_store(&settings.data_dir)?, clock());
@@ -131,7 +152,15 @@ pub(crate) fn outbox(settings: &Settings) -> Result<Arc<dyn Outbox>, String> {
 }
 
 /// A way to the servers' cluster that is no member of it; its work is done on `runtime`.
-pub(crate) fn cluster(zookeeper: &config::ZooKeeper, runtime: &Handle) -> Result<Arc<dyn Cluster>, String> {
+pub(crate) fn cluster(at: &config::ZooKeeper, runtime: &Handle) -> Result<Arc<dyn Cluster>, String> {
+    zookeeper(at, runtime).map(|cluster| cluster as Arc<dyn Cluster>)
+}
+
+/// The same, and what its members share besides.
+pub(crate) fn zookeeper(
+    zookeeper: &config::ZooKeeper,
+    runtime: &Handle,
+) -> Result<Arc<impl Cluster + ClusterSettings + use<>>, String> {
     let mut options = xpush_zookeeper::Options::new(zookeeper.servers.join(","));
     options.root = zookeeper.path.to_string();
     options.session_timeout = Duration::from_millis(zookeeper.session_timeout_ms);
@@ -183,22 +212,29 @@ impl Stores {
             redis: None,
             tapped: Some(ledger),
             file: Some(store),
+            database: None,
         })
     }
 
     /// What several servers share.
     async fn shared(shared: &Shared, clock: &Arc<dyn Clock>) -> Result<Self, String> {
         let runtime = Handle::current();
-        let cluster = cluster(&shared.zookeeper, &runtime)?;
+        let cluster = zookeeper(&shared.zookeeper, &runtime)?;
+        let settings: Arc<dyn ClusterSettings> = cluster.clone();
         let options = redis(&shared.redis)?;
         let connection = Connection::open(options, &runtime);
         let database = mongodb(&shared.mongodb).await?;
+        // Before anything is written.
+        let view = watermark::live_view(&*cluster, PATIENCE).await;
+        if view.is_some_and(|view| watermark::has_gone_back(&view, database.origin())) {
+            return Err(watermark::ADVICE.to_owned());
+        }
         connection.ready(PATIENCE).await.map_err(|error| format!("cannot use Redis: {error}"))?;
         let ledger = Arc::new(xpush_mongodb::Ledger::new(database.clone(), clock.clone()));
         let last_seen = Arc::new(MongoLastSeen::new(database.clone()));
         let recent = Arc::new(RedisLog::new(connection.clone()));
         Ok(Self {
-            directory: Arc::new(MongoDirectory::new(database)),
+            directory: Arc::new(MongoDirectory::new(database.clone())),
             ledger: ledger.clone(),
             recent: recent.clone(),
             presence: Arc::new(RedisPresence::new(connection.clone())),
@@ -210,6 +246,7 @@ impl Stores {
             redis: Some(connection),
             tapped: None,
             file: None,
+            database: Some((database, settings)),
         })
     }
 }
@@ -283,6 +320,25 @@ impl Backends {
     /// Which servers there are.
     pub(crate) fn cluster(&self) -> Arc<dyn Cluster> {
         self.stores.cluster.clone()
+    }
+
+    /// Digests of what all servers have in common in their files, for the others to compare with theirs. Keyed by a secret of the installation: nobody else learns
+    /// anything from them.
+    pub(crate) fn digests(&self, settings: &Settings) -> BTreeMap<Box<str>, u64> {
+        settings.in_common().into_iter().map(|(part, text)| (part.into(), self.digest(&text))).collect()
+    }
+
+    fn digest(&self, text: &[u8]) -> u64 {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.secret);
+        let tag = hmac::sign(&key, &[b"configuration ", text].concat());
+        tag.as_ref().iter().take(8).fold(0, |digest, byte| digest << 8 | u64::from(*byte))
+    }
+
+    /// Notes how far the shared store has come, for as long as the process lives.
+    pub(crate) fn watch_store(&self, views: watch::Receiver<Arc<View>>) {
+        if let Some((database, settings)) = self.stores.database.clone() {
+            tokio::spawn(watermark::keep(settings, views, move |done| database.origin_now(done)));
+        }
     }
 
     /// Which of them carry a channel.

@@ -41,6 +41,10 @@ fn check(file: &Path) -> u8 {
         complain(&format!("{name}: [tls] {error}\n1 error"));
         return 1;
     }
+    if let Err(error) = loaded.settings.peer_trust() {
+        complain(&format!("{name}: [cluster] {error}\n1 error"));
+        return 1;
+    }
     for warning in &loaded.warnings {
         complain(&format!("warning: {warning}"));
     }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::command::{admin, app, copy, doctor, member, nodes, ring, token, user};
+use crate::command::{admin, app, copy, doctor, epoch, member, migrate, nodes, ring, token, user};
 use crate::config::{Flag, LogFormat};
 
 const EXAMPLES: &str = "\
@@ -67,6 +67,9 @@ pub(crate) enum Command {
     Nodes(nodes::Nodes),
     Drain(nodes::Drain),
     Undrain(nodes::Undrain),
+    Rebalance(nodes::Rebalance),
+    Migrate(migrate::Migrate),
+    Epoch(epoch::Epochs),
     Bench(xpush_bench::Args),
 }
 
@@ -86,6 +89,9 @@ pub(crate) struct Options {
     /// Open the app `demo` to guests, whoever can reach the server (on loopback it is open anyway).
     #[arg(long)]
     pub(crate) demo: bool,
+    /// Start the server as a child, notice its death at once, tell the cluster of it, and start it again.
+    #[arg(long)]
+    pub(crate) supervised: bool,
     /// error, warn, info, debug, trace, or by module: info,xpush_channel=debug [environment: XPUSH_LOG__LEVEL] [default: info].
     #[arg(long, value_name = "LEVEL")]
     log_level: Option<String>,

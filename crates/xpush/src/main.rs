@@ -13,9 +13,12 @@ mod listen;
 mod log;
 mod open_files;
 mod pages;
+mod probe;
 mod role;
 mod serve;
 mod signals;
+mod supervise;
+mod watermark;
 
 use std::process::ExitCode;
 
@@ -44,6 +47,9 @@ fn main() -> ExitCode {
         Command::Nodes(nodes) => command::run(|| command::nodes::nodes(&nodes)),
         Command::Drain(drain) => command::run(|| command::nodes::drain(&drain)),
         Command::Undrain(undrain) => command::run(|| command::nodes::undrain(&undrain)),
+        Command::Rebalance(rebalance) => command::run(|| command::nodes::rebalance(&rebalance)),
+        Command::Migrate(migrate) => command::run(|| command::migrate::run(&migrate)),
+        Command::Epoch(epochs) => command::run(|| command::epoch::run(&epochs)),
         Command::Bench(args) => xpush_bench::run(args),
     }
 }

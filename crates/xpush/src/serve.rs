@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use xpush_channel::Tls;
-use xpush_core::NodeName;
+use xpush_channel::config::Config;
 use xpush_core::ports::PortError;
 use xpush_core::ports::cluster::Roles;
+use xpush_core::{NodeId, NodeName};
 use xpush_hooks::Webhooks;
 use xpush_session::placement::ByRing;
 
@@ -23,7 +24,7 @@ use crate::health::{self, Readiness};
 use crate::listen::listen;
 use crate::role::channel::Channel;
 use crate::signals::Signals;
-use crate::{backends, banner, log, open_files, pages, role};
+use crate::{backends, banner, log, open_files, pages, probe, role, supervise};
 
 /// From the signal to the exit, at most.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -48,6 +49,12 @@ enum End {
 
 /// Runs until a signal ends it.
 pub(crate) fn run(options: &Options, roles: Roles) -> ExitCode {
+    if options.supervised {
+        return supervise::run(options).unwrap_or_else(|error| {
+            complain(&error);
+            ExitCode::FAILURE
+        });
+    }
     match start(options, roles) {
         Ok(End::Drained) => ExitCode::SUCCESS,
         Ok(End::CutShort) => ExitCode::FAILURE,
@@ -123,15 +130,17 @@ async fn serve(
     let placement = ByRing::new(backends.hosts());
     let installation = installation(settings)?;
     let port = addresses.first().map_or(0, SocketAddr::port);
-    let member = settings.member(id.clone(), roles, installation, port, backends.clock.wall());
+    let mut member = settings.member(id.clone(), roles, installation, port, backends.clock.wall());
+    member.configuration = backends.digests(settings);
     let name = member.name.clone();
     let webhooks = backends.webhooks(id.clone(), settings)?;
+    let config = channel_config(settings, id.clone())?;
     let mut parts =
         backends.parts(id.clone(), roles.channel.then(|| name.clone()), Arc::new(placement.clone()));
     parts.access = webhooks.guard(parts.access);
     let (joined, decided) = oneshot::channel();
     let joined = move |result| drop(joined.send(result));
-    let node = xpush_channel::Node::start(settings.channel(id.clone()), parts, member, Box::new(joined))
+    let node = xpush_channel::Node::start(config, parts, member, Box::new(joined))
         .map_err(|error| format!("cannot start: {error}"))?;
     node.hook(Arc::new(webhooks.clone()));
     if let Some(end) = join(decided, &name, &mut signals).await? {
@@ -170,6 +179,7 @@ async fn serve(
         false => None,
     };
     say(&banner::ready(settings, &addresses, file, setup.as_deref(), &name));
+    probe::start(&node, &backends, placement.views(), &readiness);
     let wishes = tokio::spawn(role::channel::follow_wishes(node, name, placement.views(), readiness.clone()));
 
     let signal = signals.next().await;
@@ -177,6 +187,12 @@ async fn serve(
     wishes.abort();
     readiness.draining();
     end(channel, &webhooks, &backends, &mut signals).await
+}
+
+/// What the node is told, with whom to believe that it is another one.
+fn channel_config(settings: &Settings, id: NodeId) -> Result<Config, String> {
+    let peers = settings.peer_trust().map_err(|error| format!("[cluster] peer_ca: {error}"))?;
+    Ok(settings.channel(id, peers))
 }
 
 /// Drains, closes what is kept, and bounds the time that this takes.
@@ -222,7 +238,7 @@ async fn join(
 }
 
 /// What tells this server from all others that may come by its name: a number in its data folder, made at the first start. 0: it needs none.
-fn installation(settings: &Settings) -> Result<u64, String> {
+pub(crate) fn installation(settings: &Settings) -> Result<u64, String> {
     if settings.shared.is_none() {
         return Ok(0);
     }

@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use serde_json::Value;
 use tungstenite::WebSocket;
+use xpush_testkit::service::wait_until;
 
 /// A server on a free port, in a folder of its own; killed at the end.
 struct Server {
@@ -233,6 +235,59 @@ fn with_a_certificate_it_speaks_tls() {
     assert_eq!(checked.status.code(), Some(1));
     let said = String::from_utf8(checked.stderr).unwrap();
     assert!(said.starts_with("xpush.toml: [tls] cannot use key.pem: No such file"), "{said}");
+}
+
+/// What the server shows in a handshake, which fails when it is another certificate than `expected`.
+fn shows(server: &Server, expected: &CertificateDer<'static>) -> bool {
+    let mut roots = RootCertStore::empty();
+    roots.add(expected.clone()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let mut session = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    while session.is_handshaking() {
+        if session.complete_io(&mut stream).is_err() {
+            return false;
+        }
+    }
+    true
+}
+
+#[test]
+fn a_new_certificate_is_shown_and_a_bad_one_refused() {
+    let make = || rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (old, new) = (make(), make());
+    let folder = folder("renewed");
+    let write = |name: &str, text: &str| {
+        // As those who renew certificates do it: never a half file.
+        fs::write(folder.join("fresh"), text).unwrap();
+        fs::rename(folder.join("fresh"), folder.join(name)).unwrap();
+    };
+    write("certificate.pem", &old.cert.pem());
+    write("key.pem", &old.signing_key.serialize_pem());
+    write("xpush.toml", "listen = '127.0.0.1:0'\n[tls]\ncertificate = 'certificate.pem'\nkey = 'key.pem'");
+    let server = Server::start("renewed", |_| {});
+    let (old_one, new_one) = (old.cert.der(), new.cert.der());
+    assert!(shows(&server, old_one) && !shows(&server, new_one));
+    // A certificate without its key is no good, and neither is garbage.
+    write("certificate.pem", &new.cert.pem());
+    wait_until("it is refused", || {
+        server.log().contains("the old one is kept: cannot use key.pem: not the key of certificate.pem")
+    });
+    write("certificate.pem", "garbage");
+    wait_until("it is refused", || {
+        server.log().contains("the old one is kept: cannot use certificate.pem: it has no certificate")
+    });
+    assert!(shows(&server, old_one));
+
+    write("certificate.pem", &new.cert.pem());
+    write("key.pem", &new.signing_key.serialize_pem());
+    wait_until("it is shown", || shows(&server, new_one));
+    assert!(!shows(&server, old_one));
+    assert_eq!(server.log().matches("the old one is kept").count(), 2, "each is said once: {}", server.log());
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use directory::MongoDirectory;
 pub use last_seen::MongoLastSeen;
-pub use log::{LARGEST_MESSAGE, Ledger};
+pub use log::{Import, LARGEST_MESSAGE, Ledger};
 pub use store::{OpenError, Options, Store};
 
 /// Locks, whatever became of earlier holders: what is kept under these locks is whole after every step.

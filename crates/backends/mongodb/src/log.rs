@@ -29,6 +29,7 @@ mod append;
 mod channel;
 mod conversations;
 mod erasure;
+mod import;
 mod lanes;
 mod markers;
 mod page;
@@ -50,6 +51,7 @@ use xpush_core::ports::{Done, PortError};
 use xpush_core::{ChannelKey, Clock, LedgerClock, Position, Retention};
 
 use crate::store::{Store, attend};
+pub use import::Import;
 use lanes::Lanes;
 use settle::Settling;
 

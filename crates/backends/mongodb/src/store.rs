@@ -15,10 +15,12 @@ use mongodb::{Collection, Database};
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout, timeout_at};
+use xpush_core::ports::transfer::Origin;
 use xpush_core::ports::{Done, Failure, PortError};
 
 pub(crate) use failure::{Intent, coded, is_duplicate, is_duplicate_code, port_error};
 pub use open::OpenError;
+use open::What;
 pub use options::Options;
 
 /// Operations that wait for their turn, at most.
@@ -45,6 +47,7 @@ pub struct Store {
 }
 
 /// A document of an `update` command.
+#[derive(Clone)]
 pub(crate) struct Update {
     pub(crate) filter: Document,
     pub(crate) change: Document,
@@ -54,6 +57,21 @@ pub(crate) struct Update {
 impl Store {
     /// Opens the database: makes or migrates what it needs. Blocks until that is done, or has failed.
     pub fn open(options: Options) -> Result<Arc<Self>, OpenError> {
+        Self::open_as(options, What::Server)
+    }
+
+    /// Opens a database that holds nothing, to be filled with what another store held ([`Import`](crate::Import)).
+    pub(crate) fn fill(options: Options, origin: Origin) -> Result<Arc<Self>, OpenError> {
+        Self::open_as(options, What::Import(origin))
+    }
+
+    /// Gives the database another epoch, for when what it holds is not what it held any more: a backup was restored, or a part is lost. Positions that clients
+    /// hold are of another history then. Servers that are running go on with the old one, and must not. The new epoch.
+    pub fn begin_epoch(options: Options) -> Result<u64, OpenError> {
+        Self::open_as(options, What::Epoch).map(|store| store.epoch)
+    }
+
+    fn open_as(options: Options, what: What) -> Result<Arc<Self>, OpenError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("xpush-mongodb")
@@ -63,7 +81,7 @@ impl Store {
         let (sender, receiver) = std::sync::mpsc::channel();
         let opening = options.clone();
         // Not `block_on`: the caller may be within a runtime of its own.
-        runtime.spawn(async move { drop(sender.send(open::open(&opening).await)) });
+        runtime.spawn(async move { drop(sender.send(open::open(&opening, what).await)) });
         let opened = receiver.recv().map_err(|_| OpenError::Gone)??;
         Ok(Arc::new(Self {
             runtime: Some(runtime),
@@ -80,6 +98,27 @@ impl Store {
 
     pub(crate) const fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// What epochs are made from, and where the ledgers' clock has been when this was opened.
+    pub const fn origin(&self) -> Origin {
+        Origin { epoch: self.epoch, clock: self.left_at }
+    }
+
+    /// The same as it is now: the clock has gone on, as far as it has been noted.
+    pub fn origin_now(self: &Arc<Self>, done: Done<Origin>) {
+        let store = Arc::clone(self);
+        self.run(done, async move {
+            let meta = store.collection("meta");
+            let number = |document: Option<Document>, field: &str| {
+                document.and_then(|document| document.get_i64(field).ok()).map(|number| number as u64)
+            };
+            let epoch = number(store.read(meta.find_one(doc! { "_id": "store" })).await?, "epoch");
+            let clock = number(store.read(meta.find_one(doc! { "_id": "clock" })).await?, "at");
+            let gone =
+                || PortError::new(Failure::NotApplied, "what is true of the database as a whole is gone");
+            Ok(Origin { epoch: epoch.ok_or_else(gone)?, clock: clock.ok_or_else(gone)? })
+        });
     }
 
     pub(crate) const fn left_at(&self) -> u64 {

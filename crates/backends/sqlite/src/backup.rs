@@ -115,10 +115,26 @@ pub fn restore(
     check(&source)?;
     let partial = Partial::beside(path)?;
     let restored = copy(&source, &partial, &mut progress)?;
-    restored.execute("UPDATE meta SET value = random() WHERE key = 'epoch'", [])?;
+    renew_epoch(&restored)?;
     drop(restored);
     empty_log(path)?;
     partial.become_whole(path)
+}
+
+/// Gives the store at `path` another epoch, as [`restore`] does: for when its file was put back by other means. For a server that is not running.
+pub fn begin_epoch(path: &Path) -> Result<(), CopyError> {
+    let _alone = take_alone(path)?;
+    if !path.exists() {
+        return Err(CopyError::Missing(path.to_owned()));
+    }
+    let store = connect(path, &Options::default())?;
+    check_header(&store)?;
+    renew_epoch(&store)
+}
+
+fn renew_epoch(store: &Connection) -> Result<(), CopyError> {
+    store.execute("UPDATE meta SET value = random() WHERE key = 'epoch'", [])?;
+    Ok(())
 }
 
 /// Writes the store at `path` anew, without what it no longer holds: SQLite leaves copies of rows that it has moved in the unused parts of its pages. For a server that is
@@ -137,7 +153,7 @@ pub fn compact(path: &Path) -> Result<(), CopyError> {
 }
 
 /// Nobody else has the store open until the file is closed.
-fn take_alone(path: &Path) -> Result<File, CopyError> {
+pub(crate) fn take_alone(path: &Path) -> Result<File, CopyError> {
     let lock = OpenOptions::new().create(true).truncate(false).write(true).open(lock_path(path))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),

@@ -226,6 +226,24 @@ fn remove(writing: &Writing<'_>, columns: &Columns) -> Result<(), Fault> {
     })
 }
 
+/// All entries, in the order of their columns, behind that of the key `after`.
+pub(crate) fn all(connection: &Connection, after: Option<&Key>, limit: usize) -> Result<Vec<Entry>, Fault> {
+    const SQL: &str = "SELECT revision, form, body, kind, app, first, second FROM entries
+        WHERE (kind, app, first, second) > (?1, ?2, ?3, ?4) ORDER BY kind, app, first, second LIMIT ?5";
+    let mut select = connection.prepare_cached(SQL)?;
+    let after = after.map(Columns::of);
+    let (kind, app, first, second) = match &after {
+        Some(after) => (after.kind, &*after.app, &*after.first, &*after.second),
+        None => (0, "", "", ""),
+    };
+    let mut rows = select.query((kind, app, first, second, i64::try_from(limit).unwrap_or(i64::MAX)))?;
+    let mut entries = Vec::new();
+    while let Some(row) = rows.next()? {
+        entries.push(entry(Columns::read(row, 3)?.key()?, &content(row)?)?);
+    }
+    Ok(entries)
+}
+
 fn changes(connection: &Connection, since: u64, limit: usize) -> Result<Changes, Fault> {
     let sql = "SELECT coalesce(min(seq), 1), coalesce(max(seq), 0) FROM changes";
     let (oldest, newest): (i64, i64) =

@@ -7,6 +7,7 @@
 
 mod backup;
 mod directory;
+mod export;
 mod last_seen;
 mod log;
 mod outbox;
@@ -14,8 +15,9 @@ mod store;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-pub use backup::{CopyError, Progress, backup, compact, restore};
+pub use backup::{CopyError, Progress, backup, begin_epoch, compact, restore};
 pub use directory::SqliteDirectory;
+pub use export::{Amount, Export};
 pub use last_seen::SqliteLastSeen;
 pub use log::{LARGEST_MESSAGE, Ledger};
 pub use outbox::SqliteOutbox;

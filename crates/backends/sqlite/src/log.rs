@@ -7,6 +7,7 @@
 mod append;
 mod channels;
 mod erasure;
+pub(crate) mod export;
 mod markers;
 mod page;
 mod retention;

@@ -41,7 +41,7 @@ pub use batch::Writing;
 pub use fault::Fault;
 pub(crate) use fault::is_sync_failure;
 pub use open::OpenError;
-pub(crate) use open::{check_header, connect, lock_path, make_private, take_part};
+pub(crate) use open::{check_header, connect, connect_and_migrate, lock_path, make_private, take_part};
 
 /// What is called when nothing that the disk says can be trusted any more. It is not expected to return.
 pub type Fatal = Arc<dyn Fn(&str) + Send + Sync>;

@@ -30,11 +30,17 @@ struct MemberRecord {
     installation: u64,
     url: Box<str>,
     peer: Option<Box<str>>,
+    /// Earlier releases do not say it: they speak plain HTTP with each other.
+    #[serde(default)]
+    peer_tls: bool,
     capacity: u64,
     version: Box<str>,
     session: bool,
     channel: bool,
     since: u64,
+    /// Earlier releases do not say it.
+    #[serde(default)]
+    configuration: BTreeMap<Box<str>, u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -67,11 +73,13 @@ pub(crate) fn encode_node(node: &Node) -> Vec<u8> {
         installation: node.installation,
         url: node.url.clone(),
         peer: node.peer.clone(),
+        peer_tls: node.peer_tls,
         capacity: node.capacity,
         version: node.version.clone(),
         session: node.roles.session,
         channel: node.roles.channel,
         since: node.since,
+        configuration: node.configuration.clone(),
     })
 }
 
@@ -87,10 +95,12 @@ pub(crate) fn decode_node(name: &NodeName, bytes: &[u8]) -> Result<Node, BadReco
         installation: record.installation,
         url: record.url,
         peer: record.peer,
+        peer_tls: record.peer_tls,
         capacity: record.capacity,
         version: record.version,
         roles: Roles { session: record.session, channel: record.channel },
         since: record.since,
+        configuration: record.configuration,
     };
     node.check().map_err(BadRecord::new)?;
     Ok(node)
@@ -149,10 +159,12 @@ mod tests {
                 installation: numbers.0,
                 url: url.into(),
                 peer: peer.map(Into::into),
+                peer_tls: roles.0 ^ roles.1,
                 capacity: numbers.1,
                 version: version.into(),
                 roles: Roles { session: roles.0, channel: roles.1 },
                 since: numbers.2,
+                configuration: [("apps".into(), numbers.0)].into(),
             }
         }
     }
@@ -217,5 +229,28 @@ mod tests {
             assert!(decode_loads(loads.as_bytes()).is_err(), "{loads}");
         }
         assert!(decode_loads(&vec![b' '; MAX_BYTES + 1]).is_err());
+    }
+
+    /// As releases have written them; none is ever changed.
+    #[test]
+    fn what_releases_have_written_is_read() {
+        let before_tls = r#"{"v":1,"id":"n-1","name":"push-1","installation":7,"url":"https://push-1.example.com","peer":"10.0.0.1:8000","capacity":10000,"version":"0.2.0","session":true,"channel":true,"since":1767225600000}"#;
+        let node = decode_node(&name("push-1"), before_tls.as_bytes()).unwrap();
+        assert_eq!(
+            (node.peer.as_deref(), node.peer_tls, node.configuration.len()),
+            (Some("10.0.0.1:8000"), false, 0)
+        );
+        let with_tls = before_tls.replacen(
+            "\"capacity\"",
+            "\"peer_tls\":true,\"configuration\":{\"apps\":18446744073709551615},\"capacity\"",
+            1,
+        );
+        let node = decode_node(&name("push-1"), with_tls.as_bytes()).unwrap();
+        assert_eq!((node.peer_tls, node.configuration.get("apps")), (true, Some(&u64::MAX)));
+        // What a later release adds is passed over, also by this one.
+        let later = with_tls.replacen('{', r#"{"zone":"eu-1","labels":{"a":[1]},"#, 1);
+        assert_eq!(decode_node(&name("push-1"), later.as_bytes()), Ok(node));
+        let loads = decode_loads(br#"{"v":1,"loads":{"n-1":[12,3,4]},"more":null}"#).unwrap();
+        assert_eq!(loads.values().next(), Some(&Load { connections: 12, channels: 3, lag_ms: 4 }));
     }
 }

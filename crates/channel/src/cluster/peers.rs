@@ -1,17 +1,39 @@
 //! Where the other nodes are, by the digest that their sids begin with.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::watch;
 use xpush_core::NodeId;
-use xpush_core::ports::cluster::{Standing, View};
+use xpush_core::ports::cluster::{Node, Standing, View};
 
 /// The addresses of the newest view that could be trusted.
 #[derive(Debug)]
 pub(crate) struct Peers {
-    addresses: RwLock<HashMap<u32, Arc<str>>>,
+    addresses: RwLock<HashMap<u32, Peer>>,
     changes: watch::Sender<()>,
+}
+
+/// Where another node answers nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Peer {
+    /// `host:port`.
+    pub(crate) authority: Arc<str>,
+    /// By TLS.
+    pub(crate) tls: bool,
+}
+
+impl Peer {
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.tls { "https" } else { "http" }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme(), self.authority)
+    }
 }
 
 impl Default for Peers {
@@ -27,14 +49,15 @@ impl Peers {
             return;
         }
         let others = view.nodes.iter().filter(|node| node.id != *own);
-        let addresses =
-            others.filter_map(|node| Some((digest(&node.id), Arc::from(node.peer.as_deref()?)))).collect();
+        let peer =
+            |node: &Node| Some(Peer { authority: Arc::from(node.peer.as_deref()?), tls: node.peer_tls });
+        let addresses = others.filter_map(|node| Some((digest(&node.id), peer(node)?))).collect();
         *self.addresses.write().unwrap_or_else(PoisonError::into_inner) = addresses;
         self.changes.send_replace(());
     }
 
-    /// Where the node of this digest answers other nodes by plain HTTP, as `host:port`, while it lives.
-    pub(crate) fn address(&self, node: u32) -> Option<Arc<str>> {
+    /// Where the node of this digest answers other nodes, while it lives.
+    pub(crate) fn peer(&self, node: u32) -> Option<Peer> {
         self.addresses.read().unwrap_or_else(PoisonError::into_inner).get(&node).cloned()
     }
 
@@ -51,7 +74,6 @@ pub(crate) fn digest(node: &NodeId) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use xpush_core::ports::cluster::Node;
     use xpush_testkit::sample;
 
     use super::*;
@@ -66,10 +88,10 @@ mod tests {
     fn the_living_others_are_known() {
         let peers = Peers::default();
         let id = |name: &str| NodeId::new(name).unwrap();
-        let address = |name: &str| peers.address(digest(&id(name)));
+        let address = |name: &str| peers.peer(digest(&id(name))).map(|peer| peer.to_string());
         let all = [("a", Some("10.0.0.1:8001")), ("b", Some("10.0.0.2:8001")), ("c", None)];
         peers.see(&view(Standing::Live, &all), &id("a"));
-        assert_eq!(address("b").as_deref(), Some("10.0.0.2:8001"));
+        assert_eq!(address("b").as_deref(), Some("http://10.0.0.2:8001"));
         assert_eq!((address("a"), address("c")), (None, None));
         peers.see(&view(Standing::Frozen, &[]), &id("a"));
         assert!(address("b").is_some());

@@ -162,11 +162,10 @@ impl Homes {
     }
 
     /// The channels with history and subscribers: those that are durable, or the others.
-    fn followed(&self, durable: bool) -> Vec<ChannelKey> {
+    fn followed(&self, durable: bool) -> Vec<(ChannelKey, Position)> {
         let homes = self.slab.iter().map(|(_, home)| home);
-        let followed = homes.filter(|home| home.order.at().is_some());
-        let kept = followed.filter(|home| home.rule.history.is_durable() == durable);
-        kept.map(|home| home.key.clone()).collect()
+        let kept = homes.filter(|home| home.rule.history.is_durable() == durable);
+        kept.filter_map(|home| Some((home.key.clone(), home.order.at()?))).collect()
     }
 }
 
@@ -377,7 +376,7 @@ impl Shard {
                 }
                 let mut followed = self.homes.followed(false);
                 followed.append(&mut self.homes.followed(true));
-                for key in followed {
+                for (key, _) in followed {
                     if let Some(home_ref) = self.homes.find(&key) {
                         self.catch_up(home_ref);
                     }
@@ -393,17 +392,22 @@ impl Shard {
     /// The last message of a burst may be lost with no hole to show it: heads are compared.
     pub(crate) fn compare_heads(&mut self) {
         for durable in [false, true] {
-            let keys = self.homes.followed(durable);
-            if keys.is_empty() {
+            let asked = self.homes.followed(durable);
+            if asked.is_empty() {
                 continue;
             }
-            let (mailbox, asked) = (self.mailbox(), keys.clone());
+            let keys = asked.iter().map(|(key, _)| key.clone()).collect();
+            let mailbox = self.mailbox();
             let done = Box::new(move |result| mailbox.post(Inbox::Heads(asked, result)));
             if durable { self.node.ledger().heads(keys, done) } else { self.node.recent().heads(keys, done) }
         }
     }
 
-    pub(crate) fn home_heads(&mut self, keys: Vec<ChannelKey>, result: Result<Vec<Position>, PortError>) {
+    pub(crate) fn home_heads(
+        &mut self,
+        asked: Vec<(ChannelKey, Position)>,
+        result: Result<Vec<Position>, PortError>,
+    ) {
         let heads = match result {
             Ok(heads) => heads,
             Err(error) => {
@@ -411,12 +415,22 @@ impl Shard {
                 return tracing::warn!(%error, "cannot compare heads");
             }
         };
-        for (key, head) in keys.iter().zip(heads) {
+        for ((key, before), head) in asked.iter().zip(heads) {
             let Some(home_ref) = self.homes.find(key) else { continue };
-            let at = self.homes.get(home_ref).and_then(|home| home.order.at());
+            let Some(home) = self.homes.get(home_ref) else { continue };
+            let at = home.order.at();
+            // Where it was when the log was asked: meanwhile it may have gone on.
+            if home.rule.history.is_durable() && is_ahead(*before, head) {
+                self.node.metrics.ahead("this server", key, self.node.clock().wall());
+            }
             if at.is_some_and(|at| at.epoch != head.epoch || at.seq < head.seq) {
                 self.catch_up(home_ref);
             }
         }
     }
+}
+
+/// Whether a position is one that a log with this head cannot have given.
+pub(super) const fn is_ahead(at: Position, head: Position) -> bool {
+    at.epoch.0 == head.epoch.0 && at.seq > head.seq
 }

@@ -31,7 +31,6 @@ use crate::session::admission::Admitted;
 use crate::session::change::Reviewed;
 use crate::session::gate::Permitted;
 use crate::session::kept::Reclaim;
-use crate::session::moving::Rebalance;
 use crate::session::online::Rolled;
 use crate::session::recovery::{Kept, Pid};
 use crate::transport::polling::{Poll, Post};
@@ -90,7 +89,7 @@ pub(crate) enum Inbox {
     Marked(Box<Marked>),
     JoinMarked(HomeRef, u32, Result<marking::Marked, PortError>),
     Counted(Box<Counted>),
-    Heads(Vec<ChannelKey>, Result<Vec<Position>, PortError>),
+    Heads(Vec<(ChannelKey, Position)>, Result<Vec<Position>, PortError>),
     Bus(Inbound),
     // For a user's sessions.
     OwnMarker {
@@ -146,7 +145,10 @@ pub(crate) enum Inbox {
     },
     /// Connections are welcome again.
     Refill,
-    Rebalance(Arc<Rebalance>),
+    /// Who belongs elsewhere is asked to go there.
+    Rebalance {
+        within_ms: u64,
+    },
     Stop,
 }
 

@@ -9,7 +9,7 @@ use xpush_core::ports::message_log::{Page, Range};
 use xpush_core::ports::presence::Roster;
 use xpush_core::{ChannelKey, Code, Message, Position, Problem};
 
-use super::home::{AskedBus, Home};
+use super::home::{AskedBus, Home, is_ahead};
 use super::inbox::{HomeRef, Inbox, Join, Joined, Leave, Reply, Wanted};
 use super::marking::{Marked, Marks};
 use super::order;
@@ -205,6 +205,10 @@ impl Shard {
             }
         };
         let join = &mut home.joins[index];
+        let head = Position { epoch: page.epoch, seq: page.head };
+        if home.rule.history.is_durable() && join.request.since.is_some_and(|since| is_ahead(since, head)) {
+            self.node.metrics.ahead("a client", &home.key, self.node.clock().wall());
+        }
         let recovered = join.request.since.is_none_or(|since| goes_on(since, &page));
         match join.page {
             Reading::Missed if !recovered => {

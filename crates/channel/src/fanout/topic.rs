@@ -140,11 +140,6 @@ impl Topics {
 }
 
 impl Topic {
-    /// Who is in the list.
-    pub(crate) fn slots(&self) -> impl Iterator<Item = u32> {
-        self.subscribers.iter().map(|subscriber| subscriber.slot)
-    }
-
     fn fan_out(&mut self, sessions: &mut Sessions) -> u64 {
         if self.pending.is_empty() {
             return 0;

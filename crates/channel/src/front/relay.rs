@@ -21,18 +21,22 @@ use http::{HeaderName, Method, Request, Response, Uri, header};
 use http_body_util::{LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
+use hyper::upgrade::Upgraded;
+use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
+use tower::ServiceExt;
 use xpush_core::Code;
 
 use super::address::Permit;
 use super::route::{self, Asking};
+use super::tls::PeerTrust;
 use super::{Verdict, handshake};
+use crate::cluster::peers::Peer;
 use crate::node::Shared;
 use crate::session::sid::Sid;
 
@@ -54,7 +58,8 @@ const LINGER: Duration = Duration::from_secs(5);
 /// Asks other nodes.
 pub(crate) struct Relay {
     key: hmac::Key,
-    client: Client<HttpConnector, Body>,
+    connector: HttpsConnector<HttpConnector>,
+    client: Client<HttpsConnector<HttpConnector>, Body>,
     under_way: Arc<Semaphore>,
     /// Every tunnel has a clone.
     tunnels: Arc<()>,
@@ -78,9 +83,7 @@ pub(super) enum Sender {
 pub(super) struct Tunnel {
     shared: Arc<Shared>,
     node: u32,
-    peer: TcpStream,
-    /// What the node has sent behind its `101`.
-    early: Bytes,
+    peer: TokioIo<Upgraded>,
     /// The client's `101`.
     response: Bytes,
     number: u64,
@@ -90,21 +93,24 @@ pub(super) struct Tunnel {
 }
 
 impl Relay {
-    /// `secret` is the cluster's.
-    pub(crate) fn new(secret: &[u8]) -> Self {
+    /// `secret` is the cluster's, and `trust` is whom to believe that it is of the cluster.
+    pub(crate) fn new(secret: &[u8], trust: &PeerTrust) -> Self {
         // A key of its own: nothing that is signed for another purpose is good here.
         let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), b"relay between nodes");
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT));
         connector.set_nodelay(true);
+        connector.enforce_http(false);
+        let connector = trust.connector(connector);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_FOR)
             .pool_max_idle_per_host(IDLE)
-            .build(connector);
+            .build(connector.clone());
         let key = hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref());
         Self {
             key,
+            connector,
             client,
             under_way: Arc::new(Semaphore::new(UNDER_WAY)),
             tunnels: Arc::default(),
@@ -175,20 +181,20 @@ impl Relay {
 
 /// Sends a request on to the node where its session lives.
 pub(super) async fn request(shared: &Arc<Shared>, asking: Asking, sid: Sid) -> Result<Verdict, Code> {
-    let address = shared.peers.address(sid.node).ok_or(Code::UnknownSession)?;
+    let peer = shared.peers.peer(sid.node).ok_or(Code::UnknownSession)?;
     let place = shared.relay.under_way.clone().try_acquire_owned();
     let place = place.map_err(|_| Code::TooManyConnections)?;
     shared.metrics.relayed();
     let gone = gone(shared, sid.node);
     if handshake::is_upgrade(&asking.request) {
-        let tunnel = tunnel(shared, &asking, sid.node, &address, place);
+        let tunnel = tunnel(shared, &asking, sid.node, &peer, place);
         return tokio::select! {
             tunnel = tunnel => tunnel.map(|tunnel| Verdict::Tunnel(Box::new(tunnel))),
             () = gone => Err(Code::UnknownSession),
         };
     }
     tokio::select! {
-        response = ask(shared, asking, &address) => response.map(Verdict::Respond),
+        response = ask(shared, asking, &peer) => response.map(Verdict::Respond),
         () = gone => Err(Code::UnknownSession),
     }
 }
@@ -196,16 +202,16 @@ pub(super) async fn request(shared: &Arc<Shared>, asking: Asking, sid: Sid) -> R
 /// Ends when a node is no longer among the living: what it was asked will not be answered.
 async fn gone(shared: &Arc<Shared>, node: u32) {
     let mut changes = shared.peers.changes();
-    while shared.peers.address(node).is_some() {
+    while shared.peers.peer(node).is_some() {
         if changes.changed().await.is_err() {
             return;
         }
     }
 }
 
-async fn ask(shared: &Arc<Shared>, asking: Asking, address: &str) -> Result<Response<Body>, Code> {
+async fn ask(shared: &Arc<Shared>, asking: Asking, peer: &Peer) -> Result<Response<Body>, Code> {
     let limits = &shared.config.limits;
-    let target = target(address, asking.request.uri()).ok_or(Code::UnknownSession)?;
+    let target = target(peer, asking.request.uri()).ok_or(Code::UnknownSession)?;
     let builder = shared.relay.request(&asking, target, &[header::CONTENT_TYPE]);
     // A poll hangs until the next heartbeat; a body has its own time.
     let hangs = match *asking.request.method() {
@@ -225,7 +231,7 @@ async fn ask(shared: &Arc<Shared>, asking: Asking, address: &str) -> Result<Resp
         Ok(Ok(answer)) => Ok(passed_on(answer)),
         Ok(Err(error)) if is_too_large(&error) => Err(Code::TooLarge),
         Ok(Err(error)) => {
-            tracing::debug!(%error, address, "a node does not answer for its session");
+            tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a node does not answer for its session");
             Err(Code::UnknownSession)
         }
         Err(_) => Err(Code::UnknownSession),
@@ -249,57 +255,54 @@ async fn tunnel(
     shared: &Arc<Shared>,
     asking: &Asking,
     node: u32,
-    address: &str,
+    to: &Peer,
     place: OwnedSemaphorePermit,
 ) -> Result<Tunnel, Code> {
     let response = handshake::response(&asking.request).map_err(|problem| problem.code)?;
     let permit = route::permit(shared, asking.peer)?;
-    let opened = timeout(CONNECT + PATIENCE, open_tunnel(shared, asking, address)).await;
+    let opened = timeout(CONNECT + PATIENCE, open_tunnel(shared, asking, to)).await;
     match opened {
-        Ok(Ok((peer, early))) => {
+        Ok(Ok(peer)) => {
             let (number, _counted) = shared.relay.count_tunnel();
             let (shared, _permit, _place) = (shared.clone(), permit, place);
-            Ok(Tunnel { shared, node, peer, early, response, number, _counted, _permit, _place })
+            Ok(Tunnel { shared, node, peer, response, number, _counted, _permit, _place })
         }
         Ok(Err(error)) => {
-            tracing::debug!(%error, address, "a node does not take a probe of its session");
+            tracing::debug!(%error, %to, "a node does not take a probe of its session");
             Err(Code::UnknownSession)
         }
         Err(_) => Err(Code::UnknownSession),
     }
 }
 
-/// Asks for the WebSocket; the raw stream behind the node's `101`, and what came with that.
+/// Asks for the WebSocket; the raw stream behind the node's `101`.
 async fn open_tunnel(
     shared: &Arc<Shared>,
     asking: &Asking,
-    address: &str,
-) -> Result<(TcpStream, Bytes), super::Failure> {
-    let stream = timeout(CONNECT, TcpStream::connect(address)).await??;
-    stream.set_nodelay(true)?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    to: &Peer,
+) -> Result<TokioIo<Upgraded>, super::Failure> {
+    let target = target(to, asking.request.uri()).ok_or("a request without a path")?;
+    let stream = shared.relay.connector.clone().oneshot(target).await?;
+    let (mut sender, connection) = http1::handshake(stream).await?;
     tokio::spawn(connection.with_upgrades());
     let named =
         [header::UPGRADE, header::CONNECTION, header::SEC_WEBSOCKET_KEY, header::SEC_WEBSOCKET_VERSION];
     let path = asking.request.uri().path_and_query().ok_or("a request without a path")?;
     let builder = shared.relay.request(asking, path.as_str().parse()?, &named);
-    let request = builder.header(header::HOST, address).body(Body::empty())?;
+    let request = builder.header(header::HOST, &*to.authority).body(Body::empty())?;
     let answer = sender.send_request(request).await?;
     if answer.status() != http::StatusCode::SWITCHING_PROTOCOLS {
         return Err(format!("it answers {}", answer.status()).into());
     }
-    let upgraded = hyper::upgrade::on(answer).await?;
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().map_err(|_| "a stream of another kind")?;
-    Ok((parts.io.into_inner(), parts.read_buf))
+    Ok(TokioIo::new(hyper::upgrade::on(answer).await?))
 }
 
 impl Tunnel {
     /// Carries bytes both ways until one side ends, or the node is gone.
     pub(super) async fn run(self, client: impl AsyncRead + AsyncWrite, early: Bytes) -> io::Result<()> {
         let (mut from_client, mut to_client) = tokio::io::split(client);
-        let (mut from_node, mut to_node) = self.peer.into_split();
+        let (mut from_node, mut to_node) = tokio::io::split(self.peer);
         to_client.write_all(&self.response).await?;
-        to_client.write_all(&self.early).await?;
         to_node.write_all(&early).await?;
         let up = async {
             tokio::io::copy(&mut from_client, &mut to_node).await?;
@@ -321,10 +324,10 @@ impl Tunnel {
     }
 }
 
-/// The same path and query at another address.
-fn target(address: &str, uri: &Uri) -> Option<Uri> {
+/// The same path and query at another node.
+fn target(peer: &Peer, uri: &Uri) -> Option<Uri> {
     let path = uri.path_and_query()?.clone();
-    Uri::builder().scheme("http").authority(address).path_and_query(path).build().ok()
+    Uri::builder().scheme(peer.scheme()).authority(&*peer.authority).path_and_query(path).build().ok()
 }
 
 /// Whether sending failed because the client's body has more bytes than it may.
@@ -355,7 +358,8 @@ mod tests {
 
     #[test]
     fn only_nodes_with_the_secret_say_whose_a_request_is() {
-        let (relay, stranger) = (Relay::new(&[1; 32]), Relay::new(&[2; 32]));
+        let (relay, stranger) =
+            (Relay::new(&[1; 32], &PeerTrust::nobody()), Relay::new(&[2; 32], &PeerTrust::nobody()));
         assert_eq!(relay.sender(&asking(TARGET)), Sender::Client);
         let request = signed(&relay, "203.0.113.9");
         assert_eq!(relay.sender(&request), Sender::Node("203.0.113.9".parse().unwrap()));
@@ -381,7 +385,7 @@ mod tests {
         fn nobody_guesses_what_nodes_say(value in "[ -~]{0,80}") {
             let mut request = asking(TARGET);
             request.headers_mut().insert(RELAYED, HeaderValue::from_str(&value).unwrap());
-            prop_assert_eq!(Relay::new(&[1; 32]).sender(&request), Sender::Pretender);
+            prop_assert_eq!(Relay::new(&[1; 32], &PeerTrust::nobody()).sender(&request), Sender::Pretender);
         }
     }
 }

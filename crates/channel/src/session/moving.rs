@@ -23,15 +23,6 @@ const PACE_MS: u64 = 2;
 /// A timer of a session that shall go for no particular channel.
 const NO_TICKET: u32 = 0;
 
-/// Clients of some channels that shall go on elsewhere.
-#[derive(Debug)]
-pub(crate) struct Rebalance {
-    /// Each with the share of its clients, from 0 to 1.
-    pub(crate) channels: Vec<(ChannelKey, f64)>,
-    /// They are told within so many ms.
-    pub(crate) within_ms: u64,
-}
-
 impl Shard {
     /// Takes nobody new, and tells every client to go: one after the other when there are servers to go to, at once when there is none.
     pub(crate) fn drain(&mut self, within_ms: u64) {
@@ -52,23 +43,15 @@ impl Shard {
         }
     }
 
-    /// Asks a share of some channels' clients to go on elsewhere. Only those who follow `moved`: others would be cut off, and perhaps come back here.
-    pub(crate) fn rebalance(&mut self, wish: &Rebalance) {
-        for (channel, share) in &wish.channels {
-            let Some(topic) = self.topics.find(channel) else { continue };
-            let slots: Vec<u32> = self.topics.get(topic).slots().collect();
-            for slot in slots {
-                // 53 bits are a fraction that f64 can say.
-                let chance = (self.entropy.word() >> 11) as f64 / (1_u64 << 53) as f64;
-                let Some(session) = self.sessions.at(slot) else { continue };
-                let subscription = session.subscriptions.iter().find(|one| one.topic == topic);
-                let ticket = subscription.map_or(NO_TICKET, |one| one.ticket);
-                if chance >= *share || !session.follows_moves || session.closing {
-                    continue;
-                }
-                let Some(handle) = self.sessions.handle(slot) else { continue };
-                let after = self.entropy.word() % wish.within_ms.max(1);
-                self.arm(after, Timer::Move(handle, ticket));
+    /// Asks clients whose channel is assigned to another server to go on there, at moments of their own within so many ms. Only those who follow `moved`: others
+    /// would be cut off, and perhaps come back here.
+    pub(crate) fn rebalance(&mut self, within_ms: u64) {
+        for handle in self.sessions.handles() {
+            let able =
+                self.sessions.get(handle).is_some_and(|session| session.follows_moves && !session.closing);
+            if able {
+                let after = self.entropy.word() % within_ms.max(1);
+                self.arm(after, Timer::Move(handle, NO_TICKET));
             }
         }
     }

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tungstenite::Message;
-use xpush_core::{App, Channel, ChannelKey};
 
 use world::{Polling, World, posted};
 
@@ -125,10 +124,6 @@ fn a_body_that_is_too_large_is_refused_on_the_way() {
     assert_eq!(posted(&world, 1, &client.sid, &body).0, 413);
 }
 
-fn key(channel: &str) -> ChannelKey {
-    ChannelKey::new(App::new("demo").unwrap(), Channel::new(channel).unwrap())
-}
-
 #[test]
 fn clients_that_can_are_asked_to_go_where_their_channel_is_assigned() {
     let world = World::new(2);
@@ -142,7 +137,7 @@ fn clients_that_can_are_asked_to_go_where_their_channel_is_assigned() {
     for (client, channel) in [(&mut able, "chat:a"), (&mut stock, "chat:a"), (&mut settled, "chat:b")] {
         client.call("subscribe", &json!({"channel": channel}));
     }
-    world.nodes[0].rebalance(vec![(key("chat:a"), 1.0), (key("chat:b"), 1.0)], Duration::from_millis(50));
+    world.nodes[0].rebalance(Duration::from_millis(50));
     let moved = able.push("moved");
     assert_eq!(moved["url"], world.url(1));
     assert!(moved["within_ms"].as_u64().unwrap() > 0);

@@ -127,6 +127,7 @@ fn config(node: NodeId) -> Config {
         heartbeat: Heartbeat::default(),
         origins: Origins::default(),
         trusted_proxies: Vec::new(),
+        peers: xpush_channel::PeerTrust::nobody(),
     }
 }
 

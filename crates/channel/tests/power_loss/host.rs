@@ -66,6 +66,7 @@ fn config(node: &str) -> Config {
         heartbeat: Heartbeat::default(),
         origins: Origins::default(),
         trusted_proxies: Vec::new(),
+        peers: xpush_channel::PeerTrust::nobody(),
     }
 }
 

@@ -106,8 +106,40 @@ impl Planner {
         if now_ms.saturating_sub(since) >= INTERVAL_MS && self.follow_load(&loads, scale, &mut weights) {
             self.moved_ms = Some(now_ms);
         }
+        self.ring(previous, loads.keys().zip(weights), scale)
+    }
+
+    /// The same, as if all had been waited for that [`Planner::plan`] waits for: weights are at once what load wants them to be. For an operator who says so.
+    pub fn settle(&mut self, previous: &Ring, loads: &[NodeLoad], now_ms: u64) -> Option<Ring> {
+        let loads = by_name(previous, loads);
+        if loads.is_empty() {
+            return None;
+        }
+        self.watch(&loads, now_ms);
+        let scale = scale(previous, &loads);
+        let mut weights: Vec<Weight> = loads.values().map(|load| member(previous, load, scale)).collect();
+        let mean = self.mean_pressure(&loads);
+        for (load, weight) in loads.values().zip(&mut weights) {
+            if let Some(track) = self.servers.get_mut(&load.name)
+                && load.standing == Standing::Serving
+            {
+                track.moving = false;
+                let target = target(load, track.pressure, mean, scale);
+                *weight = Weight::of_share(target).unwrap_or(*weight);
+            }
+        }
+        self.moved_ms = Some(now_ms);
+        self.ring(previous, loads.keys().zip(weights), scale)
+    }
+
+    fn ring<'a>(
+        &self,
+        previous: &Ring,
+        weights: impl Iterator<Item = (&'a NodeName, Weight)>,
+        scale: NonZeroU64,
+    ) -> Option<Ring> {
         let node = |(name, weight): (&NodeName, Weight)| RingNode { name: name.clone(), weight };
-        let nodes: Vec<RingNode> = loads.keys().zip(weights).map(node).collect();
+        let nodes: Vec<RingNode> = weights.map(node).collect();
         if nodes == previous.nodes() && scale == previous.scale() && self.epsilon == previous.epsilon() {
             return None;
         }
@@ -144,7 +176,7 @@ impl Planner {
                 continue;
             };
             let whole = ratio(load.capacity.get(), scale.get()).min(1.0);
-            let target = whole * (1.0 - GAIN * (track.pressure - mean)).clamp(FLOOR, 1.0);
+            let target = target(load, track.pressure, mean, scale);
             let distance = target - weight.share();
             let band = if track.moving { SETTLED } else { DEAD_BAND };
             track.moving = distance.abs() > band * whole;
@@ -217,6 +249,12 @@ fn member(previous: &Ring, load: &NodeLoad, scale: NonZeroU64) -> Weight {
         }
         _ => whole,
     }
+}
+
+/// The share of full weight that a server's load wants it to have.
+fn target(load: &NodeLoad, pressure: f64, mean: f64, scale: NonZeroU64) -> f64 {
+    let whole = ratio(load.capacity.get(), scale.get()).min(1.0);
+    whole * (1.0 - GAIN * (pressure - mean)).clamp(FLOOR, 1.0)
 }
 
 /// How full a server is: 1 is full.

@@ -1,6 +1,7 @@
 //! Which nodes there are, who plans for them, and by which ring channels are placed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,6 +24,8 @@ pub struct Node {
     pub url: Box<str>,
     /// Where other nodes reach it, as `host:port`.
     pub peer: Option<Box<str>>,
+    /// Whether other nodes speak TLS with it.
+    pub peer_tls: bool,
     /// How many connections it is made for.
     pub capacity: u64,
     /// Its release.
@@ -31,6 +34,29 @@ pub struct Node {
     pub roles: Roles,
     /// When it started, in ms since 1970.
     pub since: u64,
+    /// Digests of the parts of its configuration that servers have in common, by the parts' names. Keyed: they tell nothing of what is in there.
+    pub configuration: BTreeMap<Box<str>, u64>,
+}
+
+/// A part of the configuration that is not the same on all servers of one release.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drift {
+    /// Which.
+    pub part: Box<str>,
+    /// The servers' names: those who agree with each other, most of them first.
+    pub camps: Vec<Vec<NodeName>>,
+}
+
+impl fmt::Display for Drift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}] of", self.part)?;
+        for (number, camp) in self.camps.iter().enumerate() {
+            let names: Vec<_> = camp.iter().map(NodeName::as_str).collect();
+            let before = if number > 0 { ", not as of" } else { "" };
+            write!(f, "{before} {}", names.join(" and "))?;
+        }
+        Ok(())
+    }
 }
 
 impl Node {
@@ -43,6 +69,10 @@ impl Node {
             let port = port.parse::<u16>().ok().filter(|_| port.bytes().all(|byte| byte.is_ascii_digit()))?;
             (!host.is_empty() && host.chars().all(good) && port != 0).then_some(())
         };
+        let parts = &self.configuration;
+        if parts.len() > 64 || !parts.keys().all(|part| sound(part)) {
+            return Err("a configuration of too many parts, or one without a good name");
+        }
         if !sound(&self.url) || !sound(&self.version) {
             return Err("a text that is too long, or has control characters");
         }
@@ -128,6 +158,25 @@ impl View {
         self.nodes.iter().find(|node| node.name == *name)
     }
 
+    /// In what the servers are configured differently. Those of another release are not compared: what they say of the same file may differ.
+    pub fn drift(&self) -> Vec<Drift> {
+        let mut parts: BTreeMap<(&str, &str), BTreeMap<u64, Vec<NodeName>>> = BTreeMap::new();
+        for node in self.nodes.iter() {
+            for (part, digest) in &node.configuration {
+                let camps = parts.entry((&node.version, part)).or_default();
+                camps.entry(*digest).or_default().push(node.name.clone());
+            }
+        }
+        let differ = parts.into_iter().filter(|(_, camps)| camps.len() > 1);
+        let drift = |((_, part), camps): ((&str, &str), BTreeMap<u64, Vec<NodeName>>)| {
+            let mut camps: Vec<_> = camps.into_values().collect();
+            camps.iter_mut().for_each(|camp| camp.sort());
+            camps.sort_by_key(|camp| (std::cmp::Reverse(camp.len()), camp.first().cloned()));
+            Drift { part: part.into(), camps }
+        };
+        differ.map(drift).collect()
+    }
+
     /// The nodes on which channels are placed, ascending by id.
     pub fn channel_nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter().filter(|node| node.roles.channel)
@@ -201,3 +250,48 @@ pub trait Settings: Send + Sync {
 
 /// The most bytes of a setting.
 pub const MAX_SETTING: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &str, version: &str, parts: &[(&str, u64)]) -> Node {
+        Node {
+            id: NodeId::new(name).unwrap(),
+            name: NodeName::new(name).unwrap(),
+            installation: 0,
+            url: "".into(),
+            peer: None,
+            peer_tls: false,
+            capacity: 1,
+            version: version.into(),
+            roles: Roles::default(),
+            since: 0,
+            configuration: parts.iter().map(|(part, digest)| ((*part).into(), *digest)).collect(),
+        }
+    }
+
+    #[test]
+    fn who_is_configured_differently_is_named() {
+        let nodes = [
+            node("a", "1", &[("apps", 1), ("limits", 1)]),
+            node("b", "1", &[("apps", 2), ("limits", 1)]),
+            node("c", "1", &[("apps", 1), ("limits", 1)]),
+            // Of a release that says less, and of one that may say it otherwise.
+            node("d", "0", &[]),
+            node("e", "2", &[("apps", 3), ("limits", 3)]),
+        ];
+        let drift = View { nodes: nodes.into(), ..View::default() }.drift();
+        let said: Vec<_> = drift.iter().map(ToString::to_string).collect();
+        assert_eq!(said, ["[apps] of a and c, not as of b"]);
+    }
+
+    #[test]
+    fn what_a_node_says_has_bounds() {
+        let good = node("a", "1", &[("apps", 1)]);
+        assert_eq!(good.check(), Ok(()));
+        assert!(Node { configuration: [("a\n".into(), 1)].into(), ..good.clone() }.check().is_err());
+        let many = (0..65).map(|number: u64| (number.to_string().into(), 1)).collect();
+        assert!(Node { configuration: many, ..good }.check().is_err());
+    }
+}

@@ -18,6 +18,7 @@ pub mod online;
 pub mod outbox;
 pub mod presence;
 pub mod rate_limit;
+pub mod transfer;
 
 use std::fmt;
 

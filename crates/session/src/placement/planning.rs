@@ -6,19 +6,39 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
-use xpush_core::Clock;
 use xpush_core::placement::{Epsilon, NodeLoad, Planner, Ring, Standing};
 use xpush_core::ports::cluster::{self, Cluster, Load, View};
 use xpush_core::ports::{Failure, PortError};
+use xpush_core::{Clock, SettingName};
 
 use crate::port::ask;
 
 /// How often loads are looked at; who comes or goes is seen at once.
 const LOOK: Duration = Duration::from_secs(2);
 
+/// By what an operator says that weights are to be planned anew at once, and then that clients are to go where their channels are: settings of the cluster whose
+/// values mean nothing. That they were set anew is what counts.
+pub const PLAN: &str = "plan";
+/// See [`PLAN`].
+pub const MOVE: &str = "move";
+
+/// How often something was wished by one of these.
+pub fn wish(view: &View, name: &str) -> u64 {
+    let name = SettingName::new(name).ok();
+    name.and_then(|name| view.settings.get(&name)).map_or(0, |setting| setting.generation)
+}
+
+/// The ring that [`PLAN`] would lead to now; none when the one that there is stays.
+pub fn proposal(view: &View) -> Option<Ring> {
+    let nobody = Ring::nobody();
+    let previous = view.ring.as_deref().unwrap_or(&nobody);
+    Planner::new(previous.term(), Epsilon::default()).settle(previous, &loads(view), 0)
+}
+
 /// Plans for as long as `views` come, whenever a member of this handle of `cluster` is the elected planner. Runs on every node that campaigns.
 pub async fn plan(cluster: Arc<dyn Cluster>, mut views: watch::Receiver<Arc<View>>, clock: Arc<dyn Clock>) {
     let mut planner: Option<(u64, Planner)> = None;
+    let mut wished = None;
     let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -40,7 +60,13 @@ pub async fn plan(cluster: Arc<dyn Cluster>, mut views: watch::Receiver<Arc<View
         };
         let nobody = Ring::nobody();
         let previous = view.ring.as_deref().unwrap_or(&nobody);
-        let Some(ring) = planner.plan(previous, &loads(&view), clock.monotonic().0) else { continue };
+        let (loads, now) = (loads(&view), clock.monotonic().0);
+        let wish = wish(&view, PLAN);
+        let planned = match wished.replace(wish) {
+            Some(before) if before != wish => planner.settle(previous, &loads, now),
+            _ => planner.plan(previous, &loads, now),
+        };
+        let Some(ring) = planned else { continue };
         publish(&*cluster, ring).await;
     }
 }

@@ -40,6 +40,16 @@ impl Connection {
 
     /// The same for a client that gives a connection up when nothing, not even a heartbeat, has come for as long as `silence`.
     pub fn open_for(address: SocketAddr, secret: &str, silence: Duration) -> io::Result<Self> {
+        Self::open_with(address, secret, silence, json!({}))
+    }
+
+    /// The same for a client that says more when it connects.
+    pub fn open_with(
+        address: SocketAddr,
+        secret: &str,
+        silence: Duration,
+        mut more: Value,
+    ) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&address, silence)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(silence))?;
@@ -48,7 +58,8 @@ impl Connection {
         let (socket, _) =
             tungstenite::client(url, stream).map_err(|error| io::Error::other(error.to_string()))?;
         let mut connection = Self { socket, asked: 0 };
-        connection.ask("connect", json!({"guest": secret}))?;
+        more["guest"] = secret.into();
+        connection.ask("connect", more)?;
         Ok(connection)
     }
 

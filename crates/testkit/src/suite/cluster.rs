@@ -105,10 +105,12 @@ pub fn a_node_is_seen_as_it_is(store: &ClusterStore) {
         installation: u64::MAX,
         url: "wss://\"방\"/\\".into(),
         peer: Some("[::1]:8000".into()),
+        peer_tls: true,
         capacity: u64::MAX,
         version: "".into(),
         roles: Roles { session: true, channel: false },
         since: 0,
+        configuration: Default::default(),
     };
     let other = store.watch(1);
     join(&*store.handles[0], odd.clone()).expect("joins");

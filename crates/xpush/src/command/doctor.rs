@@ -9,6 +9,7 @@ use clap::Args;
 use serde_json::json;
 use xpush_core::ports::Done;
 use xpush_core::ports::bus::{Bus, BusSink, Envelope, Event, Inbound, Signal, Topic};
+use xpush_core::ports::cluster::View;
 use xpush_core::ports::directory::Key;
 use xpush_core::ports::message_log::{Draft, MessageLog, Range};
 use xpush_core::ports::presence::{Change, Member};
@@ -169,9 +170,33 @@ fn cluster(settings: &Settings, backends: &Backends, report: &mut Report) {
                 format!("{} in ZooKeeper are no good: see a server's log", view.refused),
             );
         }
+        configuration(settings, backends, &view, report);
         format!("ZooKeeper can be reached; {} servers", view.nodes.len())
     });
     report.tried("cluster", since, outcome.ok_or_else(|| "ZooKeeper does not answer".to_owned()));
+}
+
+/// Whether all servers have the same configuration, and this file is it.
+fn configuration(settings: &Settings, backends: &Backends, view: &View, report: &mut Report) {
+    let drift = view.drift();
+    for drift in &drift {
+        report.add("configuration", State::Bad, format!("servers are configured differently: {drift}"));
+    }
+    let own = backends.digests(settings);
+    let running = view.nodes.iter().filter(|node| *node.version == *env!("CARGO_PKG_VERSION"));
+    let mut parts: Vec<&str> = running
+        .flat_map(|node| node.configuration.iter())
+        .filter(|(part, digest)| own.get(*part).is_some_and(|own| own != *digest))
+        .map(|(part, _)| &**part)
+        .collect();
+    parts.sort_unstable();
+    parts.dedup();
+    if drift.is_empty() && !parts.is_empty() {
+        let text = format!("the running servers have another [{}] than this file", parts.join("], ["));
+        report.add("configuration", State::Doubtful, text);
+    } else if drift.is_empty() && !view.nodes.is_empty() {
+        report.add("configuration", State::Well, "all servers have the same, and this file has it, too");
+    }
 }
 
 /// Writes and reads where things are kept.

@@ -1,14 +1,17 @@
-//! `xpush nodes`, `xpush drain`, `xpush undrain`: the servers of a cluster, and which of them are to be emptied.
+//! `xpush nodes`, `xpush drain`, `xpush undrain`, `xpush rebalance`: the servers of a cluster, which of them are to be emptied, and who carries how much.
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use clap::Args;
 use serde_json::{Value, json};
-use xpush_core::NodeName;
-use xpush_core::placement::RingNode;
-use xpush_core::ports::cluster::{Cluster, ClusterSink, Node, Standing, View};
+use xpush_core::placement::{Ring, RingNode};
+use xpush_core::ports::Failure;
+use xpush_core::ports::cluster::{Cluster, ClusterSink, Node, Settings, Standing, View};
+use xpush_core::{NodeName, SettingName};
+use xpush_session::placement::{MOVE, PLAN, proposal, wish};
 
 use super::{Told, now, settings, wait};
 use crate::backends;
@@ -21,11 +24,16 @@ Examples:
   xpush nodes --json              the same for programs
   xpush drain push-2              its clients go elsewhere, new ones are not sent there; it goes on running
   xpush undrain push-2            it takes clients again
+  xpush rebalance --dry-run       the shares that servers would have if weights followed their load at once
+  xpush rebalance                 does that, and has clients go where their channels are now, within half a minute
 
 Each reads the [zookeeper] section of the server's own configuration file: run it where a server runs, or give --config.";
 
 /// How long ZooKeeper may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the planner may take, which looks every two seconds.
+const RING: Duration = Duration::from_secs(6);
 
 /// List the servers of the cluster: weights, shares, connections.
 #[derive(Debug, Args)]
@@ -58,10 +66,24 @@ pub(crate) struct Undrain {
     site: Site,
 }
 
+/// Plan the weights anew at once, by what servers carry now, and have clients follow. Without it weights follow load by themselves, slowly, and clients stay where
+/// they are: this is for after servers were added, or after an outage.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Rebalance {
+    /// Only show what would become of the shares.
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    site: Site,
+}
+
 /// The cluster, seen from outside.
-struct Watched {
+pub(super) struct Watched {
     cluster: Arc<dyn Cluster>,
-    view: Arc<View>,
+    settings: Arc<dyn Settings>,
+    views: mpsc::Receiver<Arc<View>>,
+    pub(super) view: Arc<View>,
     /// What the cluster's handle works on.
     _runtime: tokio::runtime::Runtime,
 }
@@ -79,19 +101,32 @@ impl ClusterSink for Newest {
 
 /// The first view that the cluster itself has given, if one comes within `patience`.
 pub(super) fn live_view(cluster: &dyn Cluster, patience: Duration) -> Option<Arc<View>> {
+    next(&watch(cluster), patience, |_| true)
+}
+
+fn watch(cluster: &dyn Cluster) -> mpsc::Receiver<Arc<View>> {
     let (sender, views) = mpsc::channel();
     cluster.watch(Arc::new(Newest(Mutex::new(sender))));
+    views
+}
+
+/// The first view that comes within `patience`, is live, and as wanted.
+fn next(
+    views: &mpsc::Receiver<Arc<View>>,
+    patience: Duration,
+    wanted: impl Fn(&View) -> bool,
+) -> Option<Arc<View>> {
     let deadline = Instant::now() + patience;
     loop {
         let view = views.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()?;
-        if view.standing == Standing::Live {
+        if view.standing == Standing::Live && wanted(&view) {
             return Some(view);
         }
     }
 }
 
 impl Watched {
-    fn open(site: &Site) -> Result<Self, String> {
+    pub(super) fn open(site: &Site) -> Result<Self, String> {
         let settings = settings(site)?;
         let Some(shared) = &settings.shared else {
             return Err(
@@ -103,12 +138,13 @@ impl Watched {
             .enable_all()
             .build()
             .map_err(|error| format!("cannot start: {error}"))?;
-        let cluster = backends::cluster(&shared.zookeeper, runtime.handle())?;
-        let view = live_view(&*cluster, PATIENCE).ok_or_else(|| {
+        let cluster = backends::zookeeper(&shared.zookeeper, runtime.handle())?;
+        let views = watch(&*cluster);
+        let view = next(&views, PATIENCE, |_| true).ok_or_else(|| {
             let servers = shared.zookeeper.servers.join(", ");
             format!("ZooKeeper does not answer ({servers}, path {})", shared.zookeeper.path)
         })?;
-        Ok(Self { cluster, view, _runtime: runtime })
+        Ok(Self { settings: cluster.clone(), cluster, views, view, _runtime: runtime })
     }
 }
 
@@ -119,6 +155,71 @@ pub(crate) fn nodes(command: &Nodes) -> Told {
         return Ok(format!("{:#}\n", as_json(&view)));
     }
     Ok(as_table(&view))
+}
+
+/// Runs `xpush rebalance`.
+pub(crate) fn rebalance(command: &Rebalance) -> Told {
+    let watched = Watched::open(&command.site)?;
+    let before = watched.view.clone();
+    if before.ring.is_none() {
+        return Err("no ring has been published yet: is a session server running?".to_owned());
+    }
+    if command.dry_run {
+        let after = proposal(&before);
+        return Ok(shares(&before, after.as_ref().or(before.ring.as_deref())));
+    }
+    watched.wish(PLAN)?;
+    let generation = |view: &View| view.ring.as_ref().map_or(0, |ring| ring.generation());
+    // No new ring: then none was needed.
+    let newer = next(&watched.views, RING, |view| generation(view) > generation(&before));
+    let after = newer.unwrap_or_else(|| before.clone());
+    watched.wish(MOVE)?;
+    Ok(format!(
+        "{}\nclients that can are asked to go where their channels are, within 30 s; `xpush nodes` shows how far they are\n",
+        shares(&before, after.ring.as_deref())
+    ))
+}
+
+/// Who carries what, and what share of the channels was placed there and is placed there then.
+fn shares(before: &View, after: Option<&Ring>) -> String {
+    let share = |ring: Option<&Ring>, name: &NodeName| {
+        let all: u64 = ring?.nodes().iter().map(|node| u64::from(node.weight.points())).sum();
+        let points = u64::from(ring?.weight(name)?.points());
+        Some(format!("{:.1} %", points as f64 / all.max(1) as f64 * 100.0))
+    };
+    let said = |share: Option<String>| share.unwrap_or_else(|| "-".to_owned());
+    let mut lines = vec![["SERVER", "CONNECTIONS", "SHARE NOW", "SHARE THEN"].map(str::to_owned)];
+    for Row { node, .. } in rows(before).iter().filter(|row| row.node.roles.channel) {
+        let load = before.loads.get(&node.id).map(|load| load.connections.to_string());
+        let (now, then) = (share(before.ring.as_deref(), &node.name), share(after, &node.name));
+        lines.push([node.name.to_string(), said(load), said(now), said(then)]);
+    }
+    aligned(&lines)
+}
+
+impl Watched {
+    /// Sets a setting anew, by which servers know that something is wanted now.
+    fn wish(&self, name: &str) -> Result<(), String> {
+        let setting = SettingName::new(name).map_err(|code| code.text().to_owned())?;
+        for _ in 0..super::TRIES {
+            let generation = wish(&self.newest(), name);
+            let set = super::answer(|done| {
+                self.settings.set(&setting, generation, Bytes::from(now().to_string()), done)
+            });
+            match set {
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind == Failure::Conflict => {
+                    next(&self.views, PATIENCE, |view| wish(view, name) > generation);
+                }
+                Err(error) => return Err(error.detail.into()),
+            }
+        }
+        Err("others want the same all the time: try again".to_owned())
+    }
+
+    fn newest(&self) -> Arc<View> {
+        self.views.try_iter().last().unwrap_or_else(|| self.view.clone())
+    }
 }
 
 /// Runs `xpush drain`.
@@ -203,6 +304,7 @@ fn as_json(view: &View) -> Value {
         "nodes": rows(view).into_iter().map(one).collect::<Vec<_>>(),
         "draining": view.draining.iter().map(NodeName::as_str).collect::<Vec<_>>(),
         "ring": ring,
+        "drift": view.drift().iter().map(|drift| json!({"part": drift.part, "servers": drift.camps.iter().map(|camp| camp.iter().map(NodeName::as_str).collect::<Vec<_>>()).collect::<Vec<_>>()})).collect::<Vec<_>>(),
         "refused_records": view.refused,
     })
 }
@@ -236,6 +338,9 @@ fn as_table(view: &View) -> String {
             let _ = writeln!(text, "\nring {} of planner {}", ring.generation(), ring.term());
         }
         None => text.push_str("\nno ring has been published yet\n"),
+    }
+    for drift in view.drift() {
+        let _ = writeln!(text, "servers are configured differently: {drift}");
     }
     if view.refused > 0 {
         let _ = writeln!(text, "{} records in ZooKeeper are no good: see a server's log", view.refused);
@@ -276,7 +381,7 @@ mod tests {
 
     use super::*;
     use xpush_core::NodeId;
-    use xpush_core::placement::{Epsilon, Ring, Weight};
+    use xpush_core::placement::{Epsilon, Weight};
     use xpush_core::ports::cluster::{Load, Roles};
 
     fn node(name: &str) -> Node {
@@ -286,10 +391,12 @@ mod tests {
             installation: 1,
             url: format!("http://{name}").into(),
             peer: None,
+            peer_tls: false,
             capacity: 100,
             version: "0.2.0".into(),
             roles: Roles { session: false, channel: true },
             since: 0,
+            configuration: Default::default(),
         }
     }
 
@@ -316,6 +423,16 @@ mod tests {
         assert_eq!(lines[1][..8], ["a", "serving", "7", "of", "100", "3", "1", "ms"]);
         assert_eq!(lines[2][..3], ["b", "draining", "-"]);
         assert!(table.contains("ring 3 of planner 2"), "{table}");
+        assert!(!table.contains("configured differently"), "{table}");
+        let mut odd = view();
+        let mut nodes = odd.nodes.to_vec();
+        for (node, digest) in nodes.iter_mut().zip([1, 2]) {
+            node.configuration = [("limits".into(), digest)].into();
+        }
+        odd.nodes = nodes.into();
+        let table = as_table(&odd);
+        assert!(table.contains("servers are configured differently: [limits] of a, not as of b"), "{table}");
+        assert_eq!(as_json(&odd)["drift"], json!([{"part": "limits", "servers": [["a"], ["b"]]}]));
         let json = as_json(&view());
         let shares = [0, 1].map(|at| json["nodes"][at]["share"].as_f64().unwrap());
         assert!((shares[0] + shares[1] - 1.0).abs() < 1e-9 && json["nodes"][0]["weight"] == 4_000, "{json}");

@@ -1,10 +1,11 @@
 //! The settings, how they are read, and what cannot work together.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use xpush_channel::config::{Config, Heartbeat, Limits, Network, Origins};
-use xpush_channel::{Tls, Unusable};
+use xpush_channel::{PeerTrust, Tls, Unusable};
 use xpush_core::ports::cluster::{Node, Roles};
 use xpush_core::{App, NodeId, NodeName, UnixMillis};
 
@@ -174,12 +175,11 @@ impl Settings {
         };
         let first = self.listen.first().map(SocketAddr::ip).filter(|ip| !ip.is_unspecified());
         let peer = match (&place.peer, first) {
-            (Some(peer), _) => Some(peer.clone()),
-            // Servers speak plain HTTP with each other.
-            (None, _) if self.tls.is_some() => None,
-            (None, Some(ip)) => Some(SocketAddr::new(ip, port).to_string().into()),
-            (None, None) => Some(format!("{machine}:{port}").into()),
+            (Some(peer), _) => peer.authority.clone(),
+            (None, Some(ip)) => SocketAddr::new(ip, port).to_string().into(),
+            (None, None) => format!("{machine}:{port}").into(),
         };
+        let peer_tls = place.peer.as_ref().and_then(|peer| peer.tls).unwrap_or(self.tls.is_some());
         Node {
             id,
             // The machine's name was cut to what a name may hold.
@@ -187,16 +187,39 @@ impl Settings {
             installation,
             url: self.advertise_url.clone().unwrap_or_default(),
             // A server that is alone is reached by nobody.
-            peer: peer.filter(|_| self.shared.is_some()),
+            peer: self.shared.is_some().then_some(peer),
+            peer_tls,
             capacity: place.capacity,
             version: env!("CARGO_PKG_VERSION").into(),
             roles,
             since: now,
+            configuration: BTreeMap::new(),
+        }
+    }
+
+    /// What all servers must have in common, by parts, as bytes that are the same when it is. There are secrets in it.
+    pub(crate) fn in_common(&self) -> Vec<(&'static str, Vec<u8>)> {
+        let apps: Vec<_> = self.apps.iter().map(|app| (app.name.as_str(), &app.record)).collect();
+        vec![
+            // An app's record can be written: it is, into the directory.
+            ("apps", serde_json::to_vec(&apps).unwrap_or_default()),
+            ("default_app", format!("{:?}", self.default_app).into_bytes()),
+            ("allowed_origins", format!("{:?}", self.allowed_origins).into_bytes()),
+            ("limits", format!("{:?}", self.limits).into_bytes()),
+            ("heartbeat", format!("{:?}", self.heartbeat).into_bytes()),
+        ]
+    }
+
+    /// Whom to believe that it is one of the other servers; the error says which file cannot be used.
+    pub(crate) fn peer_trust(&self) -> Result<PeerTrust, Unusable> {
+        match &self.shared {
+            Some(_) => PeerTrust::load(self.place.peer_ca.as_deref(), self.place.peer_name.as_deref()),
+            None => Ok(PeerTrust::nobody()),
         }
     }
 
     /// What a channel server is told.
-    pub(crate) fn channel(&self, node: NodeId) -> Config {
+    pub(crate) fn channel(&self, node: NodeId, peers: PeerTrust) -> Config {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let on_loopback = self.on_loopback();
         Config {
@@ -206,6 +229,7 @@ impl Settings {
             heartbeat: self.heartbeat,
             origins: Origins { allowed: self.allowed_origins.clone(), loopback: on_loopback },
             trusted_proxies: self.trusted_proxies.clone(),
+            peers,
         }
     }
 

@@ -22,9 +22,22 @@ pub(crate) struct Place {
     /// The same after every start; `None`: the machine's name and the first port that it listens on.
     pub(crate) name: Option<Box<str>>,
     /// Where the other servers reach this one, `HOST:PORT`; `None`: the machine's name, or the address that it listens on, and the first port.
-    pub(crate) peer: Option<Box<str>>,
+    pub(crate) peer: Option<Peer>,
+    /// Who signs the other servers' certificates; `None`: whom the machine trusts.
+    pub(crate) peer_ca: Option<PathBuf>,
+    /// What their certificates are for; `None`: the host by which each is reached.
+    pub(crate) peer_name: Option<Box<str>>,
     /// Connections that it is made for.
     pub(crate) capacity: u64,
+}
+
+/// An address for other servers.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    /// `HOST:PORT`.
+    pub(crate) authority: Box<str>,
+    /// `None`: as this server's own listeners.
+    pub(crate) tls: Option<bool>,
 }
 
 /// Which servers there are.
@@ -90,7 +103,7 @@ impl fmt::Debug for Hidden {
 
 impl Default for Place {
     fn default() -> Self {
-        Self { name: None, peer: None, capacity: 10_000 }
+        Self { name: None, peer: None, peer_ca: None, peer_name: None, capacity: 10_000 }
     }
 }
 
@@ -99,7 +112,9 @@ impl Place {
     pub(super) fn read(mut section: Section<'_>) -> Self {
         let mut place = Self::default();
         place.name = section.read("name", |value| name(&text(value)?));
-        place.peer = section.read("peer", |value| authority(&text(value)?));
+        place.peer = section.read("peer", |value| peer(&text(value)?));
+        place.peer_ca = section.read("peer_ca", path("a file"));
+        place.peer_name = section.read("peer_name", |value| host_name(&text(value)?));
         place.capacity = section.read("capacity", count(1..=100_000_000)).unwrap_or(place.capacity);
         section.finish();
         place
@@ -210,12 +225,30 @@ fn name(text: &str) -> Result<Box<str>, String> {
     }
 }
 
-fn authority(text: &str) -> Result<Box<str>, String> {
-    let port = text.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-    if xpush_session::is_authority(text) && port.is_some_and(|port| port > 0) {
+fn peer(text: &str) -> Result<Peer, String> {
+    let (authority, tls) = match (text.strip_prefix("http://"), text.strip_prefix("https://")) {
+        (Some(authority), _) => (authority, Some(false)),
+        (_, Some(authority)) => (authority, Some(true)),
+        (None, None) => (text, None),
+    };
+    let port = authority.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    if xpush_session::is_authority(authority) && port.is_some_and(|port| port > 0) {
+        Ok(Peer { authority: authority.into(), tls })
+    } else {
+        let text = shortened(text);
+        Err(format!(
+            "must be HOST:PORT such as \"10.0.0.5:8000\", perhaps behind http:// or https://, not \"{text}\""
+        ))
+    }
+}
+
+/// What a certificate can be for.
+fn host_name(text: &str) -> Result<Box<str>, String> {
+    let named = !text.contains(':') && xpush_session::is_authority(text);
+    if named || text.parse::<std::net::IpAddr>().is_ok() {
         Ok(text.into())
     } else {
-        Err(format!("must be HOST:PORT such as \"10.0.0.5:8000\", not \"{}\"", shortened(text)))
+        Err(format!("must be a host's name such as \"push.example.com\", not \"{}\"", shortened(text)))
     }
 }
 

@@ -5,6 +5,7 @@ mod shared;
 use super::*;
 
 use proptest::prelude::*;
+use xpush_channel::PeerTrust;
 use xpush_core::{App, Channel, History, NodeId};
 
 fn from_file(text: &str) -> Result<Settings, String> {
@@ -278,7 +279,7 @@ fn guests_are_welcome_on_loopback_elsewhere_only_with_demo() {
         let settings = load(&Sources { file: Some(("x.toml", file)), flags, demo, ..Sources::default() })
             .unwrap()
             .settings;
-        let channel = settings.channel(NodeId::new("n").unwrap());
+        let channel = settings.channel(NodeId::new("n").unwrap(), PeerTrust::nobody());
         let demo = settings.apps.iter().find(|app| app.name.as_str() == "demo").map(|app| app.record.guests);
         (demo, channel.origins.loopback)
     };
@@ -305,7 +306,7 @@ fn the_only_app_is_the_default_one() {
 #[test]
 fn rules_keep_their_order_and_bounds() {
     let settings = from_file("[[apps.a.rules]]\nchannels = 'b*'\nhistory = 'recent'\nkeep = { count = 5, age = '2m' }\n[[apps.a.rules]]\nchannels = '*'").unwrap();
-    let config = settings.channel(NodeId::new("n").unwrap());
+    let config = settings.channel(NodeId::new("n").unwrap(), PeerTrust::nobody());
     let rules = &settings.apps[0].record.rules;
     let history = |name: &str| rules.find(&Channel::new(name).unwrap()).unwrap().history;
     let History::Recent(kept) = history("bb") else { panic!("{:?}", history("bb")) };

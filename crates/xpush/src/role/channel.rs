@@ -17,6 +17,9 @@ use crate::health::Readiness;
 /// Within which the clients of a server that is to be emptied are told.
 const EMPTYING: Duration = Duration::from_secs(30);
 
+/// How often it is looked after new certificates.
+const CERTIFICATES: Duration = Duration::from_secs(2);
+
 /// A channel server and its listeners.
 pub(crate) struct Channel {
     node: Arc<Node>,
@@ -32,6 +35,9 @@ impl Channel {
         others: &Router,
     ) -> Self {
         let mut accepting = JoinSet::new();
+        if let Some(tls) = tls {
+            tokio::spawn(tls.clone().follow_files(CERTIFICATES));
+        }
         for listener in listeners {
             accepting.spawn(node.clone().serve(listener, tls.cloned(), others.clone()));
         }
@@ -46,16 +52,24 @@ impl Channel {
     }
 }
 
-/// Empties the node while an operator wants the server of this `name` drained (`xpush drain`), and says so by its readiness.
+/// Empties the node while an operator wants the server of this `name` drained (`xpush drain`), and says so by its readiness; and has clients go where their
+/// channels are when an operator wants that (`xpush rebalance`).
 pub(crate) async fn follow_wishes(
     node: Arc<Node>,
     name: NodeName,
     mut views: watch::Receiver<Arc<View>>,
     readiness: Readiness,
 ) {
-    let mut emptied = false;
+    let (mut emptied, mut asked) = (false, None);
     loop {
         let view = views.borrow_and_update().clone();
+        if view.standing == Standing::Live {
+            let wish = xpush_session::placement::wish(&view, xpush_session::placement::MOVE);
+            if asked.replace(wish).is_some_and(|before| before != wish) {
+                tracing::info!("rebalancing: clients are asked to go where their channels are");
+                node.rebalance(EMPTYING);
+            }
+        }
         let wanted = match view.standing {
             Standing::Live => view.draining.contains(&name),
             // What is not known does not change.

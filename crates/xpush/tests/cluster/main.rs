@@ -6,6 +6,10 @@
 #![allow(clippy::print_stdout, reason = "figures are shown, not judged")]
 
 mod faults;
+mod migrate;
+mod nginx;
+mod operate;
+mod secure;
 mod witness;
 mod world;
 

@@ -79,7 +79,7 @@ pub(crate) struct World {
     pub(crate) mongo: Mongo,
     pub(crate) servers: Vec<Server>,
     folder: PathBuf,
-    watched: Option<(ZooKeeperCluster, Arc<Views>)>,
+    watched: Option<(Arc<ZooKeeperCluster>, Arc<Views>)>,
 }
 
 /// One server: its address and its files stay its own through restarts.
@@ -133,6 +133,16 @@ impl World {
         self.servers.push(server);
     }
 
+    /// One server more, with settings that `change` makes of the usual ones; it is to be launched when its folder, which is returned, has all that they name.
+    pub(crate) fn add_with(&mut self, ways: &Ways, change: impl FnOnce(String) -> String) -> PathBuf {
+        let number = self.servers.len() + 1;
+        let server = self.furnish(&format!("server-{number}"), &format!("push-{number}"), ways);
+        let (folder, file) = (server.folder.clone(), server.folder.join("xpush.toml"));
+        fs::write(&file, change(read(&file))).unwrap();
+        self.servers.push(server);
+        folder
+    }
+
     /// A server's folder and settings.
     pub(crate) fn furnish(&self, folder: &str, name: &str, ways: &Ways) -> Server {
         let folder = self.folder.join(folder);
@@ -155,17 +165,22 @@ impl World {
 
     /// What an observer sees of the cluster.
     pub(crate) fn views(&mut self) -> Arc<Views> {
+        self.cluster().1
+    }
+
+    /// An observer's handle on the cluster, and what it sees.
+    pub(crate) fn cluster(&mut self) -> (Arc<ZooKeeperCluster>, Arc<Views>) {
         let hosts = self.zookeeper.hosts();
-        let (_, views) = self.watched.get_or_insert_with(|| {
+        let (cluster, views) = self.watched.get_or_insert_with(|| {
             static RUNTIME: OnceLock<Runtime> = OnceLock::new();
             let make = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
             let runtime: &Handle = RUNTIME.get_or_init(|| make().unwrap()).handle();
-            let cluster = ZooKeeperCluster::open(Options::new(hosts), runtime).unwrap();
+            let cluster = Arc::new(ZooKeeperCluster::open(Options::new(hosts), runtime).unwrap());
             let views = Views::new();
             cluster.watch(Arc::clone(&views) as Arc<dyn ClusterSink>);
             (cluster, views)
         });
-        Arc::clone(views)
+        (Arc::clone(cluster), Arc::clone(views))
     }
 
     /// Waits until the servers that run are those of the cluster and of its ring.
@@ -243,6 +258,10 @@ impl Server {
         self.command().output().unwrap()
     }
 
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     pub(crate) fn log(&self) -> PathBuf {
         self.folder.join("log")
     }
@@ -265,19 +284,28 @@ impl Server {
         Connection::open_for(self.address, &format!("the secret of {secret}"), PATIENCE).unwrap()
     }
 
-    /// Where its session role would send the clients of a channel.
-    pub(crate) fn assign(&self, channel: &str) -> Value {
+    /// A client of its own that says more of itself.
+    pub(crate) fn connect_with(&self, secret: &str, more: Value) -> Connection {
+        Connection::open_with(self.address, &format!("the secret of {secret}"), PATIENCE, more).unwrap()
+    }
+
+    /// Status and body of an answer.
+    pub(crate) fn get(&self, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let request = format!(
-            "GET /api/v1/assign?channel={channel} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
-            self.address
-        );
+        let address = self.address;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
-        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-        let body: Value = serde_json::from_str(body).unwrap_or_else(|_| panic!("{answer}"));
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    /// Where its session role would send the clients of a channel.
+    pub(crate) fn assign(&self, channel: &str) -> Value {
+        let (_, body) = self.get(&format!("/api/v1/assign?channel={channel}"));
+        let body: Value = serde_json::from_str(&body).unwrap_or_else(|_| panic!("{body}"));
         body["ok"]["channels"][0].clone()
     }
 }

@@ -265,7 +265,7 @@ pub(super) fn message(key: &ChannelKey, position: xpush_core::Position, draft: D
     }
 }
 
-const fn number_of(kind: Kind) -> i32 {
+pub(super) const fn number_of(kind: Kind) -> i32 {
     match kind {
         Kind::Message => MESSAGE,
         Kind::Silent => SILENT,

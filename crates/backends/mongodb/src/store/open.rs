@@ -9,12 +9,25 @@ use mongodb::options::{DatabaseOptions, IndexOptions, ReadConcern, ReadPreferenc
 use mongodb::{Client, Database, IndexModel};
 use tokio::time::timeout;
 use xpush_core::ports::PortError;
+use xpush_core::ports::transfer::Origin;
 
 use super::options::durable;
 use super::{Intent, Options, is_duplicate, port_error};
 
 /// What this release writes. A database of an earlier version is brought to it when it is opened.
 const VERSION: i32 = 1;
+
+/// The collections that hold what somebody would miss.
+const HOLDING: &[&str] = &["channels", "slots", "markers", "erasures", "entries", "changes", "last_seen"];
+
+/// What a database is opened for.
+pub(super) enum What {
+    Server,
+    /// It gets another epoch.
+    Epoch,
+    /// It is filled with what came from there.
+    Import(Origin),
+}
 
 /// How long opening may take in all: indexes may have to be made.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -31,6 +44,10 @@ pub enum OpenError {
     },
     /// Its strings are not compared by their bytes, so that names that differ could meet.
     Collation(String),
+    /// It is to be filled from another store, and holds something: the name of a collection that does.
+    Occupied(&'static str),
+    /// It is being filled from another store, or that was cut short.
+    Unfinished,
     /// The URI cannot be read.
     BadUri,
     /// The server says no, or is not there.
@@ -79,6 +96,13 @@ impl fmt::Display for OpenError {
                 f,
                 "the collection {name} has a collation of its own: XPUSH needs strings that are compared by their bytes"
             ),
+            Self::Occupied(name) => write!(
+                f,
+                "it holds other data already (in the collection {name}): name another database, or drop this one if nobody needs it"
+            ),
+            Self::Unfinished => f.write_str(
+                "it is not whole: `xpush migrate` is still filling it, or was cut short (then start that again, which begins anew)"
+            ),
             Self::BadUri => f.write_str("the connection string cannot be read"),
             Self::Server(error) => error.fmt(f),
             Self::Io(error) => error.fmt(f),
@@ -89,7 +113,7 @@ impl fmt::Display for OpenError {
 
 impl std::error::Error for OpenError {}
 
-pub(super) async fn open(options: &Options) -> Result<Opened, OpenError> {
+pub(super) async fn open(options: &Options, what: What) -> Result<Opened, OpenError> {
     let client = Client::with_options(options.client().await?).map_err(|error| server(&error))?;
     let settings = DatabaseOptions::builder()
         .read_concern(ReadConcern::majority())
@@ -97,7 +121,7 @@ pub(super) async fn open(options: &Options) -> Result<Opened, OpenError> {
         .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
         .build();
     let database = client.database_with_options(&options.database, settings);
-    match timeout(PATIENCE, prepare(database)).await {
+    match timeout(PATIENCE, prepare(database, what)).await {
         Ok(opened) => opened,
         Err(_) => Err(OpenError::Server(PortError::new(
             xpush_core::ports::Failure::NotApplied,
@@ -106,13 +130,21 @@ pub(super) async fn open(options: &Options) -> Result<Opened, OpenError> {
     }
 }
 
-async fn prepare(database: Database) -> Result<Opened, OpenError> {
+async fn prepare(database: Database, what: What) -> Result<Opened, OpenError> {
     let meta = database.collection::<Document>("meta");
     // The version first: nothing is changed in a database of a later release.
     let version = meta.find_one(doc! { "_id": "schema" }).await.map_err(|error| server(&error))?;
     let found = version.as_ref().and_then(|version| version.get_i32("version").ok());
     if let Some(found) = found.filter(|found| *found > VERSION) {
         return Err(OpenError::Newer { found, known: VERSION });
+    }
+    let import = meta.find_one(doc! { "_id": "import" }).await.map_err(|error| server(&error))?;
+    let unfinished = import.is_some_and(|import| !import.get_bool("done").unwrap_or(true));
+    match what {
+        What::Import(origin) => vacate(&database, unfinished, origin).await?,
+        What::Server | What::Epoch if unfinished => return Err(OpenError::Unfinished),
+        What::Server => {}
+        What::Epoch => set(&database, "store", "epoch", crate::random()).await?,
     }
     byte_order(&database).await?;
     indexes(&database).await?;
@@ -127,6 +159,29 @@ async fn prepare(database: Database) -> Result<Opened, OpenError> {
         return Err(server(&error));
     }
     Ok(Opened { database, epoch: epoch as u64, clock: clock as u64 })
+}
+
+/// Makes sure that nothing is there, but for what an import that was cut short has left, which goes.
+async fn vacate(database: &Database, unfinished: bool, origin: Origin) -> Result<(), OpenError> {
+    for name in HOLDING {
+        let collection = database.collection::<Document>(name);
+        if unfinished {
+            collection.drop().await.map_err(|error| server(&error))?;
+        } else if collection.find_one(doc! {}).await.map_err(|error| server(&error))?.is_some() {
+            return Err(OpenError::Occupied(name));
+        }
+    }
+    let meta = database.collection::<Document>("meta");
+    let begun = doc! { "$set": { "done": false } };
+    meta.update_one(doc! { "_id": "import" }, begun).upsert(true).await.map_err(|error| server(&error))?;
+    set(database, "store", "epoch", origin.epoch as i64).await?;
+    set(database, "clock", "at", origin.clock as i64).await
+}
+
+async fn set(database: &Database, id: &str, field: &str, value: i64) -> Result<(), OpenError> {
+    let meta = database.collection::<Document>("meta");
+    let set = doc! { "$set": { field: value } };
+    meta.update_one(doc! { "_id": id }, set).upsert(true).await.map(drop).map_err(|error| server(&error))
 }
 
 /// A number that whoever opens the database first has chosen. By an insert, which succeeds once, and a look at what is there then: several servers of a new

@@ -76,6 +76,11 @@ pub(super) fn pack(attachments: &[Bytes]) -> Option<Bytes> {
     (!attachments.is_empty()).then(|| packed.freeze())
 }
 
+/// Data as they are kept.
+pub(super) fn payload(json: &[u8], attachments: Option<&[u8]>) -> Payload {
+    Payload { json: Bytes::copy_from_slice(json), attachments: attachments.map_or_else(Vec::new, unpack) }
+}
+
 fn unpack(packed: &[u8]) -> Vec<Bytes> {
     let mut packed = Bytes::copy_from_slice(packed);
     let mut attachments = Vec::new();
@@ -109,10 +114,7 @@ pub(super) fn message(
     let blanked = row.get_ref(6)?.as_str_or_null()?.is_none();
     let payload = match (row.get_ref(8)?.as_blob_or_null()?, draft) {
         _ if deleted => Payload { json: NULL, attachments: Vec::new() },
-        (Some(json), _) => {
-            let attachments = row.get_ref(9)?.as_blob_or_null()?.map_or_else(Vec::new, unpack);
-            Payload { json: Bytes::copy_from_slice(json), attachments }
-        }
+        (Some(json), _) => self::payload(json, row.get_ref(9)?.as_blob_or_null()?),
         (None, Some(draft)) if blanked => draft.payload.clone(),
         (None, _) => Payload { json: NULL, attachments: Vec::new() },
     };

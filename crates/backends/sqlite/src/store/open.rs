@@ -132,7 +132,7 @@ pub(crate) fn make_private(path: &Path) -> std::io::Result<()> {
 }
 
 /// The writer's connection, to a file that is up to date from now on.
-pub(super) fn connect_and_migrate(path: &Path, options: &Options) -> Result<Connection, OpenError> {
+pub(crate) fn connect_and_migrate(path: &Path, options: &Options) -> Result<Connection, OpenError> {
     if options.vfs.is_none() {
         make_private(path)?;
     }

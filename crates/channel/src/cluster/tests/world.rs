@@ -219,6 +219,7 @@ fn config(node: NodeId) -> Config {
         heartbeat: Heartbeat { interval_ms: 1_000_000_000, timeout_ms: 1_000 },
         origins: Origins::default(),
         trusted_proxies: Vec::new(),
+        peers: crate::PeerTrust::nobody(),
     }
 }
 

@@ -98,6 +98,7 @@ impl World {
             heartbeat: Heartbeat { interval_ms: 1_000_000_000, timeout_ms: 1_000 },
             origins: Origins::default(),
             trusted_proxies: Vec::new(),
+            peers: crate::PeerTrust::nobody(),
         };
         let log = Arc::new(MemoryLog::new(1, 1 << 30, shared_clock.clone()));
         let parts = Parts {

@@ -329,3 +329,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_operator_has_weights_at_once_where_load_wants_them() {
+    let mut planner = planner();
+    let loads = [load("a", 900, 1_000), load("b", 100, 1_000)];
+    let first = planner.plan(&Ring::nobody(), &loads, 0).unwrap();
+    assert_eq!(planner.plan(&first, &loads, SECOND), None, "by itself it takes its time");
+    let settled = planner.settle(&first, &loads, SECOND).unwrap();
+    assert_eq!(settled.generation(), first.generation() + 1);
+    // Half is full in the mean, and one is 0.4 above that.
+    assert_eq!(points(&settled), [1_600, 4_000]);
+    assert_eq!(planner.settle(&settled, &loads, 2 * SECOND), None);
+    assert_eq!(planner.plan(&settled, &loads, 60 * SECOND), None, "and it stays");
+}

@@ -46,6 +46,9 @@ fn what_cannot_work_together_is_refused() {
         ),
         (read("[cluster]\nname = '../etc'"), "x.toml:2: `cluster.name` must be 1 to 64 of"),
         (read("[cluster]\npeer = 'http://a'"), "x.toml:2: `cluster.peer` must be HOST:PORT"),
+        (read("[cluster]\npeer = 'ftp://a:1'"), "x.toml:2: `cluster.peer` must be HOST:PORT"),
+        (read("[cluster]\npeer_name = 'a:1'"), "x.toml:2: `cluster.peer_name` must be a host's name"),
+        (read("[cluster]\npeer_ca = ''"), "x.toml:2: `cluster.peer_ca` must name a file"),
         (read("[cluster]\ncapacity = 0"), "x.toml:2: `cluster.capacity` is 0, but must be at least 1"),
         (Err(with("database = ''")), "x.toml:7: `mongodb.database` must not be empty"),
     ] {
@@ -57,4 +60,23 @@ fn what_cannot_work_together_is_refused() {
     assert!(
         secret.contains("`mongodb.url` must be a string") && secret.contains("`redis.url` must be a string")
     );
+}
+
+#[test]
+fn servers_reach_each_other_as_clients_reach_them_unless_it_is_said_otherwise() {
+    let roles = xpush_core::ports::cluster::Roles::default();
+    let three = THREE.replace("'a:1,b'", "'a'");
+    for (lines, peer) in [
+        ("", ("127.0.0.1:7", false)),
+        ("[tls]\ncertificate = 'a'\nkey = 'b'", ("127.0.0.1:7", true)),
+        ("[cluster]\npeer = 'push-1:8'", ("push-1:8", false)),
+        ("[cluster]\npeer = 'push-1:8'\n[tls]\ncertificate = 'a'\nkey = 'b'", ("push-1:8", true)),
+        ("[cluster]\npeer = 'http://push-1:8'\n[tls]\ncertificate = 'a'\nkey = 'b'", ("push-1:8", false)),
+        ("[cluster]\npeer = 'https://push-1:8'", ("push-1:8", true)),
+    ] {
+        let settings = from_file(&format!("{three}\n{lines}")).unwrap();
+        let member = settings.member(NodeId::new("n").unwrap(), roles, 1, 7, 0);
+        assert_eq!((member.peer.as_deref(), member.peer_tls), (Some(peer.0), peer.1), "{lines}");
+        assert_eq!(member.check(), Ok(()));
+    }
 }

@@ -1,0 +1,192 @@
+//! What operators see and do.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Instant;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use xpush_testkit::fleet::Said;
+use xpush_testkit::service::{PATIENCE, wait_until};
+
+use crate::world::{Server, World, members, read};
+
+/// What a command for operators says; it must succeed.
+fn xpush(server: &Server, arguments: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xpush"));
+    command.current_dir(server.folder()).args(arguments).args(["--config", "xpush.toml"]);
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn readiness(server: &Server) -> (u16, String) {
+    let (status, body) = server.get("/readyz");
+    let body: Value = serde_json::from_str(&body).unwrap();
+    (status, body["reason"].as_str().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn a_server_is_not_ready_while_what_it_needs_does_not_work() {
+    let mut world = World::start("ready", 2);
+    let is = |server: &Server, what: &str, wanted: &dyn Fn(u16, &str) -> bool| {
+        wait_until(what, || {
+            let (status, reason) = readiness(server);
+            wanted(status, &reason)
+        });
+    };
+    let ready = |status: u16, _: &str| status == 200;
+    for server in &world.servers {
+        is(server, "ready", &ready);
+    }
+    world.redis.kill();
+    is(&world.servers[0], "not ready without the bus", &|status, reason| {
+        status == 503 && reason.starts_with("bus: ")
+    });
+    assert_eq!(world.servers[0].get("/livez").0, 200);
+    world.redis.restart();
+    is(&world.servers[0], "ready again", &ready);
+
+    world.mongo.freeze();
+    is(&world.servers[0], "not ready without history", &|status, reason| {
+        status == 503 && reason.contains("durable history: ")
+    });
+    // Whoever asks is answered at once.
+    let asked = Instant::now();
+    readiness(&world.servers[0]);
+    assert!(asked.elapsed() < PATIENCE / 4, "{:?}", asked.elapsed());
+    world.mongo.thaw();
+    is(&world.servers[0], "ready again", &ready);
+
+    world.zookeeper.kill(0);
+    is(&world.servers[0], "not ready without the cluster", &|status, reason| {
+        status == 503 && reason.starts_with("membership: ")
+    });
+    world.zookeeper.restart();
+    is(&world.servers[0], "ready again", &ready);
+    world.gone();
+}
+
+#[test]
+fn servers_that_are_configured_differently_are_told_of() {
+    let mut world = World::start("drift", 2);
+    assert!(!xpush(&world.servers[0], &["nodes"]).contains("configured differently"));
+    let folder = world.add_with(&world.ways(), |config| {
+        config.replacen("events_per_second = 0", "events_per_second = 7", 1).replacen(
+            "[[apps.demo.rules]]",
+            "[[apps.demo.keys]]\nid = 'k'\nalgorithm = 'HS256'\nsecret = 'a-secret-that-nobody-may-learn-of'\n\n[[apps.demo.rules]]",
+            1,
+        )
+    });
+    world.servers[2].launch().unwrap();
+    world.settle();
+    let table = xpush(&world.servers[0], &["nodes"]);
+    for part in ["apps", "limits"] {
+        let line =
+            format!("servers are configured differently: [{part}] of push-1 and push-2, not as of push-3");
+        assert!(table.contains(&line), "{table}");
+    }
+    wait_until("the alarm", || {
+        let log = read(&world.servers[0].log());
+        let (_, metrics) = world.servers[0].get("/metrics");
+        log.contains("servers are configured differently") && metrics.contains("xpush_configuration_drift 2")
+    });
+    for place in [
+        read(&world.servers[0].log()),
+        xpush(&world.servers[0], &["nodes", "--json"]),
+        read(&folder.join("log")),
+    ] {
+        assert!(!place.contains("nobody-may-learn"), "{place}");
+    }
+    world.servers[2].kill();
+    wait_until("alike again", || !xpush(&world.servers[0], &["nodes"]).contains("configured differently"));
+    world.gone();
+}
+
+#[test]
+fn a_rebalance_shows_shares_and_has_clients_follow() {
+    let world = World::start("rebalance", 2);
+    // Everybody comes to the first server, which is more than its share.
+    let (moved, told) = mpsc::channel();
+    for number in 0..8 {
+        let mut client = world.servers[0].connect_with(&format!("client {number}"), json!({"moves": "1"}));
+        client.ask("subscribe", json!({"channel": format!("live:{number}")})).unwrap();
+        let moved = moved.clone();
+        thread::spawn(move || {
+            while let Ok(said) = client.hear() {
+                if let Said::Push(push) = said
+                    && push["push"] == "moved"
+                {
+                    // The test may have ended.
+                    let _ = moved.send(push);
+                }
+            }
+        });
+    }
+    let table = xpush(&world.servers[0], &["rebalance", "--dry-run"]);
+    let words: Vec<&str> = table.split_whitespace().collect();
+    assert!(table.contains("SHARE NOW") && words.contains(&"push-1") && words.contains(&"push-2"), "{table}");
+    assert!(!table.contains("are asked to go"), "{table}");
+    let table = xpush(&world.servers[1], &["rebalance"]);
+    assert!(table.contains("clients that can are asked to go where their channels are"), "{table}");
+    // They are told within half a minute.
+    let push = told.recv_timeout(4 * PATIENCE).expect("somebody is asked to go");
+    assert!(push["within_ms"].as_u64().unwrap() > 0, "{push}");
+    world.gone();
+}
+
+#[test]
+fn who_is_supervised_is_missed_at_once_and_comes_back() {
+    let mut world = World::start("supervised", 1);
+    let views = world.views();
+    world.add_with(&world.ways(), |config| config);
+    let supervised = &world.servers[1];
+    let stderr = std::fs::File::create(supervised.log()).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xpush"));
+    command.current_dir(supervised.folder()).args([
+        "serve",
+        "--supervised",
+        "--config",
+        "xpush.toml",
+        "--data-dir",
+        "data",
+    ]);
+    let mut parent = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
+    let mut said = BufReader::new(parent.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("://") {
+        line.clear();
+        assert!(said.read_line(&mut line).unwrap() > 0, "{}", read(&supervised.log()));
+    }
+    let there = ["push-1", "push-2"];
+    views.until("both", |view| members(view) == there);
+    let generation = |view: &xpush_core::ports::cluster::View| {
+        view.nodes.iter().find(|node| node.name.as_str() == "push-2").map(|node| node.id.clone())
+    };
+    let first = generation(&views.last());
+
+    // Its session would last for seconds.
+    let child = child_of(parent.id());
+    let killed = Instant::now();
+    kill_process(child, Signal::KILL).unwrap();
+    views.until("it is missed", |view| generation(view) != first);
+    let noticed = killed.elapsed();
+    println!("a supervised server that was killed was missed after {noticed:?}");
+    assert!(noticed.as_secs_f64() < 1.5, "{noticed:?}: that may have been the session's end");
+    views.until("it is back", |view| members(view) == there && generation(view) != first);
+
+    // An orderly end is the end of both.
+    kill_process(Pid::from_child(&parent), Signal::TERM).unwrap();
+    assert!(parent.wait().unwrap().success());
+    views.until("it has left", |view| members(view) == ["push-1"]);
+    world.gone();
+}
+
+/// The one child of a process, whichever of its threads has started it.
+fn child_of(parent: u32) -> Pid {
+    let threads = std::fs::read_dir(format!("/proc/{parent}/task")).unwrap();
+    let children: String = threads.map(|thread| read(&thread.unwrap().path().join("children"))).collect();
+    Pid::from_raw(children.split_whitespace().next().unwrap().parse().unwrap()).unwrap()
+}
