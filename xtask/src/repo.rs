@@ -29,6 +29,11 @@ impl Repo {
         self.target.join("xtask/venv")
     }
 
+    /// Programs that Go has built.
+    pub(crate) fn go(&self) -> PathBuf {
+        self.target.join("xtask/go")
+    }
+
     /// The binary that the end-to-end tests drive.
     pub(crate) fn release_binary(&self) -> PathBuf {
         self.target.join("release/xpush")

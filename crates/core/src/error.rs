@@ -108,6 +108,10 @@ error_table! {
     Overloaded          "overloaded"           142  503  Later      "The server has more to do than it can."
     OutcomeUnknown      "outcome_unknown"      143  503  Now        "Whether this took effect is not known; the same id makes it safe to send it again."
     Full                "full"                 144  507  Later      "The server has no room left to store this."
+    NoFiles             "no_files"             145  400  No         "Files are not taken here."
+    BadFileType         "bad_file_type"        146  415  No         "Files of this type are not taken here."
+    BadImage            "bad_image"            147  422  No         "The image is damaged, or has more pixels than the server looks at."
+    BadRange            "bad_range"            148  416  No         "The file has no bytes in this range."
     Internal            "internal"             150  500  Later      "The server made a mistake."
 }
 

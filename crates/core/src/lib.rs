@@ -8,6 +8,7 @@
 pub mod access;
 pub mod environment;
 pub mod error;
+pub mod files;
 pub mod hooks;
 pub mod message;
 pub mod names;
@@ -22,7 +23,7 @@ pub use environment::{Clock, Entropy, LedgerClock, Monotonic, UnixMillis};
 pub use error::{Code, Problem, Retry};
 pub use message::{Epoch, Kind, Message, Payload, Position, Revision, Sender};
 pub use names::{
-    ApiKeyId, App, Channel, ChannelKey, ClientId, Device, EventName, Login, NodeId, NodeName, Role,
+    ApiKeyId, App, Channel, ChannelKey, ClientId, Device, EventName, FileId, Login, NodeId, NodeName, Role,
     SettingName, User,
 };
 pub use rules::{Action, History, Permissions, Retention, Rule, Rules, Who};

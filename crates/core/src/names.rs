@@ -4,7 +4,11 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use crate::environment::UnixMillis;
 use crate::error::Code;
+
+/// Crockford's digits, in lower case.
+const BASE_32: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
@@ -64,6 +68,11 @@ name! {
 name! {
     /// An API key of an app, by which its back end is told apart from its other ones. 1 to 64 of `a-z A-Z 0-9 - _`.
     ApiKeyId
+}
+name! {
+    /// A file's id, made by the server: 26 of `0-9 a-z` without `i l o u` (Crockford's base 32, as a ULID in lower case). It begins with the time, and nobody guesses
+    /// the rest.
+    FileId
 }
 name! {
     /// What a user is in an app or in a channel: 1 to 32 of `a-z A-Z 0-9 - _`.
@@ -171,6 +180,21 @@ impl ApiKeyId {
     /// Checks an id.
     pub fn new(text: &str) -> Result<Self, Code> {
         check(text, 64, Code::BadField, word).map(Self)
+    }
+}
+
+impl FileId {
+    /// Checks an id.
+    pub fn new(text: &str) -> Result<Self, Code> {
+        let good = |text: &str| text.len() == 26 && text.bytes().all(|byte| BASE_32.contains(&byte));
+        check(text, 26, Code::NotFound, good).map(Self)
+    }
+
+    /// One made at `at`, ms since 1970, of 16 random bytes.
+    pub fn made_of(at: UnixMillis, chance: [u8; 16]) -> Self {
+        let number = u128::from(at) << 80 | (u128::from_be_bytes(chance) >> 48);
+        let digit = |place: u32| char::from(BASE_32[(number >> (5 * place)) as usize & 31]);
+        Self((0..26).rev().map(digit).collect::<String>().into())
     }
 }
 

@@ -13,6 +13,7 @@ pub mod assign;
 mod backend;
 pub mod devices;
 pub mod erasure;
+pub mod files;
 mod me;
 mod node;
 mod oidc;

@@ -16,13 +16,21 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(crate) fn ask<T: Send + 'static>(
     start: impl FnOnce(Done<T>),
 ) -> impl Future<Output = Result<T, PortError>> + Send + 'static {
+    ask_within(PATIENCE, start)
+}
+
+/// The same of what may take longer.
+pub(crate) fn ask_within<T: Send + 'static>(
+    patience: Duration,
+    start: impl FnOnce(Done<T>),
+) -> impl Future<Output = Result<T, PortError>> + Send + 'static {
     let (sender, receiver) = oneshot::channel();
     start(Box::new(move |result| {
         // Who asked has given up when nobody listens any more.
         let _ = sender.send(result);
     }));
     async move {
-        match timeout(PATIENCE, receiver).await {
+        match timeout(patience, receiver).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(PortError::new(Failure::Unknown, "the store has dropped the request")),
             Err(_) => Err(PortError::new(Failure::Unknown, "no answer from the store in time")),

@@ -3,6 +3,7 @@
 pub mod mongo;
 pub mod proxy;
 pub mod redis;
+pub mod s3;
 pub mod zookeeper;
 
 use std::net::TcpListener;

@@ -1,9 +1,11 @@
 //! One conformance suite a port, written against the trait's contract and against no backend.
 
+pub mod blobs;
 pub mod bus;
 pub mod cluster;
 pub mod directory;
 pub mod erasure;
+pub mod files;
 pub mod hosts;
 pub mod markers;
 pub mod message_log;
@@ -73,10 +75,12 @@ mod tests {
     #[test]
     fn every_property_is_a_test() {
         for (suite, source) in [
+            ("blobs", include_str!("suite/blobs.rs")),
             ("bus", include_str!("suite/bus.rs")),
             ("cluster", include_str!("suite/cluster.rs")),
             ("directory", include_str!("suite/directory.rs")),
             ("erasure", include_str!("suite/erasure.rs")),
+            ("files", include_str!("suite/files.rs")),
             ("edits", include_str!("suite/message_log/edits.rs")),
             ("hosts", include_str!("suite/hosts.rs")),
             ("markers", include_str!("suite/markers.rs")),

@@ -10,9 +10,11 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use xpush_channel::{GRACE_MS, Hosting, MakeBus, Node, Parts};
 use xpush_core::ports::access::Access as _;
+use xpush_core::ports::blobs::Blobs;
 use xpush_core::ports::cluster::{Cluster, ClusterSink, Settings as ClusterSettings, View};
 use xpush_core::ports::directory::{Change, Directory, Expected, Key, Record};
 use xpush_core::ports::erasure::Erasure;
+use xpush_core::ports::files::Files;
 use xpush_core::ports::hosts::Hosts;
 use xpush_core::ports::markers::Ledger;
 use xpush_core::ports::message_log::MessageLog;
@@ -22,19 +24,21 @@ use xpush_core::ports::presence::Presence;
 use xpush_core::ports::transfer::Origin;
 use xpush_core::ports::{Done, Failure, PortError};
 use xpush_core::{App, Clock, Code, Entropy, NodeId, NodeName};
+use xpush_disk::DiskBlobs;
 use xpush_embedded::{
     DEFAULT_BOUND, LocalHosts, LocalHub, LocalOnline, LocalPresence, MemoryLog, OsEntropy, SoloCluster,
     SystemClock,
 };
 use xpush_hooks::Webhooks;
-use xpush_mongodb::{MongoDirectory, MongoLastSeen};
+use xpush_mongodb::{MongoDirectory, MongoFiles, MongoLastSeen};
 use xpush_redis::emitter::{Emission, EmissionRefused, Emitters, Listening};
 use xpush_redis::{
     Connection, RedisBus, RedisHosts, RedisLog, RedisOnline, RedisPresence, Secret as RedisSecret,
 };
+use xpush_s3::S3Blobs;
 use xpush_session::access::{self, Configured, DirectoryAccess};
-use xpush_session::erasure;
-use xpush_sqlite::{SqliteDirectory, SqliteLastSeen, SqliteOutbox};
+use xpush_session::{erasure, files};
+use xpush_sqlite::{SqliteDirectory, SqliteFiles, SqliteLastSeen, SqliteOutbox};
 use xpush_zookeeper::ZooKeeperCluster;
 
 use crate::config::{self, Settings, Shared};
@@ -59,6 +63,8 @@ pub(crate) struct Backends {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) access: DirectoryAccess,
     stores: Stores,
+    /// Contents of files; `None`: there is no store that all servers have.
+    blobs: Option<Arc<dyn Blobs>>,
     secret: [u8; 32],
 }
 
@@ -71,6 +77,8 @@ struct Stores {
     online: Arc<dyn Online>,
     hosts: Arc<dyn Hosts>,
     cluster: Arc<dyn Cluster>,
+    /// What is known of files.
+    files: Arc<dyn Files>,
     /// The ledger, as far as users are erased from it.
     lasting: Arc<dyn Erasure>,
     /// What else users are erased from.
@@ -145,6 +153,66 @@ pub(crate) fn begin_shared_epoch(shared: &Shared) -> Result<(), String> {
     begun.map(drop).map_err(|error| format!("cannot use MongoDB: {error}"))
 }
 
+/// What users are erased from, their files included. To be called within a runtime.
+pub(crate) fn erased(settings: &Settings, kept: erasure::Parts) -> Result<erasure::Parts, String> {
+    let runtime = Handle::current();
+    let Some(blobs) = blobs(settings, &runtime)? else { return Ok(kept) };
+    let index: Arc<dyn Files> = match &settings.shared {
+        None => Arc::new(SqliteFiles::new(open_store(&settings.data_dir)?)),
+        Some(shared) => {
+            let store = xpush_mongodb::Store::open(database(&shared.mongodb));
+            Arc::new(MongoFiles::new(store.map_err(|error| format!("cannot use MongoDB: {error}"))?))
+        }
+    };
+    Ok(erasure::Parts { lasting: files::erasing(kept.lasting, blobs, index, runtime), ..kept })
+}
+
+/// Where files' contents are kept, if they can be.
+fn blobs(settings: &Settings, runtime: &Handle) -> Result<Option<Arc<dyn Blobs>>, String> {
+    if let Some(s3) = s3(settings, runtime)? {
+        return Ok(Some(Arc::new(s3)));
+    }
+    let uploads = &settings.uploads;
+    if settings.shared.is_some() && !uploads.folder_is_shared {
+        return Ok(None);
+    }
+    let folder = uploads.folder.clone().unwrap_or_else(|| settings.data_dir.join("files"));
+    let disk = DiskBlobs::open(&folder, uploads.keep_free, runtime.clone());
+    disk.map(|disk| Some(Arc::new(disk) as Arc<dyn Blobs>))
+        .map_err(|error| format!("cannot keep files in {}: {error}", folder.display()))
+}
+
+fn s3(settings: &Settings, runtime: &Handle) -> Result<Option<S3Blobs>, String> {
+    let Some(s3) = &settings.uploads.s3 else { return Ok(None) };
+    let options = xpush_s3::Options {
+        endpoint: s3.endpoint.to_string(),
+        bucket: s3.bucket.to_string(),
+        region: s3.region.to_string(),
+        access_key: s3.access_key.to_string(),
+        secret_key: s3.secret_key.reveal().to_owned(),
+        prefix: s3.prefix.to_string(),
+        in_path: s3.in_path,
+    };
+    S3Blobs::open(&options, runtime.clone()).map(Some).map_err(|why| format!("[s3] cannot be used: {why}"))
+}
+
+/// How it is with the store of files: whether it is serious, and a sentence.
+pub(crate) async fn file_store(settings: &Settings) -> (bool, String) {
+    let runtime = Handle::current();
+    match s3(settings, &runtime) {
+        Err(why) => (true, why),
+        Ok(Some(s3)) => match s3.check().await {
+            Ok(()) => (false, "the bucket can be reached".to_owned()),
+            Err(error) => (true, error.detail.into()),
+        },
+        Ok(None) => match blobs(settings, &runtime) {
+            Err(why) => (true, why),
+            Ok(Some(_)) => (false, "in a folder".to_owned()),
+            Ok(None) => (false, "none: no files are taken, as several servers need a bucket ([s3]) or a folder that they share".to_owned()),
+        },
+    }
+}
+
 /// What this server has still to tell to apps' back ends, and what was given up.
 pub(crate) fn outbox(settings: &Settings) -> Result<Arc<dyn Outbox>, String> {
     let outbox = SqliteOutbox::new(open_store(&settings.data_dir)?, clock());
@@ -201,6 +269,7 @@ impl Stores {
         });
         Ok(Self {
             directory: Arc::new(SqliteDirectory::new(store.clone())),
+            files: Arc::new(SqliteFiles::new(store.clone())),
             ledger: ledger.clone(),
             recent: recent.clone(),
             presence: Arc::new(LocalPresence::new()),
@@ -235,6 +304,7 @@ impl Stores {
         let recent = Arc::new(RedisLog::new(connection.clone()));
         Ok(Self {
             directory: Arc::new(MongoDirectory::new(database.clone())),
+            files: Arc::new(MongoFiles::new(database.clone())),
             ledger: ledger.clone(),
             recent: recent.clone(),
             presence: Arc::new(RedisPresence::new(connection.clone())),
@@ -314,7 +384,8 @@ impl Backends {
             configured: Configured { apps: apps.collect(), default_app: settings.default_app.clone() },
         };
         let access = DirectoryAccess::start(parts).await.map_err(|problem| problem.to_string())?;
-        Ok(Self { clock, access, stores, secret })
+        let blobs = blobs(settings, &Handle::current())?;
+        Ok(Self { clock, access, stores, blobs, secret })
     }
 
     /// Which servers there are.
@@ -346,11 +417,21 @@ impl Backends {
         self.stores.hosts.clone()
     }
 
+    /// Contents of files, and what is known of these, if they can be kept.
+    pub(crate) fn files(&self) -> Option<(Arc<dyn Blobs>, Arc<dyn Files>)> {
+        Some((self.blobs.clone()?, self.stores.files.clone()))
+    }
+
     /// What users are erased from.
     pub(crate) fn erasure(&self) -> erasure::Parts {
+        let log = self.stores.lasting.clone();
+        let lasting = match self.files() {
+            Some((blobs, index)) => files::erasing(log, blobs, index, Handle::current()),
+            None => log,
+        };
         erasure::Parts {
             directory: self.stores.directory.clone(),
-            lasting: self.stores.lasting.clone(),
+            lasting,
             fleeting: self.stores.fleeting.clone(),
             clock: self.clock.clone(),
         }

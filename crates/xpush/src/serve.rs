@@ -163,7 +163,7 @@ async fn serve(
     };
     let mut others = health::router(readiness.clone(), Arc::new(metrics));
     if roles.session {
-        let session = role::session::start(&node, id, &placement, &backends, settings)
+        let session = role::session::start(&node, id, &placement, &backends, &webhooks, settings)
             .map_err(|error| format!("cannot start: {error}"))?;
         others = others.merge(session);
     }

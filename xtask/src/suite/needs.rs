@@ -18,6 +18,8 @@ pub(crate) enum Need {
     Python,
     /// A server that speaks MongoDB's protocol, of crates/testkit/requirements.txt: there is no package of MongoDB itself.
     SecantusDb,
+    /// A server that speaks S3's protocol and checks its signatures: the Versity gateway, built by Go.
+    S3,
     /// Node and npm, as new as the pages' build wants them.
     Node,
     /// The locked npm packages of a folder.
@@ -44,6 +46,7 @@ const ORDER: &[Need] = &[
     Need::ZooKeeper,
     Need::Nginx,
     Need::SecantusDb,
+    Need::S3,
 ];
 
 const NODE_MAJOR: u32 = 20;
@@ -56,6 +59,9 @@ const ZOOKEEPER: &str = "/usr/share/java/zookeeper.jar";
 /// Where Debian has what not every user's PATH names.
 const SYSTEM_PROGRAMS: &str = "/usr/sbin";
 
+/// As the tests of crates/backends/s3 start it.
+const VERSITYGW: &str = "github.com/versity/versitygw/cmd/versitygw@v1.8.0";
+
 const CHROMIUM_NAMES: &[&str] = &["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
 impl fmt::Display for Need {
@@ -67,6 +73,7 @@ impl fmt::Display for Need {
             Self::Npm(folder) => write!(f, "npm packages of {folder}"),
             Self::Chromium => write!(f, "Chromium"),
             Self::SecantusDb => write!(f, "SecantusDB"),
+            Self::S3 => write!(f, "the Versity S3 gateway"),
             Self::Redis => write!(f, "redis-server 6.2 or newer"),
             Self::ZooKeeper => write!(f, "ZooKeeper 3.6 or newer, with Java"),
             Self::Nginx => write!(f, "nginx 1.18 or newer"),
@@ -108,6 +115,7 @@ fn ensure(repo: &Repo, need: Need) -> Result<(), String> {
         Need::Npm(folder) => npm_packages(repo, folder),
         Need::Chromium if chromium().is_some() => Ok(()),
         Need::SecantusDb => packages(repo, "crates/testkit/requirements.txt", "installed-servers.txt"),
+        Need::S3 => versitygw(repo),
         Need::Redis if find("redis-server").is_some() => Ok(()),
         Need::Redis => apt(repo, &["redis-server"]),
         Need::ZooKeeper if find("java").is_some() && Path::new(ZOOKEEPER).exists() => Ok(()),
@@ -175,6 +183,24 @@ fn node_is_new_enough(repo: &Repo) -> bool {
     let major = version.strip_prefix('v').and_then(|version| version.split('.').next()?.parse::<u32>().ok());
     major.is_some_and(|major| major >= NODE_MAJOR)
         && read(&mut command(repo, &["npm", "--version"])).is_some()
+}
+
+/// Built once; a program of another version has another stamp.
+fn versitygw(repo: &Repo) -> Result<(), String> {
+    let folder = repo.go();
+    let stamp = folder.join("installed-versitygw");
+    if folder.join("versitygw").exists()
+        && std::fs::read(&stamp).is_ok_and(|built| built == VERSITYGW.as_bytes())
+    {
+        return Ok(());
+    }
+    if find("go").is_none() {
+        return Err("install Go 1.25 or newer, which builds it: apt-get install golang".to_owned());
+    }
+    std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    show(command(repo, &["go", "install", VERSITYGW]).env("GOBIN", &folder))?;
+    let _ = std::fs::write(stamp, VERSITYGW);
+    Ok(())
 }
 
 /// The packages of a folder, exactly as locked.

@@ -69,7 +69,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step {
         name: "rust",
         title: "cargo test --workspace",
-        needs: &[Need::Redis, Need::ZooKeeper, Need::SecantusDb],
+        needs: &[Need::Redis, Need::ZooKeeper, Need::SecantusDb, Need::S3],
         tests: Some(Runner::Cargo),
         run: |course| {
             let mut cargo =

@@ -21,6 +21,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("crates/backends/redis", &["xpush-core"]),
     ("crates/backends/zookeeper", &["xpush-core"]),
     ("crates/backends/mongodb", &["xpush-core"]),
+    ("crates/backends/disk", &["xpush-core"]),
+    ("crates/backends/s3", &["xpush-core"]),
     // An oracle is only one when it does not share the code that it judges.
     ("crates/bench", &[]),
     // Below SQLite, for crash tests: knows nothing of what is written through it.
@@ -63,8 +65,15 @@ pub(super) fn between_crates(tree: &Tree) -> Vec<Finding> {
 
 /// Inside the binary, one file names backends.
 pub(super) fn in_the_binary(tree: &Tree) -> Vec<Finding> {
-    const BACKENDS: &[&str] =
-        &["xpush_embedded", "xpush_sqlite", "xpush_redis", "xpush_zookeeper", "xpush_mongodb"];
+    const BACKENDS: &[&str] = &[
+        "xpush_embedded",
+        "xpush_sqlite",
+        "xpush_redis",
+        "xpush_zookeeper",
+        "xpush_mongodb",
+        "xpush_disk",
+        "xpush_s3",
+    ];
     let sources = tree.texts(".rs").filter(|(file, _)| file.path.starts_with("crates/xpush/src/"));
     let wirings: Vec<Finding> = sources
         .filter(|(file, _)| !file.is_rust_test())

@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod directory;
+mod files;
 mod last_seen;
 mod log;
 mod store;
@@ -13,6 +14,7 @@ mod store;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub use directory::MongoDirectory;
+pub use files::MongoFiles;
 pub use last_seen::MongoLastSeen;
 pub use log::{Import, LARGEST_MESSAGE, Ledger};
 pub use store::{OpenError, Options, Store};

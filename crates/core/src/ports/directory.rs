@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::environment::UnixMillis;
 use crate::error::Code;
+use crate::files::FileRule;
 use crate::hooks::{CallRecord, HookRecord};
 use crate::names::{ApiKeyId, App, Channel, ChannelKey, Device, Login, Role, User};
 use crate::ports::Done;
@@ -105,6 +106,9 @@ pub struct AppRecord {
     /// Events of clients that are published as they are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<CallRecord>,
+    /// Which files may be uploaded; where none of these says so, none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileRule>,
 }
 
 /// Whether an app has accounts of its own, and who may make one.

@@ -5,10 +5,12 @@
 
 pub mod access;
 pub mod backend;
+pub mod blobs;
 pub mod bus;
 pub mod cluster;
 pub mod directory;
 pub mod erasure;
+pub mod files;
 pub mod hooks;
 pub mod hosts;
 pub mod lease;

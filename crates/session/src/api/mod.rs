@@ -28,8 +28,9 @@ use crate::access::DirectoryAccess;
 use crate::accounts::{Failures, Hashing};
 use crate::assign::Placement;
 use crate::erasure::Eraser;
+use crate::files::Filing;
 use crate::store::Store;
-use crate::{accounts, assign, backend, devices, me, oidc, setup};
+use crate::{accounts, assign, backend, devices, files, me, oidc, setup};
 use xpush_fetch::Fetch;
 
 /// What the API stands on.
@@ -46,6 +47,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Which pages may ask, beside those of each app.
     pub pages: Pages,
+    /// Files; `None`: there is no store for them.
+    pub files: Option<Arc<Filing>>,
     /// Where clients reach this server, as `https://host`; without it, where the one who asks has reached it.
     pub url: Option<Box<str>>,
 }
@@ -98,6 +101,7 @@ fn routes(api: Arc<Api>) -> Router {
         .merge(accounts::routes())
         .merge(assign::routes())
         .merge(devices::routes())
+        .merge(files::routes())
         .merge(me::routes())
         .merge(oidc::routes())
         .merge(setup::routes())
@@ -118,7 +122,8 @@ pub(crate) fn ok(object: Value) -> Answer {
 async fn never_stored(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // But for what says something else: files.
+    headers.entry(header::CACHE_CONTROL).or_insert(const { HeaderValue::from_static("no-store") });
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

@@ -24,6 +24,10 @@ enum Who {
     User,
     /// Who shows a key of this scope, or a token of the role `server`.
     Server(Scope),
+    /// Either of these, and a guest by its secret.
+    Either(Scope),
+    /// The same, or a ticket in the query.
+    EitherOrTicket(Scope),
 }
 
 /// What a route asks of a back end; see [`crate::backend::Server`].
@@ -42,6 +46,7 @@ pub(crate) struct Operation {
     parameters: Vec<Value>,
     body: Option<Value>,
     body_is_needed: bool,
+    takes_bytes: bool,
     answers: Vec<(u16, &'static str, Option<Value>)>,
     codes: Vec<Code>,
 }
@@ -51,6 +56,21 @@ pub(crate) struct Operation {
 pub(crate) struct Routes {
     router: Router<Arc<Api>>,
     operations: Vec<Operation>,
+}
+
+impl Who {
+    /// What one shows, one way of each list.
+    fn security(self) -> Value {
+        match self {
+            Self::Anybody => json!([]),
+            Self::User => json!([{"user": []}]),
+            Self::Server(_) => json!([{"key": []}, {"server": []}]),
+            Self::Either(_) => json!([{"user": []}, {"guest": []}, {"key": []}, {"server": []}]),
+            Self::EitherOrTicket(_) => {
+                json!([{"user": []}, {"guest": []}, {"key": []}, {"server": []}, {"ticket": []}])
+            }
+        }
+    }
 }
 
 impl Operation {
@@ -66,6 +86,7 @@ impl Operation {
             parameters: Vec::new(),
             body: None,
             body_is_needed: false,
+            takes_bytes: false,
             answers: Vec::new(),
             codes: Vec::new(),
         }
@@ -113,6 +134,26 @@ impl Operation {
     pub(crate) fn server(mut self, scope: Scope) -> Self {
         self.who = Who::Server(scope);
         self.refuses(&[Code::Unauthenticated, Code::TokenExpired, Code::Revoked, Code::Forbidden])
+    }
+
+    /// For users, guests, and back ends, whose key must have this scope.
+    pub(crate) fn either(self, scope: Scope) -> Self {
+        let mut operation = self.server(scope);
+        operation.who = Who::Either(scope);
+        operation
+    }
+
+    /// The same, or for who has a ticket.
+    pub(crate) fn either_or_ticket(self, scope: Scope) -> Self {
+        let mut operation = self.server(scope);
+        operation.who = Who::EitherOrTicket(scope);
+        operation
+    }
+
+    /// A body that is a file, as it is or in a form.
+    pub(crate) fn bytes(mut self) -> Self {
+        self.takes_bytes = true;
+        self
     }
 
     /// A parameter of the query that may be given once.
@@ -212,14 +253,13 @@ impl Operation {
             "tags": [self.tag],
             "parameters": parameters,
             "responses": responses,
-            "security": match self.who {
-                Who::Anybody => json!([]),
-                Who::User => json!([{"user": []}]),
-                Who::Server(_) => json!([{"key": []}, {"server": []}]),
-            },
+            "security": self.who.security(),
         });
         let about = match self.who {
             Who::Server(scope) => format!("{}\n\nThe scope is `{}`.", self.about, scope.as_str()),
+            Who::Either(scope) | Who::EitherOrTicket(scope) => {
+                format!("{}\n\nA back end's key needs the scope `{}`.", self.about, scope.as_str())
+            }
             _ => self.about.to_owned(),
         };
         if !about.is_empty() {
@@ -228,6 +268,14 @@ impl Operation {
         if let Some(body) = &self.body {
             document["requestBody"] =
                 json!({"required": self.body_is_needed, "content": {"application/json": {"schema": body}}});
+        }
+        if self.takes_bytes {
+            let bytes = json!({"type": "string", "format": "binary"});
+            let form = json!({"type": "object", "properties": {"file": bytes}, "required": ["file"]});
+            document["requestBody"] = json!({"required": true, "content": {
+                "application/octet-stream": {"schema": bytes},
+                "multipart/form-data": {"schema": form},
+            }});
         }
         document
     }
@@ -252,7 +300,7 @@ impl Routes {
             _ => MethodFilter::DELETE,
         };
         let mut route = on(filter, handler);
-        if let Who::Server(scope) = operation.who {
+        if let Who::Server(scope) | Who::Either(scope) | Who::EitherOrTicket(scope) = operation.who {
             route = route.layer(Extension(Needs(scope)));
         }
         self.router = self.router.route(operation.path, route);
@@ -325,6 +373,14 @@ fn document(operations: &[Operation]) -> Value {
                 "server": {
                     "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
                     "description": "A connection token with the role `server`, signed by a key of the app.",
+                },
+                "guest": {
+                    "type": "http", "scheme": "guest",
+                    "description": "A guest's secret, as the client connects with (`guest`), where an app welcomes guests.",
+                },
+                "ticket": {
+                    "type": "apiKey", "in": "query", "name": "ticket",
+                    "description": "For the files of one channel, in URLs.",
                 },
                 "user": {
                     "type": "http", "scheme": "bearer", "bearerFormat": "JWT",

@@ -62,7 +62,10 @@ pub(super) async fn admit(State(api): State<Arc<Api>>, mut request: Request, nex
     };
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("retry-after"));
+    headers.insert(
+        header::ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("retry-after, content-disposition, content-range, etag"),
+    );
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
     response
 }

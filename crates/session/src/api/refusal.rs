@@ -44,7 +44,7 @@ impl From<Code> for Refusal {
 impl From<PortError> for Refusal {
     fn from(error: PortError) -> Self {
         if error.kind != Failure::Conflict {
-            tracing::warn!(%error, "the directory has failed");
+            tracing::warn!(%error, "a store has failed");
         }
         error.code().into()
     }

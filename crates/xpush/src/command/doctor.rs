@@ -117,6 +117,8 @@ async fn examine(settings: &Settings) -> Report {
     for (serious, finding) in backends.findings().await {
         report.add("settings", if serious { State::Bad } else { State::Doubtful }, finding);
     }
+    let (serious, files) = crate::backends::file_store(settings).await;
+    report.add("files", if serious { State::Bad } else { State::Well }, files);
     clock(&backends, &mut report).await;
     cluster(settings, &backends, &mut report);
     stores(&backends, &mut report);

@@ -175,11 +175,12 @@ pub(super) fn create(
 
 /// Takes a user out of everything, and shows how far that is.
 fn delete(installation: &Installation, app: &App, user: &User) -> Told {
-    let parts = installation.kept.clone();
     let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
+        .enable_all()
         .build()
         .map_err(|error| format!("cannot start: {error}"))?;
+    let _within = runtime.enter();
+    let parts = crate::backends::erased(&installation.settings, installation.kept.clone())?;
     let mut erased = 0;
     let told = |progress: Progress| match progress {
         Progress::Settling { ms, of } => terminal::progress("ending its connections", ms, of),

@@ -11,6 +11,7 @@ use super::rules::read_rules;
 use super::section::{Reading, Section};
 use super::settings::origin;
 use super::tree::{Place, Table, Value};
+use super::uploads::read_files;
 use super::values::{boolean, shortened, text, wanted};
 
 /// The app that the operators of an installation are users of.
@@ -92,6 +93,7 @@ fn read_app(
         recovery: section.read("recovery", boolean).unwrap_or(false),
         hooks: read_hooks(section.tables("hooks"), reading),
         calls: read_calls(section.tables("calls"), reading),
+        files: read_files(section.tables("files"), reading),
     };
     section.finish();
     if name == OPERATORS {

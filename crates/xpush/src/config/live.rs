@@ -1,6 +1,7 @@
 //! Apps in the configuration's language, outside of its file: how an app that is set up live is written, and read.
 
 use serde_json::{Map, Value as Json, json};
+use xpush_core::files::FileRule;
 use xpush_core::hooks::{CallRecord, HookRecord, OnFailure};
 use xpush_core::ports::directory::{Accounts, AppRecord, KeyRecord};
 use xpush_core::{App, History, Permissions, Retention, Rule, Who};
@@ -8,7 +9,7 @@ use xpush_core::{App, History, Permissions, Retention, Rule, Who};
 use super::apps::read_live;
 use super::section::Reading;
 use super::tree::{self, Item, Place, Table, Value};
-use super::values::Millis;
+use super::values::{Millis, Size};
 use super::{Files, Invalid};
 
 /// Where an app's settings come from, the weakest first.
@@ -153,10 +154,25 @@ pub(crate) fn written(record: &AppRecord) -> Json {
         let written = |call: &CallRecord| json!({"event": call.event, "channel": call.channel, "echo": call.echo, "join": call.join});
         app["calls"] = record.calls.iter().map(written).collect();
     }
+    if !record.files.is_empty() {
+        app["files"] = record.files.iter().map(written_files).collect();
+    }
     if let Some(url) = &record.jwks_url {
         app["jwks_url"] = json!(url);
     }
     app
+}
+
+fn written_files(rule: &FileRule) -> Json {
+    let mut written =
+        json!({"channels": rule.channels, "size": Size(rule.size).to_string(), "types": rule.types});
+    if let Some(keep) = rule.keep_ms {
+        written["keep"] = json!(Millis(keep).to_string());
+    }
+    if let Some(per_day) = rule.per_day {
+        written["per_day"] = json!(Size(per_day).to_string());
+    }
+    written
 }
 
 fn written_hook(hook: &HookRecord) -> Json {

@@ -11,6 +11,7 @@ mod section;
 mod settings;
 mod shared;
 mod tree;
+mod uploads;
 mod values;
 mod variables;
 

@@ -15,6 +15,7 @@ use super::apps::{self, ConfiguredApp};
 use super::section::{Reading, Section};
 use super::shared::{Place, Shared};
 use super::tree::{Table, Value};
+use super::uploads::Uploads;
 use super::values::{Size, boolean, choice, count, duration, shortened, size, text};
 
 /// Everything that can be set.
@@ -38,6 +39,7 @@ pub(crate) struct Settings {
     pub(crate) history_memory: usize,
     /// Hooks may reach private addresses, and without encryption.
     pub(crate) hooks_private: bool,
+    pub(crate) uploads: Uploads,
     pub(crate) log: Log,
     pub(crate) apps: Vec<ConfiguredApp>,
     /// This server among others.
@@ -89,6 +91,7 @@ impl Default for Settings {
             shards: 0,
             history_memory: backends::HISTORY_MEMORY,
             hooks_private: false,
+            uploads: Uploads::default(),
             log: Log { level: "info".to_owned(), format: LogFormat::Text },
             apps: Vec::new(),
             place: Place::default(),
@@ -147,6 +150,8 @@ impl Settings {
         settings.place = Place::read(top.section("cluster"));
         let sections = ["zookeeper", "redis", "mongodb"].map(|key| top.section(key));
         settings.shared = Shared::read(sections, settings.default_app.is_some());
+        let uploads = ["files", "s3"].map(|key| top.section(key));
+        settings.uploads = Uploads::read(uploads, settings.shared.is_some());
         if settings.listen.is_empty() {
             top.complain("listen", "must name at least one address");
         }

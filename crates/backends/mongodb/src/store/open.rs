@@ -83,6 +83,10 @@ const INDEXES: &[Index] = &[
     Index("markers", &[("c", 1), ("m", -1)], Kind::Plain),
     Index("markers", &[("a", 1), ("u", 1)], Kind::Plain),
     Index("entries", &[("o", 1)], Kind::Sparse),
+    Index("files", &[("a", 1), ("_id", -1)], Kind::Plain),
+    Index("files", &[("c", 1), ("_id", -1)], Kind::Plain),
+    Index("files", &[("o", 1), ("_id", -1)], Kind::Plain),
+    Index("files", &[("e", 1)], Kind::Plain),
 ];
 
 impl fmt::Display for OpenError {

@@ -20,6 +20,7 @@ const SCHEMA: &[&str] = &[
     include_str!("../migrations/0004_erasures.sql"),
     include_str!("../migrations/0005_stays.sql"),
     include_str!("../migrations/0006_outbox.sql"),
+    include_str!("../migrations/0007_files.sql"),
 ];
 
 /// `XPSH`: says that a SQLite file is one of ours.

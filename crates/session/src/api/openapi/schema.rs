@@ -80,6 +80,7 @@ pub(crate) fn segment(name: &str) -> Value {
         "channel" => of("Channel"),
         "user" | "other" => of("User"),
         "device" | "id" => of("Device"),
+        "file" => of("FileId"),
         "key" => of("ApiKeyId"),
         "seq" => number(1),
         _ => text(1, 64),
@@ -163,6 +164,8 @@ pub(crate) fn named() -> Value {
         "Message": object(&message),
     });
     for (name, schema) in [
+        ("FileId", crate::files::id_schema()),
+        ("File", crate::files::file_schema()),
         ("State", json!({"type": "string", "enum": ["online", "away", "offline"]})),
         ("DeviceState", object(&[("device", of("Device"), true), ("state", of("State"), true)])),
         ("Tokens", tokens()),

@@ -5,6 +5,7 @@ mod api_keys;
 mod assign;
 mod backend;
 mod devices;
+mod files;
 mod oidc;
 mod pages;
 mod profile;
@@ -23,13 +24,16 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt;
+use xpush_core::ports::blobs::Blobs;
 use xpush_core::ports::cluster::{Node, Standing, View};
 use xpush_core::ports::directory::{
     Accounts, Change, Directory, Entry, Expected, Key, KeyRecord, Listing, Record, UserRecord,
 };
+use xpush_core::ports::files::Files;
 use xpush_core::ports::markers::Markers;
 use xpush_core::{Device, Permissions, Rule, Rules, User, Who};
-use xpush_sqlite::{Ledger, Options, SqliteDirectory, Store as SqliteStore};
+use xpush_disk::DiskBlobs;
+use xpush_sqlite::{Ledger, Options, SqliteDirectory, SqliteFiles, Store as SqliteStore};
 use xpush_testkit::{ManualClock, SeededEntropy, sample};
 
 use super::*;
@@ -48,10 +52,12 @@ pub(super) struct World {
     pub(super) ledger: Arc<Ledger>,
     pub(super) backend: Arc<recorder::Recorder>,
     pub(super) clock: Arc<ManualClock>,
+    pub(super) blobs: Arc<dyn Blobs>,
+    pub(super) files: Arc<dyn Files>,
     router: Router,
     /// Digests and comparisons of passwords.
     pub(super) hashed: Arc<AtomicUsize>,
-    _folder: TempDir,
+    pub(super) folder: TempDir,
 }
 
 /// An answer.
@@ -122,7 +128,7 @@ impl World {
         let clock = Arc::new(ManualClock::new());
         let ledger = Arc::new(Ledger::new(store.clone(), clock.clone()).unwrap());
         let markers: Arc<dyn Markers> = ledger.clone();
-        let directory: Arc<dyn Directory> = Arc::new(SqliteDirectory::new(store));
+        let directory: Arc<dyn Directory> = Arc::new(SqliteDirectory::new(store.clone()));
         let other = AppRecord { origins: vec!["https://other.example".into()], ..app(Accounts::Invited) };
         let name = |name: &str| App::new(name).unwrap();
         let apps = vec![(name("demo"), demo), (name("invited"), other), (name("off"), app(Accounts::Off))];
@@ -145,6 +151,20 @@ impl World {
             work();
         };
         let backend = Arc::new(recorder::Recorder::new(markers.clone()));
+        let runtime = tokio::runtime::Handle::current();
+        let blobs: Arc<dyn Blobs> =
+            Arc::new(DiskBlobs::open(&folder.path().join("files"), 0, runtime.clone()).unwrap());
+        let files: Arc<dyn Files> = Arc::new(SqliteFiles::new(store));
+        let filing = crate::files::Parts {
+            blobs: blobs.clone(),
+            files: files.clone(),
+            access: Arc::new(access.clone()),
+            clock: clock.clone(),
+            uploads: 8,
+            pixels: 1_000_000,
+        };
+        let filing = Arc::new(crate::files::Filing::start(filing).unwrap());
+        let lasting = crate::files::erasing(ledger.clone(), blobs.clone(), files.clone(), runtime);
         let parts = Parts {
             access,
             backend: backend.clone(),
@@ -152,7 +172,7 @@ impl World {
             eraser: Eraser::start(
                 crate::erasure::Parts {
                     directory: directory.clone(),
-                    lasting: ledger.clone(),
+                    lasting,
                     fleeting: Vec::new(),
                     clock: clock.clone(),
                 },
@@ -160,6 +180,7 @@ impl World {
             ),
             clock: clock.clone(),
             pages: Pages { allowed: vec!["https://console.example".into()], loopback: true },
+            files: Some(filing.clone()),
             url: None,
         };
         let api = Arc::new(Api::new(parts, Hashing::start_with(each).unwrap()));
@@ -171,8 +192,10 @@ impl World {
             ledger,
             backend,
             clock,
+            blobs,
+            files,
             hashed,
-            _folder: folder,
+            folder,
         }
     }
 

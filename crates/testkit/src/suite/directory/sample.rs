@@ -1,5 +1,6 @@
 //! Keys and records for the suite.
 
+use xpush_core::files::FileRule;
 use xpush_core::hooks::{CallRecord, HookAsk, HookEvent, HookRecord, OnFailure};
 use xpush_core::ports::directory::{
     Accounts, ApiKeyRecord, AppRecord, DeviceRecord, Key, KeyRecord, LoginRecord, MemberRecord, Provider,
@@ -170,6 +171,13 @@ fn full_app() -> AppRecord {
             timeout_ms: 9,
             concurrency: 10,
             on_failure: OnFailure::Allow,
+        }],
+        files: vec![FileRule {
+            channels: "chat:*".into(),
+            size: 1 << 40,
+            types: vec!["image/*".into()],
+            keep_ms: Some(7),
+            per_day: None,
         }],
         calls: vec![CallRecord {
             event: "chat message".into(),

@@ -1,0 +1,20 @@
+//! The port's contract, over two stores on one database.
+
+#![allow(clippy::unwrap_used)]
+
+mod served;
+
+use std::sync::Arc;
+
+use served::Database;
+use xpush_core::ports::files::Files;
+use xpush_mongodb::MongoFiles;
+use xpush_testkit::suite::files::FileStore;
+
+fn fixture() -> FileStore {
+    let database = Database::new();
+    let open = || -> Arc<dyn Files> { Arc::new(MongoFiles::new(database.open())) };
+    FileStore { handles: [open(), open()], on: Box::new(database.clone()) }
+}
+
+xpush_testkit::files_suite!(fixture);

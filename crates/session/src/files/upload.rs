@@ -1,0 +1,349 @@
+//! `POST /channels/{channel}/files`
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use image::ImageFormat;
+use serde_json::json;
+use tokio::time::timeout;
+use xpush_core::files::FileRule;
+use xpush_core::ports::PortError;
+use xpush_core::ports::blobs::{BlobId, Part, Upload};
+use xpush_core::ports::files::{FileRecord, FileState, Thumbnail};
+use xpush_core::{Action, Channel, ChannelKey, Code, FileId, Grant, Problem, UnixMillis, User};
+
+use super::body::{self, Incoming};
+use super::picture::Picture;
+use super::{Filing, Visitor, name, object, sniff, store};
+use crate::api::{Answer, Api, Asked, Refusal, Segment, named};
+use crate::port::ask;
+
+/// A day in ms: uploads of it count together, and what has not arrived within it is given up.
+const DAY: UnixMillis = 86_400_000;
+
+/// How long an upload may take in all; less than after what it is swept.
+const LONGEST: Duration = Duration::from_secs(12 * 3_600);
+
+/// Bytes that go to the store at once.
+const CHUNK: usize = 256 << 10;
+
+/// Bytes of an image: it is in memory when it is decoded.
+const LARGEST_IMAGE: u64 = 64_000_000;
+
+/// How long an upload may wait for its image's turn.
+const TURN: Duration = Duration::from_secs(60);
+
+pub(super) async fn upload(
+    State(api): State<Arc<Api>>,
+    Visitor(who): Visitor,
+    path: Segment,
+    asked: Asked,
+    request: Request,
+) -> Answer {
+    let (parts, body) = request.into_parts();
+    let plan = match plan(&api, &who, &path, &asked, &parts.headers).await {
+        Ok(plan) => plan,
+        Err(refusal) => {
+            body::linger(&parts.headers, body).await;
+            return Err(refusal);
+        }
+    };
+    let filing = api.filing()?;
+    let Ok(_slot) = filing.slots.try_acquire() else { return Err(Refusal::busy(2)) };
+    let file = match timeout(LONGEST, take(filing, &plan, &who, &parts.headers, body)).await {
+        Ok(taken) => taken?,
+        Err(_) => return Err(Problem::new(Code::HandshakeTimeout, "the upload takes too long").into()),
+    };
+    tracing::debug!(app = %file.app, id = %file.id, size = file.size, kind = %file.kind, "took a file");
+    Ok((StatusCode::CREATED, axum::Json(json!({"file": object(&file)}))).into_response())
+}
+
+/// What was found to be allowed before anything was read.
+struct Plan {
+    channel: ChannelKey,
+    owner: User,
+    rule: FileRule,
+    name: Option<String>,
+    /// Bytes that this upload may have.
+    largest: u64,
+    /// What bounds them is what the user has uploaded already.
+    by_day: bool,
+}
+
+async fn plan(
+    api: &Api,
+    who: &Arc<Grant>,
+    path: &Segment,
+    asked: &Asked,
+    headers: &HeaderMap,
+) -> Result<Plan, Refusal> {
+    let filing = api.filing()?;
+    let channel = ChannelKey::new(who.app.clone(), path.named("channel", Channel::new)?);
+    filing.permission(&channel, who).await?.check(Action::Publish)?;
+    let app = api.parts.access.app(&who.app).ok_or(Code::UnknownApp)?;
+    let rule = FileRule::find(&app.files, &channel.name).cloned().ok_or(Code::NoFiles)?;
+    let owner = match asked.one("user")? {
+        Some(_) if !who.is_server() => {
+            return Err(Problem::new(Code::Forbidden, "user: for back ends alone").into());
+        }
+        Some(user) => named(user, "user", User::new)?,
+        None => who.sender.user.clone(),
+    };
+    let mut plan = Plan {
+        channel,
+        owner,
+        name: asked.one("name")?.map(str::to_owned),
+        largest: rule.size,
+        rule,
+        by_day: false,
+    };
+    if let Some(per_day) = plan.rule.per_day {
+        let since = filing.parts.clock.wall().saturating_sub(DAY);
+        let files = &filing.parts.files;
+        let used = ask(|done| files.bytes_since(&plan.channel.app, &plan.owner, since, done)).await?;
+        let left = per_day.saturating_sub(used);
+        if left < plan.largest {
+            (plan.largest, plan.by_day) = (left, true);
+        }
+    }
+    let announced = headers.get("content-length").and_then(|length| length.to_str().ok());
+    let announced: u64 = announced.and_then(|length| length.parse().ok()).unwrap_or(0);
+    // A form has something around its file.
+    let around = if headers.get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"multipart/"))
+    {
+        65_536
+    } else {
+        0
+    };
+    plan.bound(announced.saturating_sub(around))?;
+    Ok(plan)
+}
+
+impl Plan {
+    /// Whether so many bytes may be uploaded.
+    fn bound(&self, size: u64) -> Result<(), Problem> {
+        if size <= self.largest {
+            return Ok(());
+        }
+        if self.by_day {
+            let per_day = in_words(self.rule.per_day.unwrap_or_default());
+            return Err(Problem::new(Code::RateLimited, format!("one may upload {per_day} a day here")));
+        }
+        Err(Problem::new(Code::TooLarge, format!("a file has at most {} here", in_words(self.rule.size))))
+    }
+}
+
+/// `25 MB`
+fn in_words(bytes: u64) -> String {
+    match bytes {
+        1_000_000.. if bytes.is_multiple_of(1_000_000) => format!("{} MB", bytes / 1_000_000),
+        1_000.. if bytes.is_multiple_of(1_000) => format!("{} kB", bytes / 1_000),
+        _ => format!("{bytes} bytes"),
+    }
+}
+
+/// Takes it in. Whatever goes wrong, and if whoever asks goes away: nothing of it is left.
+async fn take(
+    filing: &Arc<Filing>,
+    plan: &Plan,
+    who: &Arc<Grant>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<FileRecord, Refusal> {
+    let mut incoming = Incoming::begin(headers, body, plan.largest).await?;
+    let mut noted = None;
+    match receive(filing, plan, who, &mut incoming, &mut noted).await {
+        Ok(file) => {
+            if let Some(mut noted) = noted {
+                noted.kept = true;
+            }
+            Ok(file)
+        }
+        Err(refusal) => {
+            if let Some(mut noted) = noted {
+                noted.kept = true;
+                noted.undo().await;
+            }
+            incoming.linger().await;
+            Err(refusal)
+        }
+    }
+}
+
+async fn receive(
+    filing: &Arc<Filing>,
+    plan: &Plan,
+    who: &Arc<Grant>,
+    incoming: &mut Incoming,
+    noted: &mut Option<Noted>,
+) -> Result<FileRecord, Refusal> {
+    let head = gather(incoming, sniff::LOOKED_AT).await?;
+    let kind = sniff::kind(&head, incoming.said.as_deref());
+    if !plan.rule.takes(kind) {
+        return Err(
+            Problem::new(Code::BadFileType, format!("files of the type {kind} are not taken here")).into()
+        );
+    }
+    let now = filing.parts.clock.wall();
+    let mut chance = [0; 16];
+    getrandom::fill(&mut chance).map_err(|_| Code::Internal)?;
+    let given = plan.name.as_deref().or(incoming.name.as_deref()).unwrap_or_default();
+    let mut file = FileRecord {
+        id: FileId::made_of(now, chance),
+        app: plan.channel.app.clone(),
+        channel: plan.channel.name.clone(),
+        owner: plan.owner.clone(),
+        name: name::clean(given),
+        kind: kind.into(),
+        size: incoming.announced.unwrap_or_default().min(plan.largest),
+        hash: "".into(),
+        width: None,
+        height: None,
+        thumbnail: None,
+        created_at: now,
+        expires_at: Some(now + DAY),
+        state: FileState::Uploading,
+    };
+    ask(|done| filing.parts.files.add(file.clone(), done)).await?;
+    *noted = Some(Noted { filing: filing.clone(), file: file.clone(), kept: false });
+    match sniff::format(kind) {
+        None => (file.size, file.hash) = keep(filing, plan, &file.id, Part::Content, head, incoming).await?,
+        Some(format) => {
+            keep(filing, plan, &file.id, Part::Original, head, incoming).await?;
+            let picture = develop(filing, &file.id, format).await?;
+            keep_picture(filing, &mut file, picture).await?;
+        }
+    }
+    // Who was revoked meanwhile has uploaded nothing.
+    if !who.is_server() {
+        let (decided, decision) = tokio::sync::oneshot::channel();
+        filing.parts.access.readmit(who, Box::new(move |result| drop(decided.send(result))));
+        decision.await.map_err(|_| Code::Unavailable)??;
+    }
+    file.state = FileState::Ready;
+    file.expires_at = plan.rule.keep_ms.map(|keep| now.saturating_add(keep));
+    ask(|done| filing.parts.files.replace(file.clone(), done)).await?;
+    Ok(file)
+}
+
+/// At least so many bytes, if there are.
+async fn gather(incoming: &mut Incoming, wanted: usize) -> Result<Vec<u8>, Problem> {
+    let mut gathered = Vec::new();
+    while gathered.len() < wanted {
+        let Some(chunk) = incoming.next().await? else { break };
+        gathered.extend_from_slice(&chunk);
+    }
+    Ok(gathered)
+}
+
+/// Streams what comes, behind `head`, into a content: its size, and its SHA-256.
+async fn keep(
+    filing: &Filing,
+    plan: &Plan,
+    id: &FileId,
+    part: Part,
+    head: Vec<u8>,
+    incoming: &mut Incoming,
+) -> Result<(u64, Box<str>), Refusal> {
+    let largest = if part == Part::Original { plan.largest.min(LARGEST_IMAGE) } else { plan.largest };
+    let id = BlobId::new(id.clone(), part);
+    let mut upload = store(|done| filing.parts.blobs.create(&id, largest, done)).await?;
+    let (mut size, mut digest) = (0, Context::new(&SHA256));
+    let mut chunk = head;
+    while !chunk.is_empty() {
+        size += chunk.len() as u64;
+        if size > largest && largest < plan.largest {
+            return Err(
+                Problem::new(Code::TooLarge, format!("an image has at most {}", in_words(largest))).into()
+            );
+        }
+        plan.bound(size)?;
+        digest.update(&chunk);
+        store(|done| upload.write(chunk.into(), done)).await?;
+        chunk = gather(incoming, CHUNK).await?;
+    }
+    finish(upload).await?;
+    Ok((size, URL_SAFE_NO_PAD.encode(digest.finish()).into()))
+}
+
+async fn finish(upload: Box<dyn Upload>) -> Result<u64, PortError> {
+    store(|done| upload.finish(done)).await
+}
+
+/// What was uploaded, as a new image. One at a time is in memory.
+async fn develop(filing: &Filing, id: &FileId, format: ImageFormat) -> Result<Picture, Refusal> {
+    let turn = timeout(TURN, filing.developing.acquire()).await.map_err(|_| Code::Overloaded)?;
+    let _turn = turn.map_err(|_| Code::Internal)?;
+    let id = BlobId::new(id.clone(), Part::Original);
+    let opened = store(|done| filing.parts.blobs.open(&id, 0..u64::MAX, done)).await?;
+    let mut content = opened.ok_or(Code::Internal)?.content;
+    let mut bytes = Vec::new();
+    while let Some(chunk) = store(|done| content.read(done)).await? {
+        bytes.extend_from_slice(&chunk);
+    }
+    drop(content);
+    let picture = filing.studio.develop(bytes, format).await?;
+    store(|done| filing.parts.blobs.delete(&id, done)).await?;
+    Ok(picture)
+}
+
+async fn keep_picture(filing: &Filing, file: &mut FileRecord, picture: Picture) -> Result<(), Refusal> {
+    let digest = aws_lc_rs::digest::digest(&SHA256, &picture.bytes);
+    file.hash = URL_SAFE_NO_PAD.encode(digest).into();
+    file.size = picture.bytes.len() as u64;
+    if *file.kind != *picture.kind {
+        file.name = name::with_ending(&file.name, picture.ending);
+    }
+    file.kind = picture.kind.into();
+    (file.width, file.height) = (Some(picture.width), Some(picture.height));
+    file.thumbnail = Some(Thumbnail {
+        kind: picture.thumbnail_kind.into(),
+        width: picture.thumbnail_width,
+        height: picture.thumbnail_height,
+        size: picture.thumbnail.len() as u64,
+    });
+    for (part, bytes) in [(Part::Content, picture.bytes), (Part::Thumbnail, picture.thumbnail)] {
+        let (id, bytes) = (BlobId::new(file.id.clone(), part), Bytes::from(bytes));
+        let mut upload = store(|done| filing.parts.blobs.create(&id, bytes.len() as u64, done)).await?;
+        for from in (0..bytes.len()).step_by(CHUNK) {
+            let chunk = bytes.slice(from..bytes.len().min(from + CHUNK));
+            store(|done| upload.write(chunk, done)).await?;
+        }
+        finish(upload).await?;
+    }
+    Ok(())
+}
+
+/// An upload that somebody knows of. Dropped without being kept, it is undone: whoever asked has gone away.
+struct Noted {
+    filing: Arc<Filing>,
+    file: FileRecord,
+    kept: bool,
+}
+
+impl Noted {
+    async fn undo(&self) {
+        if let Err(error) = self.filing.remove(&self.file).await {
+            tracing::warn!(%error, id = %self.file.id, "an upload that has failed is left to be swept");
+        }
+    }
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        let undone = Self { filing: self.filing.clone(), file: self.file.clone(), kept: true };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { undone.undo().await });
+        }
+    }
+}
