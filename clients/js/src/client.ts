@@ -3,6 +3,7 @@ import { backoffDelay, type Backoff } from "./backoff.ts";
 import { Channel, type PublishOptions, type Stats } from "./channel.ts";
 import { Dial } from "./dial.ts";
 import { Emitter } from "./emitter.ts";
+import { Files, type FileReference, type StoredFile, type UploadOptions } from "./files.ts";
 import { guestSecret, localGuestStorage, type GuestStorage } from "./guest.ts";
 import { openSocketIo, type Link, type LinkEvents, type OpenLink } from "./link.ts";
 import { Outbox, type Carrier } from "./outbox.ts";
@@ -134,6 +135,7 @@ export class Client extends Emitter<ClientEvents> {
   /** Publishes to users, by user and device. */
   readonly #outboxes = new Map<string, Outbox>();
   readonly #carrier: Carrier;
+  readonly #files: Files;
   #tokenReason: TokenReason = "connect";
   /** What {@link Client.status} said of us: the next connection is told, too. */
   #ownState: "online" | "away" = "online";
@@ -179,6 +181,7 @@ export class Client extends Emitter<ClientEvents> {
       command: (name, fields, done) => this.#command(name, fields, done),
       reconnect: () => this.#reconnect(),
     };
+    this.#files = new Files({ home: url, app: credentials.app, authorization: () => this.#authorization() });
     this.#connect();
   }
 
@@ -223,6 +226,28 @@ export class Client extends Emitter<ClientEvents> {
     return outbox.add({ command: "publish", fields });
   }
 
+  /**
+   * Uploads a file into a channel. Nobody is told of it: what comes back goes into a message as `data.file`.
+   *
+   * ```js
+   * const file = await client.upload("chat:lobby", input.files[0], { onProgress: (sent, total) => (bar.value = sent / total) });
+   * await client.channel("chat:lobby").publish({ text: "Look", file });
+   * ```
+   */
+  upload(channel: string, file: Blob, options: UploadOptions = {}): Promise<StoredFile> {
+    return this.#files.upload(channel, file, options);
+  }
+
+  /** Where a page finds a file, or an image's thumbnail: for `<img src>` and `<a href>`, for some minutes. */
+  fileUrl(file: FileReference, { thumbnail = false }: { thumbnail?: boolean } = {}): Promise<string> {
+    return this.#files.url(file, thumbnail);
+  }
+
+  /** Deletes a file: one's own, or as a moderator of its channel. */
+  deleteFile(id: string): Promise<void> {
+    return this.#files.delete(id);
+  }
+
   /** The round trip of one command, in ms with fractions. */
   async ping(): Promise<number> {
     const start = performance.now();
@@ -261,6 +286,13 @@ export class Client extends Emitter<ClientEvents> {
     if (this.#state.status === "closed") return;
     this.#rest({ status: "closed" });
     this.#fail(new XpushError("closed", "the client was closed", "no"));
+  }
+
+  /** What requests beside the connection show. */
+  async #authorization(): Promise<string> {
+    const source = this.#token;
+    const token = source === undefined ? undefined : await takeToken(source, "connect");
+    return token === undefined ? `Guest ${this.#credentials.guest}` : `Bearer ${token}`;
   }
 
   #connect(): void {

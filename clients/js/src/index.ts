@@ -24,6 +24,7 @@ export {
   type SubscribeOptions,
 } from "./channel.ts";
 export type { Backoff } from "./backoff.ts";
+export type { FileReference, StoredFile, UploadOptions } from "./files.ts";
 export type { GuestStorage } from "./guest.ts";
 export { openSocketIo, type Link, type LinkEvents, type OpenLink } from "./link.ts";
 export {
