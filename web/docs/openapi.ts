@@ -26,7 +26,8 @@ export interface Operation {
   description?: string;
   tags: string[];
   parameters: Parameter[];
-  requestBody?: { content: { "application/json": { schema: Schema } } };
+  /** JSON, or a file. */
+  requestBody?: { content: { "application/json"?: { schema: Schema }; "application/octet-stream"?: { schema: Schema } } };
   responses: Record<string, { description: string; content?: { "application/json": { schema: Schema } } }>;
   security: Record<string, unknown>[];
 }

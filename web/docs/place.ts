@@ -28,6 +28,7 @@ export const GROUPS: readonly (readonly [heading: string, entries: readonly Entr
       ["accounts", "Accounts and devices"],
       ["api", "HTTP API: a tour"],
       ["hooks", "Hooks and calls"],
+      ["files", "Files"],
       ["administration", "Administration"],
       ["deploying", "Deploying"],
       ["cluster", "Several servers"],

@@ -42,7 +42,9 @@ export function Reference({ description }: { description: Description }) {
 }
 
 function One({ path, method, operation }: { path: string; method: string; operation: Operation }) {
-  const body = operation.requestBody?.content["application/json"].schema;
+  const content = operation.requestBody?.content;
+  const body = content?.["application/json"]?.schema;
+  const file = content?.["application/octet-stream"] !== undefined;
   return (
     <details class="card operation" id={operation.operationId} data-testid="operation">
       <summary>
@@ -63,6 +65,12 @@ function One({ path, method, operation }: { path: string; method: string; operat
         <>
           <h3>Body</h3>
           <Fields schema={body} />
+        </>
+      )}
+      {file && (
+        <>
+          <h3>Body</h3>
+          <p>{inline("The file as it is, or `multipart/form-data` with the file in it.", REFERENCE)}</p>
         </>
       )}
       <h3>Answers</h3>
@@ -87,6 +95,7 @@ function One({ path, method, operation }: { path: string; method: string; operat
 function who({ security }: Operation): string {
   const names = security.flatMap((one) => Object.keys(one));
   if (names.length === 0) return "For everybody.";
+  if (names.includes("guest")) return `With a user's token, a guest's secret, ${names.includes("ticket") ? "a ticket, " : ""}or an API key.`;
   return names.includes("key") ? "With an API key, or a token of the role server." : "With a user's token.";
 }
 

@@ -1,5 +1,6 @@
 import { batch, computed, signal } from "@preact/signals";
 import { Timeline, type Channel, type Person, type Presence, type TimelineEntry, type XpushError } from "@xpush/client";
+import { Attachments, fileOf, type SentFile } from "./attachments.ts";
 import type { Connection } from "./connection.ts";
 
 const CHANNEL = "chat:lobby";
@@ -9,6 +10,7 @@ const SHOWN = 300;
 export interface Line {
   readonly key: string;
   readonly text: string;
+  readonly file?: SentFile;
   readonly from: Person;
   readonly own: boolean;
   readonly at: number;
@@ -34,6 +36,7 @@ export class Lobby {
   readonly editing = signal<Line | undefined>(undefined);
   readonly waiting = computed(() => this.lines.value.filter(({ status }) => status === "pending").length);
   readonly channel: Channel;
+  readonly attachments: Attachments;
   readonly #connection: Connection;
   readonly #timeline: Timeline;
   /** The lobby is set up as a channel without markers. */
@@ -43,6 +46,7 @@ export class Lobby {
     this.#connection = connection;
     this.channel = connection.client.channel(CHANNEL);
     this.#timeline = new Timeline(this.channel);
+    this.attachments = new Attachments(connection.client, CHANNEL, ({ ...file }) => this.#timeline.send({ text: "", file }));
     this.#timeline.on("change", () => this.#refresh());
     this.channel.on("read", () => this.#refresh());
     this.channel.on("presence", (presence) => (this.presence.value = presence));
@@ -104,6 +108,7 @@ export class Lobby {
 
   #line({ key, message, state, error }: TimelineEntry, above: TimelineEntry | undefined): Line {
     const { seq } = message;
+    const file = fileOf(message.data, CHANNEL);
     const me = this.#connection.welcome.value?.user;
     const own = state !== "sent" || message.from.user === me;
     const from = own ? { user: me ?? "me", name: message.from.name ?? this.#connection.name.value } : message.from;
@@ -119,6 +124,7 @@ export class Lobby {
       status: state,
       read: own && seq !== undefined && [...this.channel.receipts.values()].some(({ read }) => read >= seq),
       ...(seq !== undefined && { seq }),
+      ...(file && { file }),
       ...(error && { error: error.message }),
     };
   }

@@ -3,6 +3,8 @@ import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Avatar, Avatars } from "../ui/avatar.tsx";
 import { Blank } from "../ui/blank.tsx";
 import { Icon } from "../ui/icon.tsx";
+import { AttachButton, DropTarget, FileView, Uploads } from "./attachment_view.tsx";
+import type { Client } from "@xpush/client";
 import type { Connection } from "./connection.ts";
 import type { Line, Lobby } from "./lobby.ts";
 
@@ -37,13 +39,15 @@ export function LobbyCard({ connection, lobby }: { connection: Connection; lobby
         </div>
         {presence && <Avatars people={people} count={presence.count} />}
       </header>
-      <Timeline lobby={lobby} />
-      <Composer connection={connection} lobby={lobby} />
+      <DropTarget attachments={lobby.attachments}>
+        <Timeline lobby={lobby} client={connection.client} />
+        <Composer connection={connection} lobby={lobby} />
+      </DropTarget>
     </section>
   );
 }
 
-function Timeline({ lobby }: { lobby: Lobby }) {
+function Timeline({ lobby, client }: { lobby: Lobby; client: Client }) {
   const lines = lobby.lines.value;
   const history = lobby.history.value;
   const view = useRef<HTMLDivElement>(null);
@@ -58,6 +62,12 @@ function Timeline({ lobby }: { lobby: Lobby }) {
     if (following.current || (grown > 0 && lines.at(-1)?.status === "pending")) toEnd();
     else setUnread((count) => count + grown);
   }, [lines]);
+
+  // What is on its way takes room from below.
+  const uploads = lobby.attachments.list.value.length;
+  useLayoutEffect(() => {
+    if (following.current) toEnd();
+  }, [uploads]);
 
   function toEnd(): void {
     const element = view.current;
@@ -95,7 +105,7 @@ function Timeline({ lobby }: { lobby: Lobby }) {
             {lines.map((line, index) => (
               <Fragment key={line.key}>
                 {line.gap && <li class="gap">Messages may be missing here</li>}
-                <Row line={line} above={lines[index - 1]} below={lines[index + 1]} lobby={lobby} />
+                <Row line={line} above={lines[index - 1]} below={lines[index + 1]} lobby={lobby} client={client} />
               </Fragment>
             ))}
           </ol>
@@ -119,9 +129,10 @@ interface RowProps {
   above: Line | undefined;
   below: Line | undefined;
   lobby: Lobby;
+  client: Client;
 }
 
-function Row({ line, above, below, lobby }: RowProps) {
+function Row({ line, above, below, lobby, client }: RowProps) {
   const { own } = line;
   const opens = !together(above, line);
   const closes = !together(line, below);
@@ -141,6 +152,8 @@ function Row({ line, above, below, lobby }: RowProps) {
           {own && line.status === "sent" && !line.deleted && line.seq !== undefined && <Changes line={line} lobby={lobby} />}
           {line.deleted ? (
             <p class="line-text gone">Message deleted</p>
+          ) : line.file && !line.text ? (
+            <FileView client={client} file={line.file} />
           ) : (
             <p class="line-text" dir="auto">
               {line.text}
@@ -180,9 +193,11 @@ function Meta({ line }: { line: Line }) {
 function Changes({ line, lobby }: { line: Line; lobby: Lobby }) {
   return (
     <div class="line-changes">
-      <button type="button" class="button quiet small" aria-label="Edit message" data-testid="chat-edit" onClick={() => (lobby.editing.value = line)}>
-        <Icon name="edit" />
-      </button>
+      {!line.file && (
+        <button type="button" class="button quiet small" aria-label="Edit message" data-testid="chat-edit" onClick={() => (lobby.editing.value = line)}>
+          <Icon name="edit" />
+        </button>
+      )}
       <button type="button" class="button quiet small" aria-label="Delete message" data-testid="chat-delete" onClick={() => lobby.withdraw(line)}>
         <Icon name="trash" />
       </button>
@@ -216,6 +231,14 @@ function Composer({ connection, lobby }: { connection: Connection; lobby: Lobby 
     input.current?.focus();
   }
 
+  /** A picture that was copied goes as a file; text goes where it always does. */
+  function paste(event: ClipboardEvent): void {
+    const files = event.clipboardData?.files;
+    if (!files?.length) return;
+    event.preventDefault();
+    lobby.attachments.add(files);
+  }
+
   function stopEditing(): void {
     lobby.editing.value = undefined;
     setText("");
@@ -234,7 +257,9 @@ function Composer({ connection, lobby }: { connection: Connection; lobby: Lobby 
       ) : (
         <Typing lobby={lobby} />
       )}
-      <form class="composer-row" onSubmit={submit}>
+      <Uploads attachments={lobby.attachments} />
+      <form class="composer-row" onSubmit={submit} onPaste={paste}>
+        <AttachButton attachments={lobby.attachments} />
         <input
           ref={input}
           class="field"
