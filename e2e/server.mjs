@@ -43,6 +43,11 @@ export class Server {
     return server;
   }
 
+  /** Where it keeps its configuration, and in `data` everything else. */
+  get folder() {
+    return this.#folder;
+  }
+
   get pid() {
     return this.#child.pid;
   }

@@ -19,6 +19,8 @@ const DEPENDS = {
   conversations: 'after is what the page before gave',
   publish: 'either a channel or a user is to be named',
   block: 'nobody blocks themselves',
+  uploadFile: 'this app takes no files',
+  listFiles: 'after is a file of the page before',
 };
 // A URL that is too long is refused (431) before anybody looks at what it asks for.
 const TOO_LONG = '[[operations]]\ninclude-operation-id = "assign"\n[operations.checks]\nnegative_data_rejection.enabled = false\n';

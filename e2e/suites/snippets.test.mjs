@@ -68,7 +68,7 @@ test('docs/configuration.md has every key of the default configuration, with its
   let section = '';
   let keys = 0;
   for (const line of stdout.split('\n')) {
-    const header = /^\[([a-z.]+)\]$/.exec(line);
+    const header = /^\[([a-z0-9.]+)\]$/.exec(line);
     if (header) section = `${header[1].replace('apps.demo', 'apps.NAME')}.`;
     // Rules and what else comes several times has tables and examples of its own.
     if (line.startsWith('[[')) break;
