@@ -1,6 +1,7 @@
 mod apps;
 mod hooks;
 mod shared;
+mod uploads;
 
 use super::*;
 
