@@ -341,10 +341,10 @@ impl Shard {
         let Some(home) = self.homes.get(home_ref) else { return };
         let position = home.order.at();
         if let Some((at, _)) = position.zip(recovered) {
-            let first = since.filter(|_| recovered == Some(true)).map(|since| since.seq + 1);
+            let after = since.filter(|_| recovered == Some(true)).map(|since| since.seq);
             let begins = |whole: &[Arc<Message>]| whole.first().map_or(at.seq + 1, |message| message.seq());
-            match order::missed(missed, &home.tail, at) {
-                Ok(whole) if first.is_none_or(|first| begins(&whole) == first) => missed = whole,
+            match order::missed(missed, &home.tail, after, at) {
+                Ok(whole) if after.is_none_or(|after| begins(&whole) == after + 1) => missed = whole,
                 // Another join, whose page was read later, has moved the release point beyond this page.
                 _ => {
                     home.joins[index].roster = roster.map_or(Listing::NotNeeded, Listing::Done);

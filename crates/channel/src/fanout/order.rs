@@ -126,14 +126,16 @@ impl Order {
 
 /// What a joining subscriber has missed, and whether that goes on exactly at `since`.
 ///
-/// `page` was read `After(since.seq)` (or is the newest page, when `recovered` is false already); `tail` holds what was released while it was read.
+/// `page` was read behind `after` (or is the newest page, without `after`, when `recovered` is false already); `tail` holds what was released while anybody joined, so that it
+/// may reach back behind `after`, too.
 pub(crate) fn missed(
     page: Vec<Arc<Message>>,
     tail: &[Arc<Message>],
+    after: Option<u64>,
     at: Position,
 ) -> Result<Vec<Arc<Message>>, Problem> {
     let mut missed: Vec<_> = page.into_iter().filter(|message| message.seq() <= at.seq).collect();
-    let read = missed.last().map(|message| message.seq());
+    let read = missed.last().map(|message| message.seq()).or(after);
     missed.extend(tail.iter().filter(|message| read.is_none_or(|read| message.seq() > read)).cloned());
     let whole = missed.windows(2).all(|pair| pair[0].seq() + 1 == pair[1].seq());
     let complete = missed.last().is_none_or(|message| message.seq() == at.seq);
@@ -245,10 +247,13 @@ mod tests {
         let at = Position { epoch: EPOCH, seq: 6 };
         let tail: Vec<_> = (4..=6).map(message).collect();
         let page = |range: std::ops::RangeInclusive<u64>| range.map(message).collect::<Vec<_>>();
-        assert_eq!(seqs(&missed(page(2..=4), &tail, at).unwrap()), [2, 3, 4, 5, 6]);
-        assert_eq!(seqs(&missed(page(2..=9), &tail, at).unwrap()), [2, 3, 4, 5, 6]);
-        assert!(missed(page(1..=2), &tail, at).is_err(), "3 is missing");
-        assert!(missed(page(1..=2), &[], at).is_err(), "3 to 6 are missing");
-        assert_eq!(seqs(&missed(Vec::new(), &[], at).unwrap()), [0; 0]);
+        assert_eq!(seqs(&missed(page(2..=4), &tail, Some(1), at).unwrap()), [2, 3, 4, 5, 6]);
+        assert_eq!(seqs(&missed(page(2..=9), &tail, Some(1), at).unwrap()), [2, 3, 4, 5, 6]);
+        assert!(missed(page(1..=2), &tail, None, at).is_err(), "3 is missing");
+        assert!(missed(page(1..=2), &[], None, at).is_err(), "3 to 6 are missing");
+        assert_eq!(seqs(&missed(Vec::new(), &[], Some(6), at).unwrap()), [0; 0]);
+        // Who comes from elsewhere with everything misses nothing that was released for others.
+        assert_eq!(seqs(&missed(Vec::new(), &tail, Some(6), at).unwrap()), [0; 0]);
+        assert_eq!(seqs(&missed(Vec::new(), &tail, Some(4), at).unwrap()), [5, 6]);
     }
 }
