@@ -10,7 +10,7 @@ mod publisher;
 mod store;
 mod subscriber;
 
-pub use connection::{Connection, Said, history};
+pub use connection::{Connection, Said, digest_of, history, kept, place};
 pub use journal::{Harbour, Journal};
 pub use process::Process;
 pub use store::contents;

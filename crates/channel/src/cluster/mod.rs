@@ -15,6 +15,8 @@ pub(crate) mod keeping;
 pub(crate) mod peers;
 pub(crate) mod recount;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
 
 #[cfg(test)]

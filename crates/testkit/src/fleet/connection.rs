@@ -125,7 +125,7 @@ pub fn history(connection: &mut Connection, channel: &str, durable: bool) -> io:
 }
 
 /// A message, an edit or a deletion.
-pub(super) fn kept(message: &Value) -> Option<Kept> {
+pub fn kept(message: &Value) -> Option<Kept> {
     let target = message.get("target").and_then(Value::as_u64);
     let data = message.get("data").map(digest_of);
     let slot = match (target, data) {
@@ -140,12 +140,12 @@ pub(super) fn kept(message: &Value) -> Option<Kept> {
 }
 
 /// The digest of data: of their shortest JSON text.
-pub(super) fn digest_of(data: &Value) -> u64 {
+pub fn digest_of(data: &Value) -> u64 {
     digest(data.to_string().as_bytes())
 }
 
 /// Where an object says that it is.
-pub(super) fn place(object: &Value) -> Option<Place> {
+pub fn place(object: &Value) -> Option<Place> {
     Some(Place { epoch: object["epoch"].as_str()?.into(), seq: object["seq"].as_u64()? })
 }
 
