@@ -259,14 +259,42 @@ fn corrupt<T>(_: T) -> RecordError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
-    #[test]
-    fn the_version_before_is_read() {
+    /// A signal, as the version before wrote it.
+    fn first() -> Vec<u8> {
         let record = b"\x01\x04demo\x06chat:a\x00\x01-\x01e\x03ann\x00\x2a\x04null\x00";
         let mut first = b"\x01\x01n\x01".to_vec();
         first.push(u8::try_from(record.len()).unwrap());
         first.extend(record);
-        let envelope = Envelope::decode(&Bytes::from(first)).unwrap();
+        first
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_read_or_refused(
+            version in 0..=ENVELOPE_VERSION + 1,
+            kind in 0..16_u8,
+            body in proptest::collection::vec(any::<u8>(), 0..120),
+            at in any::<proptest::sample::Index>(),
+            byte in any::<u8>(),
+        ) {
+            // Behind a version and an origin, so that what comes after them is reached.
+            let any = [&[version, 1, b'n', kind][..], &body].concat();
+            let mut other = first();
+            let at = at.index(other.len());
+            other[at] = byte;
+            for bytes in [any, other] {
+                if let Ok(read) = Envelope::decode(&Bytes::from(bytes)) {
+                    prop_assert_eq!(Envelope::decode(&read.encode()), Ok(read));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_version_before_is_read() {
+        let envelope = Envelope::decode(&Bytes::from(first())).unwrap();
         let Event::Signal(signal) = envelope.event else { panic!("a signal") };
         assert_eq!((signal.message.from.user.as_str(), signal.ttl_ms), ("ann", None));
     }
