@@ -117,7 +117,12 @@ impl Raw {
         let connection = Connection::open(path).unwrap();
         connection.pragma_update(None, "journal_mode", "WAL").unwrap();
         connection.pragma_update(None, "synchronous", "FULL").unwrap();
-        connection.execute_batch(include_str!("../src/migrations/0001_ledger.sql")).unwrap();
+        connection
+            .execute_batch(concat!(
+                include_str!("../src/migrations/0001_ledger.sql"),
+                include_str!("../src/migrations/0008_fences.sql")
+            ))
+            .unwrap();
         let users = std::array::from_fn(|user| format!("g-user{user:07}"));
         Self { connection, data: data(), users, message: 0 }
     }

@@ -8,6 +8,7 @@ mod append;
 mod channels;
 mod erasure;
 pub(crate) mod export;
+mod fences;
 mod markers;
 mod page;
 mod retention;

@@ -61,6 +61,9 @@ pub struct Options {
     pub synchronous: Synchronous,
     /// At most so many pages of 4 kB; for tests of a full disk.
     pub max_pages: Option<u32>,
+    /// Messages of which only memory knows that they have their places, so that a retry is found: from this number on they are entered in the file's table, in order. 70 bytes each, and up
+    /// to twice as many while that is done.
+    pub recent_fences: usize,
     /// Called when a sync has failed.
     pub fatal: Fatal,
 }
@@ -103,6 +106,7 @@ struct Shared {
     metrics: Metrics,
     attendants: Mutex<Vec<Box<dyn Attendant>>>,
     patience: Duration,
+    recent_fences: usize,
     fatal: Fatal,
     /// A sync has failed: nothing is written any more.
     dead: AtomicBool,
@@ -118,6 +122,7 @@ impl Default for Options {
             vfs: None,
             synchronous: Synchronous::Full,
             max_pages: None,
+            recent_fences: 50_000,
             fatal: Arc::new(end_process),
         }
     }
@@ -146,6 +151,7 @@ impl Store {
             metrics: Metrics::new(),
             attendants: Mutex::default(),
             patience: options.patience,
+            recent_fences: options.recent_fences,
             fatal: options.fatal,
             dead: AtomicBool::new(false),
         });

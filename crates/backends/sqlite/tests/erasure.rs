@@ -20,7 +20,8 @@ use xpush_testkit::suite::answer;
 use xpush_testkit::suite::erasure::ErasureStore;
 
 fn open(folder: &Path) -> Arc<Ledger> {
-    let store = Store::open(folder.join("xpush.db"), Options::default()).unwrap();
+    let store =
+        Store::open(folder.join("xpush.db"), Options { recent_fences: 3, ..Options::default() }).unwrap();
     Arc::new(Ledger::new(store, Arc::new(ManualClock::new()) as Arc<dyn Clock>).unwrap())
 }
 
@@ -158,7 +159,9 @@ fn nothing_of_the_user_is_left_in_the_file() {
     let folder = tempfile::tempdir().unwrap();
     write_of_the_user(folder.path());
     {
-        let store = Store::open(folder.path().join("xpush.db"), Options::default()).unwrap();
+        let store =
+            Store::open(folder.path().join("xpush.db"), Options { recent_fences: 3, ..Options::default() })
+                .unwrap();
         enter_the_user(&SqliteDirectory::new(store.clone()));
         let seen = SqliteLastSeen::new(store);
         answer(|done| seen.note(vec![(app("demo"), user(USER), 7)], done)).unwrap();
@@ -167,7 +170,9 @@ fn nothing_of_the_user_is_left_in_the_file() {
         assert!(!is_found(folder.path(), canary).is_empty(), "{canary} would be found");
     }
     {
-        let store = Store::open(folder.path().join("xpush.db"), Options::default()).unwrap();
+        let store =
+            Store::open(folder.path().join("xpush.db"), Options { recent_fences: 3, ..Options::default() })
+                .unwrap();
         let ledger = Ledger::new(store.clone(), Arc::new(ManualClock::new()) as Arc<dyn Clock>).unwrap();
         answer(|done| Erasure::begin(&ledger, &app("demo"), &user(USER), 7, done)).unwrap();
         while !answer(|done| Erasure::step(&ledger, &app("demo"), &user(USER), done)).unwrap().ended {}

@@ -29,7 +29,7 @@ const NODES: [&str; 2] = ["a", "b"];
 /// Opens the store as a server does, but over the file system that loses what was not synced.
 pub(crate) fn open(folder: &Path, synchronous: Synchronous) -> Arc<xpush_sqlite::Ledger> {
     let vfs = Some(xpush_volatile::register().unwrap().into());
-    let options = Options { vfs, synchronous, ..Options::default() };
+    let options = Options { vfs, synchronous, recent_fences: 50, ..Options::default() };
     let store = Store::open(folder.join("xpush.db"), options).unwrap();
     Arc::new(xpush_sqlite::Ledger::new(store, Arc::new(SystemClock::new())).unwrap())
 }

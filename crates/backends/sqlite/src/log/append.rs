@@ -8,6 +8,7 @@ use xpush_core::ports::outbox::Item;
 use xpush_core::{ChannelKey, Epoch, Kind, Message, Position, Retention};
 
 use super::channels::Channel;
+use super::fences::{Fence, Fences};
 use super::slot::{self, slot_columns};
 use super::{Inner, retention};
 use crate::lock;
@@ -46,9 +47,10 @@ impl Inner {
             // Two processes' clocks may differ; a channel's slots are in order nevertheless.
             now: self.clock.now().max(channel.placed),
         };
+        channels.fences.follow(key, channel.id);
         let (mut taken, mut failure) = (Vec::with_capacity(drafts.len()), None);
         for draft in drafts {
-            let placed = match append.place(&mut channel, draft) {
+            let placed = match append.place(&mut channels.fences, &mut channel, draft) {
                 Ok(placed) => placed,
                 // Of this draft alone, and before anything was written for it.
                 Err(Fault::Port(error)) => {
@@ -94,15 +96,20 @@ impl Inner {
 }
 
 impl Append<'_> {
-    fn place(&mut self, channel: &mut Channel, draft: Draft) -> Result<Result<Placed, Refused>, Fault> {
+    fn place(
+        &mut self,
+        fences: &mut Fences,
+        channel: &mut Channel,
+        draft: Draft,
+    ) -> Result<Result<Placed, Refused>, Fault> {
         let fence = slot::fence(&draft.from.user, &draft.id);
+        // The fence first: whoever has deleted a message and asks again is told so, and not that there is none.
+        if let Some(placed) = self.retry(fences, channel, &draft, &fence)? {
+            return Ok(Ok(placed));
+        }
         let target = match draft.kind.target() {
             None => None,
             Some(seq) => {
-                // The fence first: whoever has deleted a message and asks again is told so, and not that there is none.
-                if let Some(placed) = self.retry(channel, &draft, &fence)? {
-                    return Ok(Ok(placed));
-                }
                 if let Some(refused) = self.refuses(channel, &draft, seq)? {
                     return Ok(Err(refused));
                 }
@@ -127,10 +134,10 @@ impl Append<'_> {
             slot::pack(&draft.payload.attachments).as_deref(),
         ])?;
         if inserted == 0 {
-            // Either fence may have held it up: it is a retry, or the seq was given already and what is known of the channel is wrong.
-            let placed = self.retry(channel, &draft, &fence)?;
-            return placed.map(Ok).ok_or_else(|| twice(self.key, seq));
+            // The seq was given already, and what is known of the channel is wrong.
+            return Err(twice(self.key, seq));
         }
+        fences.insert(channel.id, fence, seq);
         if let Some(target) = target {
             self.fold(draft.kind, target, slot::key(channel.id, seq))?;
         }
@@ -160,10 +167,17 @@ impl Append<'_> {
     }
 
     /// The slot that the same sender's message of the same id has.
-    fn retry(&self, channel: &Channel, draft: &Draft, fence: &[u8; 16]) -> Result<Option<Placed>, Fault> {
-        const SQL: &str = concat!("SELECT ", slot_columns!(), " WHERE s.slot >> 36 = ?1 AND s.fence = ?2");
+    fn retry(
+        &self,
+        fences: &Fences,
+        channel: &Channel,
+        draft: &Draft,
+        fence: &Fence,
+    ) -> Result<Option<Placed>, Fault> {
+        const SQL: &str = concat!("SELECT ", slot_columns!(), " WHERE s.slot = ?1 AND s.fence = ?2");
+        let Some(seq) = fences.find(self.writing, channel.id, fence)? else { return Ok(None) };
         let mut select = self.writing.prepare_cached(SQL)?;
-        let mut rows = select.query(params![channel.id, fence])?;
+        let mut rows = select.query(params![slot::key(channel.id, seq), fence])?;
         let Some(row) = rows.next()? else { return Ok(None) };
         let message = slot::message(row, self.key, self.epoch, Some(draft))?;
         Ok(Some(Placed { message: Arc::new(message), retry: true }))

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use xpush_core::{ChannelKey, User};
 
+use super::fences::Fences;
 use super::{erasure, retention};
 use crate::store::{Fault, Writing};
 
@@ -17,6 +18,7 @@ pub(super) struct Channel {
     pub(super) id: i64,
     pub(super) incarnation: i64,
     pub(super) head: u64,
+    pub(super) fenced: u64,
     pub(super) counted: i64,
     pub(super) bytes: i64,
     pub(super) placed: u64,
@@ -35,6 +37,7 @@ pub(super) struct Channels {
     view: u64,
     known: HashMap<ChannelKey, Known>,
     changed: Vec<ChannelKey>,
+    pub(super) fences: Fences,
     /// Senders' own newest slots.
     sent: HashMap<(ChannelKey, User), u64>,
     /// Slots placed since the last flush.
@@ -51,7 +54,7 @@ struct Known {
 /// The columns of [`Channel::from_row`], of a table that the query calls `c`.
 macro_rules! channel_columns {
     () => {
-        "c.id, c.incarnation, c.head, c.counted, c.bytes, c.placed, c.active, c.newest, c.moves, c.age, c.first, c.blanked, c.oldest"
+        "c.id, c.incarnation, c.head, c.counted, c.bytes, c.placed, c.active, c.newest, c.moves, c.age, c.first, c.blanked, c.oldest, c.fenced"
     };
 }
 pub(super) use channel_columns;
@@ -73,6 +76,7 @@ impl Channel {
             first: unsigned(10)?,
             blanked: unsigned(11)?,
             oldest: unsigned(12)?,
+            fenced: unsigned(13)?,
         })
     }
 
@@ -146,14 +150,16 @@ impl Channels {
                     Channel::find(writing, key)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?
                 }
             };
+            self.fences.load(writing, key, &channel)?;
             self.known.insert(key.clone(), Known { channel, changed: false });
         }
         Ok(self.known.get_mut(key).ok_or(rusqlite::Error::QueryReturnedNoRows)?)
     }
 
     /// A channel is no more.
-    pub(super) fn forget(&mut self, key: &ChannelKey) {
+    pub(super) fn forget(&mut self, id: i64, key: &ChannelKey) {
         self.known.remove(key);
+        self.fences.forget(id);
     }
 
     /// `user` has placed a message of its own.
@@ -198,14 +204,30 @@ impl Channels {
         self.renew(writing);
         self.move_senders(writing)?;
         let mut budget = 2 * std::mem::take(&mut self.placed) + 64;
+        self.settle_fences(writing, budget)?;
         for key in std::mem::take(&mut self.changed) {
             let Some(known) = self.known.get_mut(&key) else { continue };
             known.changed = false;
-            retention::trim(writing, &mut known.channel, now, &mut budget)?;
+            retention::trim(writing, &mut known.channel, &mut self.fences, now, &mut budget)?;
             known.channel.update(writing)?;
         }
         if self.known.len() > REMEMBERED {
             self.known.clear();
+        }
+        Ok(())
+    }
+
+    fn settle_fences(&mut self, writing: &Writing<'_>, budget: u64) -> Result<(), Fault> {
+        const SQL: &str = "UPDATE channels SET fenced = ?2 WHERE id = ?1";
+        for (id, key, seq) in self.fences.settle(
+            writing,
+            writing.recent_fences(),
+            usize::try_from(budget).unwrap_or(usize::MAX),
+        )? {
+            writing.prepare_cached(SQL)?.execute(params![id, seq as i64])?;
+            if let Some(known) = self.known.get_mut(&key) {
+                known.channel.fenced = seq;
+            }
         }
         Ok(())
     }

@@ -12,9 +12,9 @@ use xpush_core::ports::erasure::{Erasure, NOBODY, Pending, Step};
 use xpush_core::ports::{Done, PortError};
 use xpush_core::{App, Channel as Name, ChannelKey, UnixMillis, User};
 
+use super::fences::Fences;
 use super::slot;
 use super::{Inner, Ledger};
-use crate::lock;
 use crate::outbox;
 use crate::store::{Fault, Store, Writing};
 
@@ -205,31 +205,42 @@ fn is_about(json: &[u8], user: &User) -> bool {
 fn erase(store: &Store, inner: Arc<Inner>, app: App, user: User, found: Found, done: Done<Step>) {
     let job = move |writing: &Writing<'_>| {
         // Those who have published in this batch have their markers.
-        drop(inner.settled(writing)?);
-        writing.without_a_trace(|| {
+        let mut channels = inner.settled(writing)?;
+        let mut gone = Vec::new();
+        let erased = writing.without_a_trace(|| {
             let mut erased = 0;
             for slot in &found.slots {
-                erased += blank(writing, *slot, &user)?;
+                erased += blank(writing, *slot, &user, &mut gone)?;
             }
             let mut more = !found.last;
             if let Some((id, key)) = &found.own {
-                let (taken, whole) = empty(writing, *id)?;
+                let (taken, whole) = empty(writing, *id, &mut gone)?;
                 erased += taken;
                 if whole {
-                    lock(&inner.channels).forget(key);
+                    channels.forget(*id, key);
                     remove(writing, *id, key)?;
                 }
                 more = true;
             }
             more |= end_markers(writing, &app, &user)? == CHANGED;
             note(writing, &app, &user, &found, erased, !more)
-        })
+        })?;
+        for (slot, fence) in gone {
+            channels.fences.drop(slot, &fence);
+        }
+        Ok(erased)
     };
     store.write(job, done);
 }
 
 /// One slot, if it is still the user's (or the server's about it); how many.
-fn blank(writing: &Writing<'_>, slot: i64, user: &User) -> Result<usize, Fault> {
+fn blank(
+    writing: &Writing<'_>,
+    slot: i64,
+    user: &User,
+    gone: &mut Vec<(i64, Vec<u8>)>,
+) -> Result<usize, Fault> {
+    const FENCE: &str = "SELECT fence FROM slots WHERE slot = ?1 AND user IN (?2, '$')";
     // The fence was a digest of the user's id.
     const SLOT: &str =
         "UPDATE slots SET user = ?3, id = 'erased-' || (slot & 68719476735), fence = randomblob(16),
@@ -242,6 +253,13 @@ fn blank(writing: &Writing<'_>, slot: i64, user: &User) -> Result<usize, Fault> 
     const TARGET: &str =
         "UPDATE slots SET withdrawn = iif(kind = 0, 1, 0) WHERE revised = ?1 AND withdrawn IS NULL
         AND slot = (SELECT target FROM slots WHERE slot = ?1 AND kind = 2)";
+    let mut select = writing.prepare_cached(FENCE)?;
+    let fence: Option<Vec<u8>> =
+        select.query_row(params![slot, user.as_str()], |row| row.get(0)).optional()?;
+    if let Some(fence) = fence {
+        Fences::delete(writing, slot, &fence)?;
+        gone.push((slot, fence));
+    }
     let changed = writing.prepare_cached(SLOT)?.execute(params![slot, user.as_str(), NOBODY])?;
     if changed > 0 {
         writing.prepare_cached(EDITS)?.execute([slot])?;
@@ -251,11 +269,23 @@ fn blank(writing: &Writing<'_>, slot: i64, user: &User) -> Result<usize, Fault> 
 }
 
 /// Takes out slots of a channel; whether there are none any more.
-fn empty(writing: &Writing<'_>, channel: i64) -> Result<(usize, bool), Fault> {
+fn empty(
+    writing: &Writing<'_>,
+    channel: i64,
+    gone: &mut Vec<(i64, Vec<u8>)>,
+) -> Result<(usize, bool), Fault> {
     const SQL: &str = "DELETE FROM slots WHERE slot IN
-        (SELECT slot FROM slots WHERE slot >= ?1 AND slot <= ?2 LIMIT ?3)";
+        (SELECT slot FROM slots WHERE slot >= ?1 AND slot <= ?2 LIMIT ?3) RETURNING slot, fence";
     let (from, to) = (slot::key(channel, 0), slot::key(channel, LAST));
-    let taken = writing.prepare_cached(SQL)?.execute(params![from, to, CHANGED as i64])?;
+    let mut delete = writing.prepare_cached(SQL)?;
+    let mut rows = delete.query(params![from, to, CHANGED as i64])?;
+    let mut taken = 0;
+    while let Some(row) = rows.next()? {
+        let (key, fence): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
+        Fences::delete(writing, key, &fence)?;
+        gone.push((key, fence));
+        taken += 1;
+    }
     Ok((taken, taken < CHANGED))
 }
 

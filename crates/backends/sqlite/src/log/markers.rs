@@ -131,7 +131,7 @@ impl Inner {
         ])?;
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {
-            let Ok(name) = Name::new(row.get_ref(13)?.as_str()?) else { continue };
+            let Ok(name) = Name::new(row.get_ref(14)?.as_str()?) else { continue };
             let key = ChannelKey::new(app.clone(), name);
             found.push(self.conversation(connection, &key, row)?);
         }
@@ -145,7 +145,7 @@ impl Inner {
         row: &Row<'_>,
     ) -> Result<Conversation, Fault> {
         let (channel, now) = (Channel::from_row(row)?, self.clock.now());
-        let marker = Marker { delivered: row.get::<_, i64>(14)? as u64, read: row.get::<_, i64>(15)? as u64 };
+        let marker = Marker { delivered: row.get::<_, i64>(15)? as u64, read: row.get::<_, i64>(16)? as u64 };
         let newest = channel.newest;
         let is_kept = newest > 0 && newest >= retention::readable(connection, &channel, now)?;
         let last = match is_kept {
@@ -159,7 +159,7 @@ impl Inner {
             marker,
             unread: unread(connection, &channel, marker.read, now)?,
             last,
-            active_at: row.get::<_, i64>(16)? as u64,
+            active_at: row.get::<_, i64>(17)? as u64,
         })
     }
 

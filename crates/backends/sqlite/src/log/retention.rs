@@ -7,6 +7,7 @@ use rusqlite::{Connection, params};
 use xpush_core::{App, Channel as Name, ChannelKey, Retention};
 
 use super::channels::{Channel, Channels};
+use super::fences::Fences;
 use super::slot::{self, Sums};
 use crate::store::{Fault, Writing};
 
@@ -63,10 +64,12 @@ pub(super) fn readable(connection: &Connection, channel: &Channel, now: u64) -> 
 pub(super) fn trim(
     connection: &Connection,
     channel: &mut Channel,
+    fences: &mut Fences,
     now: u64,
     budget: &mut u64,
 ) -> Result<(), Fault> {
-    const DELETE: &str = "DELETE FROM slots WHERE slot >= ?1 AND slot < ?2 AND placed < ?3";
+    const DELETE: &str =
+        "DELETE FROM slots WHERE slot >= ?1 AND slot < ?2 AND placed < ?3 RETURNING slot, fence";
     const BLANK: &str = "UPDATE slots SET event = NULL, display = NULL, json = NULL, attachments = NULL
         WHERE slot >= ?1 AND slot < ?2";
     if channel.oldest >= channel.first {
@@ -77,9 +80,17 @@ pub(super) fn trim(
     let range = |from, to| (slot::key(channel.id, from), slot::key(channel.id, to));
     let (from_key, to_key) = range(channel.oldest, to);
     let cut = now.saturating_sub(KEPT) as i64;
-    let deleted = connection.prepare_cached(DELETE)?.execute(params![from_key, to_key, cut])?;
-    channel.oldest += deleted as u64;
-    *budget -= deleted as u64;
+    let mut delete = connection.prepare_cached(DELETE)?;
+    let mut rows = delete.query(params![from_key, to_key, cut])?;
+    let mut deleted = 0;
+    while let Some(row) = rows.next()? {
+        let (key, fence) = (row.get(0)?, row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?);
+        Fences::delete(connection, key, fence)?;
+        fences.drop(key, fence);
+        deleted += 1;
+    }
+    channel.oldest += deleted;
+    *budget -= deleted;
     channel.blanked = channel.blanked.max(channel.oldest);
     let to = channel.first.min(channel.blanked + *budget);
     if channel.blanked < to {
@@ -106,7 +117,7 @@ impl Sweep {
         for (id, key) in &due {
             let mut channel = channels.get(writing, key)?.clone();
             channel.first = readable(writing, &channel, now)?;
-            trim(writing, &mut channel, now, &mut budget)?;
+            trim(writing, &mut channel, &mut channels.fences, now, &mut budget)?;
             if channel != *channels.get(writing, key)? {
                 *channels.change(writing, key)? = channel;
             }

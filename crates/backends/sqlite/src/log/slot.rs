@@ -33,6 +33,11 @@ pub(super) const fn key(channel: i64, seq: u64) -> i64 {
     (channel << SEQ_BITS) | seq as i64
 }
 
+/// The channel of a key.
+pub(super) const fn channel(key: i64) -> i64 {
+    key >> SEQ_BITS
+}
+
 /// The seq of a key.
 pub(super) const fn seq(key: i64) -> u64 {
     key as u64 & ((1 << SEQ_BITS) - 1)

@@ -230,6 +230,76 @@ fn a_slot_that_cannot_be_read_fails_only_who_asks_for_it() {
     assert_eq!(told, [(vec![4], Some(Failure::NotApplied)), (vec![5], None)]);
 }
 
+/// Opens the file anew.
+fn again(fixture: &Fixture, recent_fences: usize) -> Ledger {
+    let store = Store::open(fixture.path(), Options { recent_fences, ..Options::default() }).unwrap();
+    Ledger::new(store, Arc::clone(&fixture.clock) as Arc<dyn Clock>).unwrap()
+}
+
+/// Appends these ids in one call; each one's seq, and whether it was a retry.
+fn publish(ledger: &Ledger, name: &str, ids: std::ops::Range<u64>) -> Vec<(u64, bool)> {
+    let drafts = ids.map(|id| draft("ann", &id.to_string())).collect();
+    let appended: Appended =
+        answer(|done| ledger.append(&channel(name), Retention::ENDLESS, drafts, done)).unwrap();
+    let placed = appended.taken.into_iter().map(|taken| taken.unwrap());
+    placed.map(|placed| (placed.message.seq(), placed.retry)).collect()
+}
+
+fn number(fixture: &Fixture, sql: &str) -> i64 {
+    Connection::open(fixture.path()).unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
+}
+
+#[test]
+fn a_retry_is_known_wherever_its_fence_is() {
+    let fixture = Fixture::new();
+    fixture.ledger.store.close();
+    let names = ["chat:a", "chat:b", "chat:c"];
+    let (mut sent, mut kept, mut apart) = (0, 0, false);
+    for round in 1..=12 {
+        let ledger = again(&fixture, 100);
+        for part in 0..3 {
+            for name in names {
+                let fresh = publish(&ledger, name, sent..sent + 17);
+                let expected: Vec<_> = (sent + 1..=sent + 17).map(|seq| (seq, false)).collect();
+                assert_eq!(fresh, expected, "round {round}, part {part}");
+            }
+            sent += 17;
+            let retries: Vec<_> = (1..=sent).map(|seq| (seq, true)).collect();
+            for name in names {
+                assert_eq!(publish(&ledger, name, 0..sent), retries, "round {round}, part {part}");
+            }
+        }
+        ledger.store.close();
+        kept = number(&fixture, "SELECT count(*) FROM known_fences");
+        apart |= kept > 0 && kept < 3 * sent as i64;
+    }
+    assert!(kept > 1000 && apart, "{kept} of {}: some in the table, some not", 3 * sent);
+    let wrong = "SELECT count(*) FROM slots AS s JOIN channels AS c ON c.id = s.slot >> 36
+        LEFT JOIN known_fences AS k ON k.channel = c.id AND k.fence = s.fence
+        WHERE s.slot & 68719476735 <= c.fenced AND k.seq IS NOT s.slot & 68719476735";
+    assert_eq!(number(&fixture, wrong), 0, "what the channel says is in the table is there");
+    assert!(number(&fixture, "SELECT min(fenced) FROM channels") > 0);
+}
+
+#[test]
+fn slots_that_leave_take_their_fences_with_them() {
+    let fixture = Fixture::new();
+    fixture.ledger.store.close();
+    let ledger = again(&fixture, 10);
+    for first in (0..100).step_by(10) {
+        publish(&ledger, "chat:a", first..first + 10);
+    }
+    assert!(number(&fixture, "SELECT count(*) FROM known_fences") > 50);
+    fixture.clock.advance(49 * HOUR);
+    for id in 100..120 {
+        let drafts = vec![draft("ann", &id.to_string())];
+        let _: Appended = answer(|done| ledger.append(&fixture.channel, count(1), drafts, done)).unwrap();
+    }
+    let left = "SELECT count(*) FROM known_fences WHERE seq <= 100";
+    assert_eq!((number(&fixture, left), number(&fixture, "SELECT min(slot & 65535) FROM slots")), (0, 101));
+    assert_eq!(publish(&ledger, "chat:a", 5..6), [(121, false)]);
+}
+
 #[test]
 fn no_query_looks_through_a_table() {
     let fixture = Fixture::new();
@@ -237,7 +307,8 @@ fn no_query_looks_through_a_table() {
     let file = Connection::open(fixture.path()).unwrap();
     let hot = [
         concat!("SELECT ", slot::slot_columns!(), " WHERE s.slot >= 1 AND s.slot < 9 ORDER BY s.slot"),
-        concat!("SELECT ", slot::slot_columns!(), " WHERE s.slot >> 36 = 1 AND s.fence = x'00'"),
+        concat!("SELECT ", slot::slot_columns!(), " WHERE s.slot = 1 AND s.fence = x'00'"),
+        "SELECT seq FROM known_fences WHERE channel = 1 AND fence = x'00'",
         "SELECT count(*) FROM slots WHERE withdrawn = 1 AND slot >= 1 AND slot <= 9",
         "UPDATE slots SET json = NULL WHERE target = 1 AND kind = 2",
         "SELECT user FROM markers WHERE channel = 1 ORDER BY moved DESC LIMIT 9",

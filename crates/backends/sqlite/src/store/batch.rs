@@ -13,6 +13,7 @@ pub struct Writing<'a> {
     connection: &'a Connection,
     view: u64,
     messages: Cell<u64>,
+    recent_fences: usize,
 }
 
 /// What lives in the writer beside the jobs.
@@ -44,8 +45,13 @@ pub(super) struct Call<T, F> {
 }
 
 impl<'a> Writing<'a> {
-    pub(super) const fn new(connection: &'a Connection, view: u64) -> Self {
-        Self { connection, view, messages: Cell::new(0) }
+    pub(super) const fn new(connection: &'a Connection, view: u64, recent_fences: usize) -> Self {
+        Self { connection, view, messages: Cell::new(0), recent_fences }
+    }
+
+    /// See [`Options::recent_fences`](super::Options::recent_fences).
+    pub(crate) const fn recent_fences(&self) -> usize {
+        self.recent_fences
     }
 
     /// The transaction has so many messages more.

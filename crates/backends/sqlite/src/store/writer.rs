@@ -91,7 +91,7 @@ impl Writer<'_> {
             return Err(closed());
         }
         self.begin().map_err(|error| Fault::Sqlite(error).into_port())?;
-        let writing = Writing::new(self.connection, self.view);
+        let writing = Writing::new(self.connection, self.view, self.shared.recent_fences);
         let committed =
             steps(self, &writing).and_then(|()| self.flush(&writing)).and_then(|()| self.end(&writing));
         if committed.is_err() {
