@@ -140,7 +140,7 @@ function OperatorMenu({ operator }: { operator: { user: string; name: string } }
   return (
     <>
       <Menu
-        label={`${operator.name} Operator: sign out, password`}
+        label="sign out, password"
         class="operator-button"
         testId="operator-menu"
         items={[
@@ -165,7 +165,7 @@ function AppMenu({ app, at }: { app: string | undefined; at: readonly string[] }
   return (
     <div class="side-app">
       <Menu
-        label={app ? `App ${app}: choose another` : "App: choose one"}
+        label="choose an app"
         class="app-button"
         testId="app-menu"
         items={[

@@ -12,7 +12,7 @@ export function Blank({ title, drawing, children, actions }: BlankProps) {
   return (
     <div class="blank">
       {drawing}
-      <h3>{title}</h3>
+      <p class="blank-title">{title}</p>
       <p>{children}</p>
       {actions && <div class="actions">{actions}</div>}
     </div>

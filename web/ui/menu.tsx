@@ -1,5 +1,5 @@
 import type { ComponentChildren } from "preact";
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Icon, type IconName } from "./icon.tsx";
 import { rove } from "./roving.ts";
 
@@ -32,7 +32,8 @@ export function Menu({ label, items, children, class: extra, towardsStart, testI
   const root = useRef<HTMLDivElement>(null);
   const id = useId();
 
-  useEffect(() => {
+  // Before anything is painted: the next key is for the menu already.
+  useLayoutEffect(() => {
     if (!open) return;
     place(root.current!, towardsStart ?? false);
     (root.current?.querySelector<HTMLElement>("[role=menuitem][aria-current]") ?? root.current?.querySelector<HTMLElement>("[role=menuitem]"))?.focus();
@@ -59,7 +60,7 @@ export function Menu({ label, items, children, class: extra, towardsStart, testI
       <button
         type="button"
         class={extra ?? "button quiet square"}
-        aria-label={label}
+        aria-label={children ? undefined : label}
         title={children ? undefined : label}
         aria-haspopup="menu"
         aria-expanded={open}
@@ -73,6 +74,7 @@ export function Menu({ label, items, children, class: extra, towardsStart, testI
         }}
       >
         {children ?? <Icon name="dots" />}
+        {children && <span class="unseen"> ({label})</span>}
       </button>
       {open && (
         <div

@@ -380,10 +380,13 @@ function useVerdict(draft: Draft, asked: Asked) {
     const timer = setTimeout(() => settle({ channel: asked.channel.trim(), user: asked.user.trim() }), TYPING_MS);
     return () => clearTimeout(timer);
   }, [asked.channel, asked.user]);
-  const rules = draft.mine.value.rules;
-  const load = useLoad(
-    async (signal) => (channel === "" ? undefined : api.testRule(draft.app, { channel, ...(user && { user }), rules }, signal)),
-    [draft.app, channel, user, rules],
-  );
+  const all = draft.mine.value.rules;
+  // A rule that has no name yet would be refused, and covers nothing.
+  const rules = all.filter(({ channels }) => channels !== "");
+  const load = useLoad(async (signal) => {
+    if (channel === "") return undefined;
+    const verdict = await api.testRule(draft.app, { channel, ...(user && { user }), rules }, signal);
+    return verdict.rule ? { ...verdict, rule: { ...verdict.rule, index: all.indexOf(rules[verdict.rule.index]!) } } : verdict;
+  }, [draft.app, channel, user, all]);
   return asked.channel.trim() === "" ? undefined : load;
 }
