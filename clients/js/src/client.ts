@@ -1,4 +1,4 @@
-import { askSessionServer, type Assign } from "./assign.ts";
+import { sessionServer, type Assign } from "./assign.ts";
 import { backoffDelay, type Backoff } from "./backoff.ts";
 import { Channel, type PublishOptions, type Stats } from "./channel.ts";
 import { Dial } from "./dial.ts";
@@ -166,7 +166,7 @@ export class Client extends Emitter<ClientEvents> {
     this.#token = token;
     this.#credentials = { ...credentials, guest: credentials.guest ?? guestSecret(storage) };
     this.#open = open ?? openSocketIo;
-    this.#assign = assign === true ? askSessionServer : assign || undefined;
+    this.#assign = assign === true ? sessionServer() : assign || undefined;
     this.#ackTimeout = ackTimeout ?? ACK_TIMEOUT;
     this.#queueLimit = queueLimit ?? QUEUE_LIMIT;
     this.#backoff = backoff ?? BACKOFF;

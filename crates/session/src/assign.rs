@@ -15,6 +15,12 @@ use crate::port::ask;
 /// Channels of one request.
 const MOST: usize = 64;
 
+/// Servers that one request may say are out of reach.
+const MOST_AVOIDED: usize = 16;
+
+/// What `not` may be given, for whoever reads of it.
+const NOT: &str = "A server that could not be reached, as an earlier answer named it; may be given several times. Another one is answered while there is any.";
+
 /// A channel server for a channel's clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assigned {
@@ -28,8 +34,9 @@ pub struct Assigned {
 
 /// Decides where channels' clients connect.
 pub trait Placement: Send + Sync {
-    /// A server for each channel, in the order asked for; all `None` when there is no server.
-    fn assign(&self, channels: Vec<ChannelKey>, done: Done<Vec<Option<Assigned>>>);
+    /// A server for each channel, in the order asked for; all `None` when there is no server. Those in `avoided` could not be reached by who asks: one of them is answered
+    /// only when there is no other.
+    fn assign(&self, channels: Vec<ChannelKey>, avoided: Vec<NodeId>, done: Done<Vec<Option<Assigned>>>);
 }
 
 pub(crate) fn routes() -> Routes {
@@ -44,6 +51,7 @@ pub(crate) fn routes() -> Routes {
         .tag("connecting")
         .query("app", of("App"), "The server's default app without it.")
         .needed_query("channel", channels, "May be given several times.")
+        .query("not", json!({"type": "array", "items": {"type": "string"}, "maxItems": MOST_AVOIDED}), NOT)
         .ok(schema::object(&[("ok", schema::object(&[("channels", schema::array(assigned), true)]), true)]))
         .answers_with(431, "The URL is too long.", None)
         .refuses(&[Code::BadChannel, Code::UnknownApp]);
@@ -76,7 +84,8 @@ async fn assign(
         Ok(ChannelKey::new(app.clone(), channel.map_err(bad)?))
     };
     let keys = names.iter().map(key).collect::<Result<Vec<_>, Problem>>()?;
-    let assigned = ask(|done| api.parts.placement.assign(keys, done)).await?;
+    let avoided = avoided(&query)?;
+    let assigned = ask(|done| api.parts.placement.assign(keys, avoided, done)).await?;
     let channels: Option<Vec<Value>> = names
         .iter()
         .zip(assigned)
@@ -87,4 +96,15 @@ async fn assign(
         .collect();
     let no_server = || Problem::new(Code::Unavailable, "no channel server is available");
     ok(json!({"ok": {"channels": channels.ok_or_else(no_server)?}}))
+}
+
+/// The servers that a query says are out of reach.
+pub(crate) fn avoided(query: &[(String, String)]) -> Result<Vec<NodeId>, Problem> {
+    let named = query.iter().filter(|(name, _)| name == "not").map(|(_, node)| NodeId::new(node));
+    let avoided: Result<Vec<_>, _> = named.collect();
+    let avoided = avoided.map_err(|_| Problem::new(Code::BadField, "not: no server is named so"))?;
+    if avoided.len() > MOST_AVOIDED {
+        return Err(Problem::new(Code::BadField, format!("not: {MOST_AVOIDED} of them at most")));
+    }
+    Ok(avoided)
 }

@@ -4,23 +4,24 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use xpush_core::ports::cluster::{Node, View};
-use xpush_core::{App, Channel, ChannelKey, Code};
+use xpush_core::{App, Channel, ChannelKey, Code, NodeId};
 
 use crate::Session;
 use crate::address::reached_at;
-use crate::assign::Assigned;
+use crate::assign::{Assigned, avoided};
 use crate::port::ask;
 
-/// `GET /node/{app}/{channel}`. Failures come with status 200, except those that 0.1 did not know: its clients read the body.
+/// `GET /node/{app}/{channel}`, with `not` as `/api/v1/assign` has it. Failures come with status 200, except those that 0.1 did not know: its clients read the body.
 pub(crate) async fn choose(
     State(session): State<Arc<Session>>,
     Path((app, channel)): Path<(String, String)>,
+    Query(query): Query<Vec<(String, String)>>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
@@ -28,7 +29,11 @@ pub(crate) async fn choose(
         (Ok(app), Ok(channel)) => ChannelKey::new(app, channel),
         (Err(code), _) | (_, Err(code)) => return bad_request(code.text()),
     };
-    let assigned = ask(|done| session.placement.assign(vec![key], done)).await;
+    let avoided = match avoided(&query) {
+        Ok(avoided) => avoided,
+        Err(problem) => return bad_request(problem.message()),
+    };
+    let assigned = ask(|done| session.placement.assign(vec![key], avoided, done)).await;
     let Some(Assigned { node, url, .. }) = assigned.ok().and_then(|mut assigned| assigned.pop().flatten())
     else {
         return failure(StatusCode::OK, "Channel server is not available.");
@@ -52,10 +57,15 @@ pub(crate) async fn choose(
     .into_response()
 }
 
-/// The same node for the same channel as long as the nodes are the same.
-pub(crate) fn assign<'a>(channel: &ChannelKey, view: &'a View) -> Option<&'a Node> {
-    let at = channel.hash64().checked_rem(view.channel_nodes().count() as u64)?;
-    view.channel_nodes().nth(usize::try_from(at).ok()?)
+/// The same node for the same channel as long as the nodes are the same; none of those that are avoided while there are others.
+pub(crate) fn assign<'a>(channel: &ChannelKey, view: &'a View, avoided: &[NodeId]) -> Option<&'a Node> {
+    let among = |nodes: &mut dyn Iterator<Item = &'a Node>| {
+        let nodes: Vec<&Node> = nodes.collect();
+        let at = channel.hash64().checked_rem(nodes.len() as u64)?;
+        nodes.get(usize::try_from(at).ok()?).copied()
+    };
+    let others = among(&mut view.channel_nodes().filter(|node| !avoided.contains(&node.id)));
+    others.or_else(|| among(&mut view.channel_nodes()))
 }
 
 fn bad_request(message: &str) -> Response {

@@ -118,6 +118,25 @@ async fn a_channel_stays_on_its_node() {
 }
 
 #[tokio::test]
+async fn who_could_not_reach_a_node_is_sent_to_another_one() {
+    let router = session(&["http://a", "http://b"]);
+    let name = async |path: &str| {
+        let (_, body) = send(&router, get_with(path, &[])).await;
+        body["result"]["server"]["name"].as_str().unwrap().to_owned()
+    };
+    let first = name("/node/demo/room:1").await;
+    let second = name(&format!("/node/demo/room:1?not={first}")).await;
+    assert_ne!(first, second);
+    assert_eq!(
+        name(&format!("/node/demo/room:1?not={first}&not={second}")).await,
+        first,
+        "there is no third"
+    );
+    let (response, _) = send(&router, get_with("/node/demo/room:1?not=", &[])).await;
+    assert_eq!(response.status(), 400);
+}
+
+#[tokio::test]
 async fn a_preflight_is_granted() {
     let mut request = get_with("/node/demo/room", &[("origin", "https://a.example")]);
     *request.method_mut() = Method::OPTIONS;

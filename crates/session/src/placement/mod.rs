@@ -52,8 +52,13 @@ impl ByRing {
     /// Where else than at `here` a client of `channel` belongs, now that it is to go: an address, empty when it is the one that the client has. None when nobody
     /// else takes it. Does not wait.
     pub fn elsewhere(&self, channel: &ChannelKey, here: &NodeId) -> Option<Box<str>> {
-        let assigned = self.lock().assign(channel, &[])?;
+        let assigned = self.lock().assign(channel, &[], &[])?;
         (assigned.node != *here).then_some(assigned.url)
+    }
+
+    /// Which server appends for those who write a channel together: the first on the ring that is there, is not to be drained, and is accepted. Does not wait.
+    pub fn host(&self, channel: &ChannelKey, accept: &dyn Fn(&NodeId) -> bool) -> Option<NodeId> {
+        self.lock().host(channel, accept)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -70,7 +75,7 @@ impl ClusterSink for ByRing {
 }
 
 impl Placement for ByRing {
-    fn assign(&self, channels: Vec<ChannelKey>, done: Done<Vec<Option<Assigned>>>) {
+    fn assign(&self, channels: Vec<ChannelKey>, avoided: Vec<NodeId>, done: Done<Vec<Option<Assigned>>>) {
         let this = self.clone();
         let asked = channels.clone();
         let found = move |found: Result<Vec<Vec<hosts::Host>>, _>| {
@@ -81,7 +86,8 @@ impl Placement for ByRing {
             let mut state = this.lock();
             let none = Vec::new();
             let each = channels.iter().enumerate();
-            let assigned = each.map(|(at, channel)| state.assign(channel, hosts.get(at).unwrap_or(&none)));
+            let assigned =
+                each.map(|(at, channel)| state.assign(channel, hosts.get(at).unwrap_or(&none), &avoided));
             done(Ok(assigned.collect()));
         };
         self.hosts.find(asked, Box::new(found));
@@ -114,26 +120,68 @@ impl State {
         self.view = view;
     }
 
-    fn assign(&mut self, channel: &ChannelKey, hosts: &[hosts::Host]) -> Option<Assigned> {
-        let by_ring = self.assigner.as_mut().and_then(|assigner| {
-            let table = assigner.table().clone();
-            let host = |host: &hosts::Host| {
-                Some(Host { server: table.place(&host.name)?, clients: host.connections })
-            };
-            let hosts: Vec<_> = hosts.iter().filter_map(host).collect();
-            let Assignment { server, reason } = assigner.assign(channel.hash64(), &hosts);
-            let name = &table.ring().nodes().get(server?)?.name;
-            let node = self.view.named(name)?;
-            Some(Assigned { node: node.id.clone(), url: node.url.clone(), reason: reason.as_str().into() })
+    fn host(&self, channel: &ChannelKey, accept: &dyn Fn(&NodeId) -> bool) -> Option<NodeId> {
+        let table = self.assigner.as_ref()?.table();
+        let mut names = table.walk(channel.hash64()).filter_map(|place| table.ring().nodes().get(place));
+        names.find_map(|on_ring| {
+            let node = self.view.channel_nodes().find(|node| node.name == on_ring.name)?;
+            (!self.view.draining.contains(&node.name) && accept(&node.id)).then(|| node.id.clone())
+        })
+    }
+
+    fn assign(
+        &mut self,
+        channel: &ChannelKey,
+        hosts: &[hosts::Host],
+        avoided: &[NodeId],
+    ) -> Option<Assigned> {
+        let by_ring = self.by_ring(channel, hosts, avoided);
+        // Who cannot reach the only ones that are left may as well try again.
+        let by_ring = by_ring.or_else(|| match avoided {
+            [] => None,
+            _ => self.by_ring(channel, hosts, &[]),
         });
         by_ring.or_else(|| {
             // Servers that no ring knows yet, or all that are on it are being drained: better anywhere than nowhere.
-            let node = node::assign(channel, &self.view)?;
+            let node = node::assign(channel, &self.view, avoided)?;
             let reason = match self.view.channel_nodes().nth(1) {
                 None => Reason::OnlyOne.as_str(),
                 Some(_) => "no_ring",
             };
             Some(Assigned { node: node.id.clone(), url: node.url.clone(), reason: reason.into() })
+        })
+    }
+
+    fn by_ring(
+        &mut self,
+        channel: &ChannelKey,
+        hosts: &[hosts::Host],
+        avoided: &[NodeId],
+    ) -> Option<Assigned> {
+        let view = &self.view;
+        self.assigner.as_mut().and_then(|assigner| {
+            let table = assigner.table().clone();
+            let place = |id: &NodeId| table.place(&view.node(id)?.name);
+            // For this question they are not there.
+            let away: Vec<(usize, Occupancy)> = avoided
+                .iter()
+                .filter_map(place)
+                .filter_map(|place| Some((place, assigner.occupancy(place).filter(|known| known.up)?)))
+                .collect();
+            for (place, known) in &away {
+                assigner.report(*place, Occupancy { up: false, ..*known });
+            }
+            let host = |host: &hosts::Host| {
+                Some(Host { server: table.place(&host.name)?, clients: host.connections })
+            };
+            let hosts: Vec<_> = hosts.iter().filter_map(host).collect();
+            let Assignment { server, reason } = assigner.assign(channel.hash64(), &hosts);
+            for (place, known) in away {
+                assigner.report(place, known);
+            }
+            let name = &table.ring().nodes().get(server?)?.name;
+            let node = view.named(name)?;
+            Some(Assigned { node: node.id.clone(), url: node.url.clone(), reason: reason.as_str().into() })
         })
     }
 }

@@ -30,7 +30,12 @@ impl ClusterSink for Heard {
 }
 
 async fn assign(placement: &ByRing, name: &str) -> Option<Assigned> {
-    ask(|done| placement.assign(vec![channel(name)], done)).await.unwrap().pop().unwrap()
+    assign_but(placement, name, &[]).await
+}
+
+async fn assign_but(placement: &ByRing, name: &str, avoided: &[&NodeId]) -> Option<Assigned> {
+    let avoided = avoided.iter().copied().cloned().collect();
+    ask(|done| placement.assign(vec![channel(name)], avoided, done)).await.unwrap().pop().unwrap()
 }
 
 fn registry() -> Arc<LocalHosts> {
@@ -127,6 +132,17 @@ async fn an_active_channel_stays_where_it_is_and_a_frozen_view_is_good_enough() 
         (&*format!("https://{elsewhere}.example"), Reason::Host.as_str())
     );
 
+    // Who cannot reach it is sent to others, as long as there are any; it is the host all the same.
+    let id = |name: &str| carrier(name).id;
+    let another = assign_but(&placement, "room:1", &[&id(elsewhere)]).await.unwrap();
+    assert!(another.url != assigned.url, "{another:?}");
+    let third = assign_but(&placement, "room:1", &[&id(elsewhere), &another.node]).await.unwrap();
+    assert!(third.url != assigned.url && third.url != another.url, "{third:?}");
+    let all = [&id(elsewhere), &another.node, &third.node];
+    assert_eq!(assign_but(&placement, "room:1", &all).await.unwrap().url, assigned.url);
+    let stranger = NodeId::new("nobody").unwrap();
+    assert_eq!(assign_but(&placement, "room:1", &[&stranger]).await.unwrap().url, assigned.url);
+
     placement.view(Arc::new(View { standing: Standing::Frozen, ..view }));
     assert_eq!(&*assign(&placement, "room:1").await.unwrap().url, &*assigned.url);
 }
@@ -140,4 +156,30 @@ async fn without_a_ring_it_is_better_anywhere_than_nowhere() {
         placement.view(Arc::new(View { standing: Standing::Live, nodes, ..View::default() }));
         assert_eq!(&*assign(&placement, "room:1").await.unwrap().reason, reason);
     }
+    let a = carrier("a").id;
+    assert_eq!(&*assign_but(&placement, "room:1", &[&a]).await.unwrap().url, "https://b.example");
+}
+
+#[tokio::test]
+async fn the_ring_says_who_appends_for_all() {
+    let placement = ByRing::new(registry());
+    let anybody = |_: &NodeId| true;
+    assert_eq!(placement.host(&channel("room:1"), &anybody), None, "before the first ring");
+    let nodes: Vec<Node> = ["a", "b", "c"].map(carrier).into();
+    let loads: Vec<_> = nodes.iter().map(|node| planning::load_of(node, None, false)).collect();
+    let mut planner = xpush_core::placement::Planner::new(1, Default::default());
+    let ring = planner.plan(&Ring::nobody(), &loads, 0).unwrap();
+    let view = View { nodes: nodes.clone().into(), ring: Some(Arc::new(ring)), ..View::default() };
+    placement.view(Arc::new(view.clone()));
+    let host = placement.host(&channel("room:1"), &anybody).unwrap();
+    assert_eq!(assign(&placement, "room:1").await.unwrap().node, host, "where its clients are, too");
+    let next = placement.host(&channel("room:1"), &|node| *node != host).unwrap();
+    assert_ne!(next, host);
+    let name = |id: &NodeId| nodes.iter().find(|node| node.id == *id).unwrap().name.clone();
+    let draining = Arc::new([name(&host)].into());
+    placement.view(Arc::new(View { draining, ..view.clone() }));
+    assert_eq!(placement.host(&channel("room:1"), &anybody), Some(next.clone()), "the host is to be drained");
+    let others = nodes.iter().filter(|node| node.id != host).cloned().collect();
+    placement.view(Arc::new(View { nodes: others, ..view }));
+    assert_eq!(placement.host(&channel("room:1"), &anybody), Some(next), "the host is gone");
 }

@@ -17,6 +17,9 @@ async fn each_channel_has_its_server() {
     }
     let again = assign(&world, "channel=chat:b").await.ok();
     assert_eq!(again.body["ok"]["channels"][0], channels[1], "the default app's, and the same as before");
+    let not = channels[1]["node"].as_str().unwrap();
+    let another = assign(&world, &format!("channel=chat:b&not={not}")).await.ok();
+    assert_ne!(another.body["ok"]["channels"][0]["node"], not);
 }
 
 #[tokio::test]
@@ -28,9 +31,12 @@ async fn what_is_wrong_is_refused() {
         ("channel=a&app=demo&app=demo", "bad_field"),
         ("channel=a&app=nobody", "unknown_app"),
         ("channel=a%20b", "bad_channel"),
+        ("channel=a&not=", "bad_field"),
     ] {
         assert_eq!(assign(&world, query).await.code(), code, "{query}");
     }
     let many = "channel=a&".repeat(65);
+    assert_eq!(assign(&world, &many).await.code(), "bad_field");
+    let many = format!("channel=a{}", "&not=n".repeat(17));
     assert_eq!(assign(&world, &many).await.code(), "bad_field");
 }
