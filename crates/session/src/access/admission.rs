@@ -1,6 +1,10 @@
 //! Who a connection is.
+//!
+//! **While the directory is out of reach** the keys and rules of apps are still known, and so is whatever was remembered, for 60 s. What cannot be known is whether
+//! somebody was blocked or revoked. Guests are admitted all the same: a blocked one could as well come as another. So is, for these 60 s, whoever brings a token that the app
+//! itself has signed. All of them are asked about when the directory is back. Tokens of accounts need the account, and are refused with `unavailable`.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use jsonwebtoken::Algorithm;
@@ -18,6 +22,8 @@ use super::token::{Claims, Token, bad};
 
 /// What the tokens that XPUSH signs are named by and issued by; see [`Key::Secret`].
 const OURS: &str = "xpush";
+/// Grants that are asked about later; when there are more, everybody is.
+const UNCHECKED: usize = 10_000;
 /// Keys that are tried for a token that names none.
 const MOST_TRIED: usize = 16;
 
@@ -38,6 +44,8 @@ struct Holder<'a> {
     device: Option<&'a Device>,
     login: Option<&'a Login>,
     issued_at: UnixMillis,
+    /// The app has signed it: it holds for a while although the directory cannot be asked.
+    own: bool,
 }
 
 impl Verified {
@@ -81,14 +89,22 @@ impl Core {
             None => guest::device(credentials)?,
         };
         let login = claims.login.clone().filter(|_| ours);
+        let mut unchecked = false;
         let record = self.check_standing(Holder {
             app,
             user: &claims.user,
             device: device.as_ref(),
             login: login.as_ref(),
             issued_at: claims.issued_at,
+            own: !ours,
         });
-        let mut record = record.await?;
+        let mut record = match record.await {
+            Err(problem) if !ours && is_passing(&problem) && self.records.hold() => {
+                unchecked = true;
+                None
+            }
+            record => record?,
+        };
         if login.is_some() && record.is_none() {
             // It may have been made since somebody asked last.
             self.records.forget(&Key::User(app.clone(), claims.user.clone()));
@@ -100,7 +116,7 @@ impl Core {
         }
         let record = record.unwrap_or_default();
         let name = || record.name.as_deref().and_then(|name| guest::display_name(name).ok());
-        Ok(Grant {
+        let grant = Grant {
             app: app.clone(),
             sender: Sender { user: claims.user.clone(), name: claims.name.clone().or_else(name) },
             device,
@@ -111,7 +127,11 @@ impl Core {
             expires_at: Some(claims.expires_at),
             login,
             info: claims.info.clone().or_else(|| record.info.as_deref().map(Arc::from)),
-        })
+        };
+        if unchecked {
+            self.check_later(&grant);
+        }
+        Ok(grant)
     }
 
     /// Checks a token of an app: the one that the connection names, the one that the token names, or the default one.
@@ -218,14 +238,23 @@ impl Core {
     /// Refuses what was revoked; what the directory says of the user otherwise.
     async fn check_standing(&self, holder: Holder<'_>) -> Result<Option<UserRecord>, Problem> {
         let (app, user) = (holder.app, holder.user);
-        let record = self.user(app, user);
+        let read = async |key: Key| match holder.own {
+            true => self.records.read_unless_lost(&key).await,
+            false => self.records.read(&key).await,
+        };
+        let record = async {
+            Ok(match read(Key::User(app.clone(), user.clone())).await?.as_deref() {
+                Some(Record::User(user)) => Some((**user).clone()),
+                _ => None,
+            })
+        };
         let device = async {
             let Some(device) = holder.device else { return Ok(None) };
-            self.records.read(&Key::Device(app.clone(), user.clone(), device.clone())).await
+            read(Key::Device(app.clone(), user.clone(), device.clone())).await
         };
         let login = async {
             let Some(login) = holder.login else { return Ok(None) };
-            self.records.read(&Key::Login(app.clone(), user.clone(), login.clone())).await
+            read(Key::Login(app.clone(), user.clone(), login.clone())).await
         };
         let (record, device, login) = tokio::try_join!(record, device, login)?;
         let (disabled, valid_from) =
@@ -244,9 +273,18 @@ impl Core {
     /// Whether nothing that a grant came from has been revoked.
     pub(super) async fn readmit(&self, grant: &Grant) -> Result<(), Problem> {
         if grant.guest {
-            let user = self.user(&grant.app, &grant.sender.user).await?;
-            let banned = user.is_some_and(|user| user.disabled);
-            return if banned { Err(Code::Revoked.into()) } else { Ok(()) };
+            let key = Key::User(grant.app.clone(), grant.sender.user.clone());
+            return match self.records.read_unless_lost(&key).await {
+                Ok(record) => match record.as_deref() {
+                    Some(Record::User(user)) if user.disabled => Err(Code::Revoked.into()),
+                    _ => Ok(()),
+                },
+                Err(problem) if is_passing(&problem) => {
+                    self.check_later(grant);
+                    Ok(())
+                }
+                Err(problem) => Err(problem),
+            };
         }
         let standing = self.check_standing(Holder {
             app: &grant.app,
@@ -254,8 +292,38 @@ impl Core {
             device: grant.device.as_ref(),
             login: grant.login.as_ref(),
             issued_at: grant.issued_at,
+            own: grant.login.is_none(),
         });
         standing.await.map(drop)
+    }
+
+    /// Somebody was admitted without being asked about.
+    fn check_later(&self, grant: &Grant) {
+        let mut unchecked = self.unchecked();
+        if unchecked.len() <= UNCHECKED {
+            unchecked.push(grant.clone());
+        }
+    }
+
+    /// The directory answers: what could not be asked is asked now.
+    pub(super) fn check_unchecked(self: &Arc<Self>) {
+        let unchecked = std::mem::take(&mut *self.unchecked());
+        if unchecked.len() > UNCHECKED {
+            return self.tell(Changed::Everything);
+        }
+        if unchecked.is_empty() {
+            return;
+        }
+        let core = self.clone();
+        self.runtime.spawn(async move {
+            for grant in unchecked {
+                core.check_again(&grant).await;
+            }
+        });
+    }
+
+    fn unchecked(&self) -> MutexGuard<'_, Vec<Grant>> {
+        self.unchecked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks again whether a grant that was given a moment ago should have been: a change may have come in between, and told to all but this one.
@@ -278,9 +346,15 @@ impl Core {
             device: None,
             login: None,
             issued_at: claims.issued_at,
+            own: false,
         });
         standing.await.map(drop)
     }
+}
+
+/// Whether the directory is only out of reach.
+fn is_passing(problem: &Problem) -> bool {
+    matches!(problem.code, Code::Unavailable | Code::Overloaded)
 }
 
 fn digest(app: &str, token: &str) -> [u8; 32] {

@@ -76,7 +76,7 @@ struct Outage {
 }
 
 impl Outage {
-    fn note(&mut self, core: &Core, heard: Result<(), Problem>) {
+    fn note(&mut self, core: &Arc<Core>, heard: Result<(), Problem>) {
         match heard {
             Ok(()) => {
                 if self.is_on {
@@ -85,9 +85,11 @@ impl Outage {
                 if self.told {
                     core.tell(Changed::Everything);
                 }
+                core.check_unchecked();
                 *self = Self::default();
             }
             Err(problem) => {
+                core.records.are_lost();
                 if !self.is_on {
                     tracing::warn!(%problem, "the directory is out of reach: what was decided holds for 60 s");
                     self.is_on = true;

@@ -90,6 +90,8 @@ struct Core {
     checking: Arc<Semaphore>,
     /// Whose turn it is to change members, by channel.
     turns: Box<[tokio::sync::Mutex<()>]>,
+    /// Who was admitted while the directory could not be asked.
+    unchecked: Mutex<Vec<Grant>>,
     /// Something has changed on this node.
     poked: Arc<Notify>,
     sink: OnceLock<Arc<dyn AccessSink>>,
@@ -123,6 +125,7 @@ impl DirectoryAccess {
             key_sets,
             checking: Arc::new(Semaphore::new(processors.div_ceil(2))),
             turns: (0..TURNS).map(|_| tokio::sync::Mutex::default()).collect(),
+            unchecked: Mutex::default(),
             poked: Arc::new(Notify::new()),
             sink: OnceLock::new(),
         });

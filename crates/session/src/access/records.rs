@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use xpush_core::ports::access::MemberOf;
 use xpush_core::ports::directory::{Directory, Entry, Key, Listing, MemberRecord, Record};
-use xpush_core::{ChannelKey, Clock, Monotonic, Problem, User};
+use xpush_core::{ChannelKey, Clock, Code, Monotonic, Problem, User};
 
 use super::cache::Generations;
 use crate::port::{ask, unreadable};
@@ -35,6 +35,8 @@ struct State {
     changes: u64,
     /// Everything that had changed by then is known.
     fresh_at: Monotonic,
+    /// The directory did not answer when it was asked for changes last.
+    lost: bool,
 }
 
 /// A channel's members.
@@ -59,6 +61,7 @@ impl Records {
             rosters: Generations::new(LISTED),
             changes: 0,
             fresh_at: clock.monotonic(),
+            lost: false,
         };
         Self { directory, clock, state: Mutex::new(state) }
     }
@@ -82,6 +85,15 @@ impl Records {
             state.entries.insert(key.clone(), record.clone(), weight);
         }
         Ok(record)
+    }
+
+    /// As [`read`](Self::read), but does not wait for a directory that is known to be out of reach: for who can do without.
+    pub(super) async fn read_unless_lost(&self, key: &Key) -> Result<Option<Arc<Record>>, Problem> {
+        let lost = {
+            let mut state = self.state();
+            state.lost && !(self.holds(&state) && state.entries.get(key).is_some())
+        };
+        if lost { Err(Code::Unavailable.into()) } else { self.read(key).await }
     }
 
     /// What an entry says, if that is remembered.
@@ -155,7 +167,13 @@ impl Records {
 
     /// All that had changed by `moment` has been heard of.
     pub(super) fn are_fresh(&self, moment: Monotonic) {
-        self.state().fresh_at = moment;
+        let mut state = self.state();
+        (state.fresh_at, state.lost) = (moment, false);
+    }
+
+    /// The directory does not answer.
+    pub(super) fn are_lost(&self) {
+        self.state().lost = true;
     }
 
     /// Whether what is remembered, and what was decided by it, still holds.

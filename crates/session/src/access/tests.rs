@@ -27,6 +27,7 @@ use xpush_core::{App, Channel, Code, Device, Login, Permissions, Role, Rule, Rul
 use xpush_sqlite::{Options, SqliteDirectory, Store};
 use xpush_testkit::{ManualClock, SeededEntropy};
 
+use super::token::LEEWAY;
 use super::*;
 
 /// 2026-01-01, where [`ManualClock`] begins, in seconds.
@@ -132,6 +133,17 @@ impl World {
         access.watch(ear.clone());
         let elsewhere = open(&folder);
         Self { access, elsewhere, clock, lost, ear, folder }
+    }
+
+    /// A node that starts now: it has heard nothing of what was changed before.
+    async fn restart(self, app: AppRecord) -> Self {
+        let directory = Arc::new(Faulty { inner: open(&self.folder), lost: self.lost.clone() });
+        let configured = Configured { apps: vec![(demo(), app)], default_app: None };
+        let parts = parts(directory, self.clock.clone(), configured);
+        let access = DirectoryAccess::start_with(parts, Fetch::new()).await.unwrap();
+        let ear = Arc::new(Ear::default());
+        access.watch(ear.clone());
+        Self { access, ear, ..self }
     }
 
     async fn admit(&self, token: &str) -> Result<Grant, Problem> {
@@ -373,9 +385,17 @@ async fn what_is_changed_through_this_handle_holds_at_once() {
 #[tokio::test]
 async fn a_lost_store_holds_what_was_decided_for_a_minute_and_decides_nothing_new() {
     let members = rule("room:*", Permissions::all(Who::Members));
-    let world = World::new(app([members])).await;
-    let (known, unknown) = (token(claims("ann")), token(claims("bob")));
+    let app = app([members]);
+    let world = World::new(app.clone()).await;
+    let (known, unknown, revoked_before) = (token(claims("ann")), token(claims("bob")), token(claims("cid")));
+    let of_account = Signer::hs256(SECRET.as_bytes()).sign(
+        Some("xpush"),
+        &json!({"iss": "xpush", "app": "demo", "sub": "ann", "exp": NOW + 600, "iat": NOW}),
+    );
     let room = channel("room:1");
+    let record = UserRecord { tokens_valid_from: NOW * 1000 + 1, ..UserRecord::default() };
+    world.put(Key::User(demo(), user("cid")), Record::User(Box::new(record))).await;
+    let world = world.restart(app).await;
     world.put(Key::Member(room.clone(), user("ann")), Record::Member(Default::default())).await;
     // What is heard of later would have to be asked for once more.
     world.ear.hears(&Changed::Permission(room.clone(), user("ann"))).await;
@@ -386,7 +406,10 @@ async fn a_lost_store_holds_what_was_decided_for_a_minute_and_decides_nothing_ne
     world.lost.store(true, Ordering::SeqCst);
     assert_eq!(world.admit(&known).await.as_ref(), Ok(&*ann));
     assert_eq!(world.permit(&room, &ann, None).await, Ok(allowed));
-    assert_eq!(world.admit(&unknown).await.unwrap_err().code, Code::Unavailable);
+    // Of an account it would have to be known that it is there.
+    assert_eq!(world.admit(&of_account).await.unwrap_err().code, Code::Unavailable);
+    // Whom the app itself has signed a token for is taken at its word.
+    assert!(world.admit(&unknown).await.is_ok() && world.admit(&revoked_before).await.is_ok());
     let other = world.permit(&channel("room:2"), &ann, None).await;
     assert_eq!(other.unwrap_err().code, Code::Unavailable);
 
@@ -395,12 +418,43 @@ async fn a_lost_store_holds_what_was_decided_for_a_minute_and_decides_nothing_ne
     assert!(world.admit(&known).await.is_ok());
     world.clock.advance(1);
     assert_eq!(world.admit(&known).await.unwrap_err().code, Code::Unavailable);
+    assert_eq!(world.admit(&unknown).await.unwrap_err().code, Code::Unavailable);
     assert_eq!(world.permit(&room, &ann, None).await.unwrap_err().code, Code::Unavailable);
     world.ear.hears(&Changed::Everything).await;
 
     world.lost.store(false, Ordering::SeqCst);
     world.ear.hears(&Changed::Everything).await;
+    world.ear.hears(&revoked(&user("cid"), NOW * 1000 + 1)).await;
     assert!(world.admit(&known).await.is_ok() && world.admit(&unknown).await.is_ok());
+    assert_eq!(world.admit(&revoked_before).await.unwrap_err().code, Code::Revoked);
+}
+
+#[tokio::test]
+async fn guests_come_and_go_while_the_store_is_lost() {
+    let world = World::new(app([])).await;
+    let guest = |secret: &str| Credentials {
+        app: Some("demo".into()),
+        guest: Some(format!("the secret of {secret}")),
+        ..Credentials::default()
+    };
+    let admit = async |secret: &str| decided(|done| world.access.admit(guest(secret), done)).await;
+    let blocked = admit("a blocked one").await.unwrap().sender.user;
+    let record = UserRecord { disabled: true, ..UserRecord::default() };
+    world.put(Key::User(demo(), blocked.clone()), Record::User(Box::new(record))).await;
+    world.ear.hears(&revoked(&blocked, NOW * 1000 + LEEWAY + 1)).await;
+    assert_eq!(admit("a blocked one").await.unwrap_err().code, Code::Revoked);
+
+    world.lost.store(true, Ordering::SeqCst);
+    assert!(admit("somebody new").await.is_ok());
+    assert_eq!(admit("a blocked one").await.unwrap_err().code, Code::Revoked, "that is remembered");
+    world.clock.advance(60_001);
+    world.ear.hears(&Changed::Everything).await;
+    let grant = admit("a blocked one").await.unwrap();
+    assert!(decided(|done| world.access.readmit(&grant, done)).await.is_ok());
+
+    world.lost.store(false, Ordering::SeqCst);
+    world.ear.hears(&Changed::Everything).await;
+    world.ear.hears(&revoked(&blocked, grant.issued_at + 1)).await;
 }
 
 #[tokio::test]
@@ -579,7 +633,16 @@ async fn a_store_that_says_nothing_is_not_waited_for() {
     let silent = Arc::new(Silent(Mutex::default()));
     let access =
         DirectoryAccess::start(parts(silent, Arc::new(ManualClock::new()), configured)).await.unwrap();
-    let credentials = Credentials { token: Some(token(claims("ann"))), ..Credentials::default() };
-    let refused = decided(|done| access.admit(credentials, done)).await;
-    assert_eq!(refused.unwrap_err().code, Code::Unavailable);
+    let admit = async |token: String| {
+        let credentials = Credentials { token: Some(token), ..Credentials::default() };
+        decided(|done| access.admit(credentials, done)).await
+    };
+    assert!(admit(token(claims("ann"))).await.is_ok(), "the app's word is enough for a minute");
+    let claims =
+        json!({"iss": "xpush", "app": "demo", "sub": "ann", "exp": NOW + 600, "iat": NOW, "login": "l1"});
+    let of_account = Signer::hs256(SECRET.as_bytes()).sign(Some("xpush"), &claims);
+    assert_eq!(admit(of_account).await.unwrap_err().code, Code::Unauthenticated, "the app has no accounts");
+    let guest = Credentials { guest: Some("the secret of a guest".into()), ..Credentials::default() };
+    let guest = decided(|done| access.admit(guest, done)).await.unwrap();
+    assert!(decided(|done| access.readmit(&guest, done)).await.is_ok());
 }

@@ -50,6 +50,12 @@ impl Connection {
         silence: Duration,
         mut more: Value,
     ) -> io::Result<Self> {
+        more["guest"] = secret.into();
+        Self::open_as(address, more, silence)
+    }
+
+    /// The same with all that `connect` takes.
+    pub fn open_as(address: SocketAddr, credentials: Value, silence: Duration) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&address, silence)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(silence))?;
@@ -58,8 +64,7 @@ impl Connection {
         let (socket, _) =
             tungstenite::client(url, stream).map_err(|error| io::Error::other(error.to_string()))?;
         let mut connection = Self { socket, asked: 0 };
-        more["guest"] = secret.into();
-        connection.ask("connect", more)?;
+        connection.ask("connect", credentials)?;
         Ok(connection)
     }
 

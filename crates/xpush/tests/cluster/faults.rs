@@ -1,5 +1,7 @@
 //! What servers stand on fails, or one of them loses its way to it.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 use xpush_core::ports::cluster::{Standing, View};
 use xpush_testkit::fleet::Said;
@@ -163,10 +165,35 @@ fn while_mongodb_is_frozen_durable_publishes_are_refused_and_the_rest_goes_on() 
         let ephemeral = format!("not kept {time}");
         speaker.ask("publish", json!({"channel": "live:a", "data": ephemeral})).unwrap();
         witness.hears("live:a", &ephemeral);
+        newcomers(&world.servers[0], &witness, time);
         world.mongo.thaw();
     }
     fleet.journal().wait_for_acks(300).unwrap();
     world.judge(fleet);
+}
+
+/// While the store is away: whoever comes anew, as a guest or with a token of the app, uses what needs no store, and is soon refused what does.
+fn newcomers(server: &Server, witness: &Witness, time: usize) {
+    let guest = timed("a new guest was admitted", || server.connect(&format!("a new guest {time}")));
+    let user = timed("a new user was admitted", || server.connect_as(&format!("ann-{time}")).unwrap());
+    for (who, mut newcomer) in [("guest", guest), ("user", user)] {
+        newcomer.ask("subscribe", json!({"channel": "live:a"})).unwrap();
+        let data = format!("from a new {who}, {time}");
+        newcomer.ask("publish", json!({"channel": "live:a", "data": data})).unwrap();
+        witness.hears("live:a", &data);
+        for (command, fields) in [
+            ("subscribe", json!({"channel": "kept:1"})),
+            ("history", json!({"channel": "kept:1", "after": 0, "limit": 1})),
+            ("publish", json!({"channel": "kept:1", "data": 0, "message_id": "y"})),
+        ] {
+            let asked = Instant::now();
+            let refused = newcomer.ask(command, fields).unwrap_err().to_string();
+            let retryable = ["unavailable", "outcome_unknown"].iter().any(|code| refused.contains(code));
+            assert!(retryable, "{command} of a {who}: {refused}");
+            // Two seconds, and what a busy machine adds.
+            assert!(asked.elapsed() < Duration::from_secs(4), "{command} took {:?}", asked.elapsed());
+        }
+    }
 }
 
 #[test]

@@ -1,15 +1,15 @@
 //! Servers as processes, what they stand on, and the clients that use them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::runtime::{Handle, Runtime};
 use xpush_core::ports::cluster::{Cluster as _, ClusterSink, Node, Standing, View};
 use xpush_testkit::checker::{self, Event, Line, Summary};
@@ -58,6 +58,11 @@ events_per_second = 0
 [apps.demo]
 guests = true
 
+[[apps.demo.keys]]
+id = "k1"
+algorithm = "HS256"
+secret = "SECRET"
+
 [[apps.demo.rules]]
 channels = "kept:*"
 history = "durable"
@@ -71,6 +76,9 @@ presence = true
 channels = "live:*"
 history = "none"
 "#;
+
+/// What the app signs its users' tokens with.
+const SECRET: &str = "a secret that only this test and its servers know";
 
 /// What servers stand on, and the servers, named `push-1`, `push-2` and so on. It stays in a folder of its own when the test fails.
 pub(crate) struct World {
@@ -154,6 +162,7 @@ impl World {
             .replace("ZOOKEEPER", &ways.zookeeper)
             .replace("SESSION", &SESSION.as_millis().to_string())
             .replace("REDIS", &ways.redis.to_string())
+            .replace("SECRET", SECRET)
             .replace("MONGODB", &self.mongo.uri());
         fs::write(folder.join("xpush.toml"), config).unwrap();
         Server { name: name.to_owned(), address, folder, process: None }
@@ -289,6 +298,16 @@ impl Server {
         Connection::open_with(self.address, &format!("the secret of {secret}"), PATIENCE, more).unwrap()
     }
 
+    /// A client that brings a token of its app.
+    pub(crate) fn connect_as(&self, user: &str) -> io::Result<Connection> {
+        let expires = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 600;
+        let header = jsonwebtoken::Header { kid: Some("k1".into()), ..Default::default() };
+        let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+        let claims = json!({"sub": user, "exp": expires, "iat": expires - 600});
+        let token = jsonwebtoken::encode(&header, &claims, &key).unwrap();
+        Connection::open_as(self.address, json!({"token": token}), PATIENCE)
+    }
+
     /// Status and body of an answer.
     pub(crate) fn get(&self, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.address).unwrap();
@@ -307,6 +326,13 @@ impl Server {
         let (_, body) = self.get(&format!("/api/v1/assign?channel={channel}"));
         let body: Value = serde_json::from_str(&body).unwrap_or_else(|_| panic!("{body}"));
         body["ok"]["channels"][0].clone()
+    }
+
+    /// One of its figures.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let (_, figures) = self.get("/metrics");
+        let figure = figures.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        figure.unwrap_or_else(|| panic!("no {name} in {figures}"))
     }
 }
 
@@ -396,4 +422,42 @@ fn report(lines: &[Line], summary: &Summary) {
         share(50),
         share(99)
     );
+    latencies(lines);
+}
+
+/// How long publishers waited for their acks, from the first attempt on: in the time between two faults, by when it was sent.
+fn latencies(lines: &[Line]) {
+    let is_fault = |line: &Line| matches!(line.event, Event::Killed | Event::Fault { .. } | Event::Finished);
+    let acked: HashMap<&str, u64> = lines
+        .iter()
+        .filter_map(|line| match &line.event {
+            Event::Acked { id, .. } => Some((&**id, line.at)),
+            _ => None,
+        })
+        .collect();
+    let mut sent = HashSet::new();
+    for part in lines.split_inclusive(is_fault) {
+        let mut waits: Vec<u64> = part
+            .iter()
+            .filter_map(|line| match &line.event {
+                Event::Sent { id, .. } if sent.insert(id.clone()) => {
+                    Some((acked.get(&**id)? - line.at) / 1_000)
+                }
+                _ => None,
+            })
+            .collect();
+        waits.sort_unstable();
+        let (Some(first), Some(last), Some(worst)) = (part.first(), part.last(), waits.last()) else {
+            continue;
+        };
+        let seconds = (last.at - first.at) as f64 / 1e6;
+        let at = |percent: usize| waits[waits.len() * percent / 100];
+        println!(
+            "{:.1} s: {:.0} acked publications a second; ms to the ack: p50 {}, p99 {}, worst {worst}",
+            seconds,
+            waits.len() as f64 / seconds.max(0.001),
+            at(50),
+            at(99)
+        );
+    }
 }
