@@ -241,7 +241,7 @@ impl Backend for Behalf {
 
 impl Shared {
     /// The rule of a channel, as its app is now.
-    fn rule(&self, channel: &ChannelKey) -> Result<Arc<Rule>, Problem> {
+    pub(crate) fn rule(&self, channel: &ChannelKey) -> Result<Arc<Rule>, Problem> {
         let apps = self.access().apps();
         let app = apps.by_name.get(&channel.app).ok_or(Code::UnknownApp)?;
         let rule = app.rules.find(&channel.name).cloned();

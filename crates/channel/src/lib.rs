@@ -33,6 +33,7 @@ mod simulation;
 mod transport;
 
 pub use cluster::hosting::Hosting;
+pub use fanout::forward::HostOf;
 pub use front::tls::{PeerTrust, Tls, Unusable};
 pub use node::{MakeBus, Node, Parts};
 pub use session::moving::Assign;

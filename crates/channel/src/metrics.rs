@@ -35,6 +35,12 @@ pub(crate) struct ShardCounters {
     pub(crate) commands: Tally,
     /// Messages put into outboxes.
     pub(crate) deliveries: Tally,
+    /// Publications given to their channels' hosts.
+    pub(crate) forwarded: Tally,
+    /// Publications taken from other nodes.
+    pub(crate) guests: Tally,
+    /// Forwards that the host did not answer, or declined.
+    pub(crate) unanswered: Tally,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -187,6 +193,9 @@ impl Collector for Sums {
             ("closed", "Connections closed", sum(|shard| &shard.closed)),
             ("commands", "Commands taken", sum(|shard| &shard.commands)),
             ("deliveries", "Messages put into outboxes", sum(|shard| &shard.deliveries)),
+            ("forwarded", "Publications given to their channels' hosts", sum(|shard| &shard.forwarded)),
+            ("appended_for_others", "Publications taken as their channels' host", sum(|shard| &shard.guests)),
+            ("forwards_unanswered", "Batches that a host did not answer", sum(|shard| &shard.unanswered)),
         ];
         for (name, help, value) in counters {
             let counter = ConstCounter::new(value);

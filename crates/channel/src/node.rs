@@ -24,6 +24,7 @@ use crate::cluster::hosting::Hosting;
 use crate::cluster::peers::{Peers, digest};
 use crate::config::Config;
 use crate::driver;
+use crate::fanout::forward::HostOf;
 use crate::fanout::inbox::{Inbox, Mailbox};
 use crate::front::address::Addresses;
 use crate::front::advice::Advice;
@@ -103,6 +104,7 @@ pub(crate) struct Shared {
     /// The bus is down.
     is_deaf: AtomicBool,
     assign: OnceLock<Assign>,
+    hosts: OnceLock<HostOf>,
     hooks: OnceLock<Arc<dyn Hooks>>,
     view: std::sync::RwLock<Option<Arc<View>>>,
     /// The users that are connected here, by how many connections: while there are other nodes, each is followed on the bus.
@@ -185,6 +187,12 @@ impl Node {
     pub fn assign_by(&self, assign: Assign) {
         // A second one is no more right than the first.
         let _ = self.shared.assign.set(assign);
+    }
+
+    /// Says who appends for those who write a channel together. Before that, and after the first time, nothing changes: each node appends for itself.
+    pub fn host_by(&self, hosts: HostOf) {
+        // A second one is no more right than the first.
+        let _ = self.shared.hosts.set(hosts);
     }
 
     /// Tells and asks apps' back ends from now on; to be called before anybody is served, and once.
@@ -296,6 +304,7 @@ impl Shared {
             has_peers: AtomicBool::new(false),
             is_deaf: AtomicBool::new(false),
             assign: OnceLock::new(),
+            hosts: OnceLock::new(),
             hooks: OnceLock::new(),
             view: std::sync::RwLock::new(None),
             users: Mutex::default(),
@@ -303,6 +312,7 @@ impl Shared {
         });
         let bus = (parts.bus)(shared.clone());
         bus.follow(Topic::Nodes, Box::new(|_| ()));
+        bus.follow(Topic::Node(shared.id().clone()), Box::new(|_| ()));
         if let Some(hosting) = &shared.hosting {
             // What an earlier start of this server has said holds no more.
             hosting.forget();
@@ -422,6 +432,16 @@ impl Shared {
         self.assign.get().and_then(|assign| assign(channel))
     }
 
+    /// Which node appends for those who write a channel together: the first that is accepted.
+    pub(crate) fn host_of(&self, channel: &ChannelKey, accept: &dyn Fn(&NodeId) -> bool) -> Option<NodeId> {
+        self.hosts.get().and_then(|host| host(channel, accept))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn host_by(&self, hosts: HostOf) {
+        assert!(self.hosts.set(hosts).is_ok(), "named twice");
+    }
+
     /// Whether there are other nodes, whose messages may be lost on the way.
     pub(crate) fn has_peers(&self) -> bool {
         self.has_peers.load(Ordering::Relaxed)
@@ -491,6 +511,8 @@ impl BusSink for Shared {
                 let home = self.home_of(channel);
                 self.mailbox(home).post(Inbox::Bus(inbound));
             }
+            // Forwards are sent again while they are not answered.
+            Inbound::Gap(Some(Topic::Node(_))) => {}
             Inbound::Gap(_) | Inbound::Up | Inbound::Down => self.post_all(|| Inbox::Bus(inbound.clone())),
         }
     }

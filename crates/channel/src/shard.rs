@@ -106,6 +106,10 @@ pub(crate) enum Timer {
     Hole(HomeRef),
     /// Publishers may have waited long enough for the log.
     Appends(HomeRef),
+    /// The forward of this number may not have been heard.
+    Forward(HomeRef, u32),
+    /// Nothing may have been published for a while in a channel that is shared.
+    Quiet(HomeRef),
     Attendance(HomeRef),
     Receipts(HomeRef),
     Notices(HomeRef),
@@ -256,6 +260,8 @@ impl Shard {
                 Timer::Review(handle, ticket) => self.review_again(handle, ticket),
                 Timer::Hole(home) => self.home_hole_is_old(home),
                 Timer::Appends(home) => self.appends_are_old(home),
+                Timer::Forward(home, number) => self.forward_is_old(home, number),
+                Timer::Quiet(home) => self.home_is_quiet(home),
                 Timer::Attendance(home) => self.attendance_timer(home),
                 Timer::Receipts(home) => self.receipts_timer(home),
                 Timer::Notices(home) => self.notices_timer(home),

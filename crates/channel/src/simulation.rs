@@ -1,5 +1,5 @@
-//! Two nodes of four shards each, over a bus that reorders, delays, drops and cries wolf, and a ledger that is slow, fails and forgets what it did; clients that
-//! come, go, resume on the other node, publish, change what they have said, and read.
+//! A few nodes of four shards each, over a bus that reorders, delays, drops and cries wolf, and a ledger that is slow, fails, forgets what it did, and has one place for
+//! whoever is first; clients that come, go, resume on another node, publish, change what they have said, and read.
 //!
 //! Nothing here is real but the code under test: time is turned by hand, shards are turned in an order that the seed decides, clients speak long polling. At the end everybody
 //! must have seen one order, without holes, without doubles, show the same texts, and count the same as unread.
@@ -8,6 +8,7 @@ mod client;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 
 use bytes::Bytes;
@@ -26,8 +27,10 @@ use xpush_testkit::{
 use self::client::{Client, Memory, Seen, Shown, What, Wish};
 use crate::config::{Config, Heartbeat, Limits, Origins};
 use crate::dialect::Wire;
+use crate::fanout::forward::HostOf;
 use crate::fanout::inbox::Inbox;
 use crate::front::address::Addresses;
+use crate::metrics::{ShardCounters, Tally};
 use crate::node::{Parts, Shared};
 use crate::session::online::GRACE_MS;
 use crate::session::sid::Sid;
@@ -43,6 +46,8 @@ const CHANNELS: [&str; 5] = ["chat:a", "chat:b", "chat:c", "log:a", "log:b"];
 struct SimulatedNode {
     shared: Arc<Shared>,
     shards: Vec<Shard>,
+    /// How far its view of the ring is turned: nodes may see different ones.
+    turned: Arc<AtomicUsize>,
 }
 
 struct World {
@@ -99,7 +104,18 @@ impl SimulatedNode {
             Shard::new(index, shared.clone(), inbox, Box::new(SeededEntropy::new(seed)), None)
         };
         let shards = (0..SHARDS).zip(inboxes).map(make).collect();
-        Self { shared, shards }
+        Self { shared, shards, turned: Arc::default() }
+    }
+
+    /// Sees a ring of these nodes.
+    fn see_ring(&self, nodes: Vec<NodeId>) {
+        let turned = self.turned.clone();
+        let host: HostOf = Arc::new(move |channel, accept| {
+            let first = usize::try_from(channel.hash64() % 1_000).unwrap() + turned.load(Ordering::Relaxed);
+            let mut ring = nodes.iter().cycle().skip(first % nodes.len()).take(nodes.len());
+            ring.find(|node| accept(node)).cloned()
+        });
+        self.shared.host_by(host);
     }
 
     /// One turn of one shard.
@@ -113,7 +129,7 @@ impl SimulatedNode {
 }
 
 impl World {
-    fn new(seed: u64, hostility: Hostility) -> Self {
+    fn new(seed: u64, hostility: Hostility, nodes: usize) -> Self {
         let clock = Arc::new(ManualClock::default());
         let shared_clock: Arc<dyn Clock> = clock.clone();
         let hub = HostileHub::new(seed, hostility, shared_clock.clone());
@@ -143,7 +159,10 @@ impl World {
             };
             SimulatedNode::start(name, parts, &cluster)
         };
-        let nodes = vec![node("a"), node("b")];
+        let names = &["a", "b", "c"][..nodes];
+        let nodes: Vec<_> = names.iter().map(|name| node(name)).collect();
+        let ids: Vec<_> = nodes.iter().map(|node| node.shared.id().clone()).collect();
+        nodes.iter().for_each(|node| node.see_ring(ids.clone()));
         Self {
             random: SeededEntropy::new(seed ^ 0xabcd),
             clock,
@@ -163,7 +182,7 @@ impl World {
     // === what clients do ===
 
     fn connect(&mut self, client: usize) {
-        let (node, shard) = (self.below(2), self.below(usize::from(SHARDS)));
+        let (node, shard) = (self.below(self.nodes.len()), self.below(usize::from(SHARDS)));
         let (answer, answered) = oneshot::channel();
         let shared = self.nodes[node].shared.clone();
         let loopback = "127.0.0.1".parse().unwrap();
@@ -382,8 +401,8 @@ impl World {
     // === time ===
 
     fn run_a_little(&mut self) {
-        for _ in 0..self.below(12) {
-            let (node, shard) = (self.below(2), self.below(usize::from(SHARDS)));
+        for _ in 0..self.below(6 * self.nodes.len()) {
+            let (node, shard) = (self.below(self.nodes.len()), self.below(usize::from(SHARDS)));
             self.nodes[node].turn(shard);
         }
         let ms = self.random.below(20);
@@ -424,6 +443,12 @@ impl World {
                 assert_eq!(last, self.head(channel), "client {index} follows {channel} and lacks its end");
             }
         }
+    }
+
+    /// Of all shards.
+    fn count(&self, field: fn(&ShardCounters) -> &Tally) -> u64 {
+        let shards = self.nodes.iter().flat_map(|node| &node.shards);
+        shards.map(|shard| field(&shard.counters).get()).sum()
     }
 
     /// Client 0 has seen everything.
@@ -511,7 +536,11 @@ impl World {
 }
 
 fn simulate(seed: u64, hostility: Hostility, trouble: Trouble) {
-    let mut world = World::new(seed, hostility);
+    sail(seed, hostility, trouble, 2);
+}
+
+fn sail(seed: u64, hostility: Hostility, trouble: Trouble, nodes: usize) -> World {
+    let mut world = World::new(seed, hostility, nodes);
     for index in 0..6 {
         world.clients.push(Client::new(0, 0, Memory::default()));
         world.connect(index);
@@ -534,6 +563,15 @@ fn simulate(seed: u64, hostility: Hostility, trouble: Trouble) {
             }
             1 | 2 if client > 0 && world.clients[client].asked.is_empty() => world.subscribe(client, channel),
             3 => world.read(client, channel),
+            _ if trouble.contends => {
+                // Everybody writes the same channels; now and then one node sees another ring.
+                if world.below(40) == 0 {
+                    let node = world.below(nodes);
+                    world.nodes[node].turned.fetch_add(1, Ordering::Relaxed);
+                }
+                world.publish(client, channel);
+                (0..world.clients.len()).for_each(|client| world.publish(client, CHANNELS[3 + client % 2]));
+            }
             _ => world.publish(client, channel),
         }
         world.run_a_little();
@@ -552,10 +590,40 @@ fn simulate(seed: u64, hostility: Hostility, trouble: Trouble) {
     world.settle();
     world.check();
     assert!(world.acked.len() > 100, "the simulation did something");
+    world
+}
+
+/// A store for which several nodes compete.
+const CONTENDED: Trouble = Trouble { max_delay_ms: 60, fails: 0.0, forgets: 0.0, contends: true };
+
+#[test]
+fn several_nodes_write_one_channel() {
+    let hostile =
+        Hostility { drop: 0.3, max_delay_ms: 120, reorder: true, gap_probability: 0.05, follow_delay_ms: 40 };
+    let (mut forwarded, mut unanswered) = (0, 0);
+    for seed in 0..6 {
+        for hostility in [Hostility::NONE, hostile, Hostility { drop: 1.0, ..Hostility::NONE }] {
+            let world = sail(seed, hostility, CONTENDED, 3);
+            forwarded += world.count(|counters| &counters.guests);
+            unanswered += world.count(|counters| &counters.unanswered);
+        }
+    }
+    assert!(forwarded > 1_000 && unanswered > 100, "{forwarded} were forwarded, {unanswered} unanswered");
+}
+
+#[test]
+fn several_nodes_write_one_channel_of_a_store_in_trouble() {
+    let hostile =
+        Hostility { drop: 0.2, max_delay_ms: 300, reorder: true, gap_probability: 0.05, follow_delay_ms: 40 };
+    for seed in 0..6 {
+        let trouble = Trouble { contends: true, max_delay_ms: 300, ..TROUBLE };
+        sail(seed, hostile, trouble, 3);
+        sail(seed, Hostility::NONE, Trouble { max_delay_ms: 3_000, ..trouble }, 3);
+    }
 }
 
 /// A store in trouble: slower than publishers wait, failing, forgetting.
-const TROUBLE: Trouble = Trouble { max_delay_ms: 400, fails: 0.1, forgets: 0.1 };
+const TROUBLE: Trouble = Trouble { max_delay_ms: 400, fails: 0.1, forgets: 0.1, contends: false };
 
 #[test]
 fn one_order_and_no_hole_over_a_hostile_bus() {

@@ -148,6 +148,8 @@ async fn serve(
     }
     let elsewhere = (placement.clone(), id.clone());
     node.assign_by(Arc::new(move |channel| elsewhere.0.elsewhere(channel, &elsewhere.1)));
+    let owners = placement.clone();
+    node.host_by(Arc::new(move |channel, accept| owners.host(channel, accept)));
     let emitters = settings.shared.as_ref().and_then(|shared| shared.redis.emitters.as_deref());
     let _emitters = emitters
         .zip(settings.default_app.clone())

@@ -118,7 +118,17 @@ impl Ledger {
 
 impl MessageLog for Ledger {
     fn append(&self, channel: &ChannelKey, retention: Retention, drafts: Vec<Draft>, done: Done<Appended>) {
-        Inner::append(&self.inner, channel, retention, drafts, done);
+        Inner::append(&self.inner, channel, retention, drafts, false, done);
+    }
+
+    fn append_or_yield(
+        &self,
+        channel: &ChannelKey,
+        retention: Retention,
+        drafts: Vec<Draft>,
+        done: Done<Appended>,
+    ) {
+        Inner::append(&self.inner, channel, retention, drafts, true, done);
     }
 
     fn read(&self, channel: &ChannelKey, range: Range, limit: usize, done: Done<Page>) {

@@ -1,4 +1,5 @@
-//! From publications to their places: one append of a channel at a time, and no publisher waits for longer than [`PATIENCE_MS`].
+//! From publications to their places: one append of a channel at a time, and no publisher waits for longer than [`PATIENCE_MS`]. Where others write the channel, too, the
+//! append may be another node's ([`forward`](super::forward)).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,10 +7,11 @@ use std::sync::Arc;
 use xpush_core::message::Message;
 use xpush_core::ports::bus::{Event, Signal, Topic};
 use xpush_core::ports::hooks;
-use xpush_core::ports::message_log::{Appended, Refused};
+use xpush_core::ports::message_log::{Appended, Placed, Refused};
 use xpush_core::ports::{Failure, PortError};
 use xpush_core::{Code, History, Monotonic, Problem};
 
+use super::forward::Sharing;
 use super::inbox::{Handle, Happening, HomeRef, Inbox, Publication, Published, Publisher, Reply};
 use crate::shard::{Shard, Timer};
 
@@ -23,17 +25,37 @@ const QUEUE: usize = 10_000;
 /// A channel's publications on their way into the log.
 #[derive(Default)]
 pub(crate) struct Appends {
-    under_way: VecDeque<Publication>,
+    pub(super) under_way: VecDeque<Publication>,
     /// What is under way has been answered: nobody knows what will become of it, and nothing more is taken before that is known.
-    given_up: bool,
-    queue: VecDeque<Publication>,
+    pub(super) given_up: bool,
+    /// What is under way was given to another node, too, and may take effect there at any time.
+    pub(super) doubtful: bool,
+    pub(super) queue: VecDeque<Publication>,
     /// A timer will look after them.
     watched: bool,
+    /// With whom the channel is written.
+    pub(super) sharing: Sharing,
 }
 
 impl Appends {
     pub(super) fn is_idle(&self) -> bool {
+        self.is_idle_here() && self.sharing.is_over()
+    }
+
+    /// Nothing waits for its place.
+    pub(super) fn is_idle_here(&self) -> bool {
         self.under_way.is_empty() && self.queue.is_empty()
+    }
+
+    /// The session that does not get this message, if it is one that is under way elsewhere: it may come before its answer does.
+    pub(super) fn excluded(&self, message: &Message) -> Option<Handle> {
+        if !self.doubtful && !self.sharing.is_sent() {
+            return None;
+        }
+        let theirs = |publication: &&Publication| {
+            publication.draft.id == message.id && publication.draft.from.user == message.from.user
+        };
+        self.under_way.iter().filter(|publication| !publication.echo).find(theirs)?.excluded()
     }
 
     /// Since when the one that has waited longest waits for its answer.
@@ -71,8 +93,9 @@ impl Shard {
     /// Queues a publication for its channel's log, which is to be given it; without history it is handed around at once.
     fn enqueue(&mut self, publication: Publication) -> Option<HomeRef> {
         if publication.rule.history == History::None {
-            let message = Arc::new(message_of(&publication));
-            self.published(&publication, &message);
+            let draft = publication.draft.clone();
+            let message = Arc::new(draft.message(publication.channel.clone(), None));
+            self.published(&publication, &message, false);
             self.node.hooks().tell(hooks::Event::Message { message: message.clone(), durable: false });
             self.node
                 .bus()
@@ -103,71 +126,123 @@ impl Shard {
     }
 
     /// One append at a time keeps the order; what comes meanwhile goes with the next one.
-    fn append(&mut self, home_ref: HomeRef) {
+    pub(super) fn append(&mut self, home_ref: HomeRef) {
+        let now = self.now;
         let Some(home) = self.homes.get(home_ref) else { return };
-        let Some(retention) = home.rule.history.retention() else { return };
-        let appends = &mut home.appends;
-        if !appends.under_way.is_empty() || appends.queue.is_empty() {
+        if !home.appends.under_way.is_empty() || home.appends.queue.is_empty() {
             return;
         }
+        if home.appends.sharing.is_shared(now) && self.forward(home_ref) {
+            return;
+        }
+        let Some(home) = self.homes.get(home_ref) else { return };
+        let appends = &mut home.appends;
         let batch = appends.queue.len().min(BATCH);
         appends.under_way = appends.queue.drain(..batch).collect();
-        let drafts = appends.under_way.iter().map(|publication| publication.draft.clone()).collect();
-        let (key, rule, mailbox) = (home.key.clone(), home.rule.clone(), self.mailbox());
+        self.append_here(home_ref);
+    }
+
+    /// Gives the log what is under way.
+    pub(super) fn append_here(&mut self, home_ref: HomeRef) {
+        let (now, alone) = (self.now, !self.node.has_peers());
+        let mailbox = self.mailbox();
+        let Some(home) = self.homes.get(home_ref) else { return };
+        let Some(retention) = home.rule.history.retention() else { return };
+        let drafts = home.appends.under_way.iter().map(|publication| publication.draft.clone()).collect();
+        let insists = alone || home.appends.sharing.is_shared(now);
+        let (key, rule) = (home.key.clone(), home.rule.clone());
         let done = Box::new(move |result| mailbox.post(Inbox::Appended(home_ref, result)));
-        self.node.log(&rule.history).append(&key, retention, drafts, done);
+        let log = self.node.log(&rule.history);
+        match insists {
+            true => log.append(&key, retention, drafts, done),
+            false => log.append_or_yield(&key, retention, drafts, done),
+        }
     }
 
     /// The log has answered. What was given up meanwhile is released to subscribers all the same: it has its place.
     pub(crate) fn home_appended(&mut self, home_ref: HomeRef, result: Result<Appended, PortError>) {
-        let Some(home) = self.homes.get(home_ref) else { return };
-        let mut batch = std::mem::take(&mut home.appends.under_way);
-        let given_up = std::mem::take(&mut home.appends.given_up);
-        let durable = home.rule.history.is_durable();
         let (taken, failure) = match result {
             Ok(appended) => (appended.taken, appended.failure),
             Err(error) => (Vec::new(), Some(error)),
         };
         for taken in taken {
-            let Some(publication) = batch.pop_front() else { break };
-            self.homes.unfinished -= 1;
-            match taken {
-                Ok(placed) => {
-                    let message = placed.message;
-                    if !given_up {
-                        self.published(&publication, &message);
-                    }
-                    // A retry is published again too: its first append may have died before it reached the bus.
-                    self.node
-                        .bus()
-                        .publish(&Topic::Channel(message.channel.clone()), Event::Message(message.clone()));
-                    if !placed.retry {
-                        self.home_notify(home_ref, &message);
-                        self.node.hooks().tell(hooks::Event::Message { message: message.clone(), durable });
-                    }
-                    self.home_offer(home_ref, message, publication.excluded());
-                }
-                Err(refused) if !given_up => {
-                    let code = match refused {
-                        Refused::NoSuchMessage => Code::UnknownMessage,
-                        Refused::NotYours => Code::Forbidden,
-                    };
-                    self.reply(&publication, Reply::Failed(code.into()));
-                }
-                Err(_) => {}
-            }
+            self.home_taken(home_ref, taken, false);
         }
-        if given_up {
-            self.homes.unfinished -= batch.len() as u64;
+        self.append_ends(home_ref, failure);
+    }
+
+    /// The first that is under way has its place, or will have none. By the host: it has told the other nodes.
+    pub(super) fn home_taken(&mut self, home_ref: HomeRef, taken: Result<Placed, Refused>, by_host: bool) {
+        let Some(home) = self.homes.get(home_ref) else { return };
+        let Some(publication) = home.appends.under_way.pop_front() else { return };
+        let (given_up, doubtful) = (home.appends.given_up, home.appends.doubtful);
+        let durable = home.rule.history.is_durable();
+        self.homes.unfinished -= 1;
+        match taken {
+            Ok(Placed { message, retry }) => {
+                if !given_up {
+                    self.published(&publication, &message, retry);
+                }
+                self.home_withhold(home_ref, &message, publication.excluded());
+                if by_host {
+                    // Of a retry, what is there may be another message than the one that was sent now.
+                    if !retry {
+                        self.home_offer(home_ref, message);
+                    }
+                    return;
+                }
+                // A retry is published again too: its first append may have died before it reached the bus.
+                self.node
+                    .bus()
+                    .publish(&Topic::Channel(message.channel.clone()), Event::Message(message.clone()));
+                if !retry {
+                    self.home_notify(home_ref, &message);
+                    self.node.hooks().tell(hooks::Event::Message { message: message.clone(), durable });
+                }
+                self.home_offer(home_ref, message);
+            }
+            Err(refused) if !given_up => {
+                let code = match refused {
+                    _ if doubtful => Code::OutcomeUnknown,
+                    Refused::NoSuchMessage => Code::UnknownMessage,
+                    Refused::NotYours => Code::Forbidden,
+                };
+                self.reply(&publication, Reply::Failed(code.into()));
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// What is under way still has failed; then the next ones have their turn.
+    pub(super) fn append_ends(&mut self, home_ref: HomeRef, failure: Option<PortError>) {
+        let now = self.now;
+        let Some(home) = self.homes.get(home_ref) else { return };
+        let rest = std::mem::take(&mut home.appends.under_way);
+        let doubtful = std::mem::take(&mut home.appends.doubtful);
+        if std::mem::take(&mut home.appends.given_up) {
+            self.homes.unfinished -= rest.len() as u64;
         } else if let Some(error) = failure {
-            self.append_failed(home_ref, batch, &error);
+            if error.kind == Failure::Conflict && !home.appends.sharing.is_shared(now) {
+                let mut queue = rest;
+                queue.append(&mut home.appends.queue);
+                home.appends.queue = queue;
+                self.home_is_shared(home_ref);
+            } else {
+                let kind = if doubtful { Failure::Unknown } else { error.kind };
+                self.append_failed(home_ref, rest, &PortError { kind, ..error });
+            }
         }
         self.append(home_ref);
         self.retire(home_ref);
     }
 
     /// The first of `rest` has failed. What the same connection sent after it fails too, so that nothing of it is stored out of order; the others are tried again.
-    fn append_failed(&mut self, home_ref: HomeRef, mut rest: VecDeque<Publication>, error: &PortError) {
+    pub(super) fn append_failed(
+        &mut self,
+        home_ref: HomeRef,
+        mut rest: VecDeque<Publication>,
+        error: &PortError,
+    ) {
         tracing::warn!(%error, "append failed");
         // What may have taken its place after all is found by comparing heads.
         self.homes.unsure |= error.kind == Failure::Unknown;
@@ -184,7 +259,7 @@ impl Shard {
     }
 
     /// Answers publications that are out of their channel's queues.
-    fn refuse_all(&mut self, publications: VecDeque<Publication>, code: Code) {
+    pub(super) fn refuse_all(&mut self, publications: VecDeque<Publication>, code: Code) {
         self.homes.unfinished -= publications.len() as u64;
         for publication in publications {
             self.reply(&publication, Reply::Failed(code.into()));
@@ -222,10 +297,12 @@ impl Shard {
         if let Some(home) = self.homes.get(home_ref) {
             home.appends.under_way = under_way;
         }
+        self.forward_given_up(home_ref);
     }
 
-    fn published(&mut self, publication: &Publication, message: &Message) {
+    fn published(&mut self, publication: &Publication, message: &Message, retry: bool) {
         let published = Published {
+            retry,
             channel: message.channel.clone(),
             id: message.id.clone(),
             position: message.position,
@@ -236,28 +313,13 @@ impl Shard {
         self.reply(publication, Reply::Published(Box::new(published)));
     }
 
-    fn reply(&mut self, publication: &Publication, reply: Reply) {
+    pub(super) fn reply(&mut self, publication: &Publication, reply: Reply) {
         match &publication.by {
             Publisher::Session(to, asked) => {
                 self.post(to.shard, Inbox::Reply { to: *to, asked: *asked, reply });
             }
             Publisher::Backend(batch, number) => batch.answer(*number, reply),
+            Publisher::Node(guests, number) => guests.answer(*number, &reply, &self.node),
         }
-    }
-}
-
-/// The message of a channel without history.
-fn message_of(publication: &Publication) -> Message {
-    let draft = &publication.draft;
-    Message {
-        kind: draft.kind,
-        revision: None,
-        channel: publication.channel.clone(),
-        position: None,
-        id: draft.id.clone(),
-        event: draft.event.clone(),
-        payload: draft.payload.clone(),
-        from: draft.from.clone(),
-        at: draft.at,
     }
 }

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use slab::Slab;
 use xpush_core::message::Message;
 use xpush_core::ports::PortError;
-use xpush_core::ports::bus::{Event, Inbound, Topic};
+use xpush_core::ports::bus::{Envelope, Event, Inbound, Topic};
 use xpush_core::ports::message_log::{Page, Range};
 use xpush_core::{App, ChannelKey, History, Position, Rule};
 
 use super::append::Appends;
 use super::attendance::Attendance;
+use super::forward::Deaf;
 use super::inbox::{Delivery, Handle, Happening, HomeRef, Inbox, Wanted};
 use super::join::Joining;
 use super::notices::Notices;
@@ -40,6 +41,8 @@ pub(crate) struct Home {
     reading_hole: bool,
     pub(super) appends: Appends,
     pub(super) joins: Vec<Joining>,
+    /// Messages that are not for the session that published them, until they are released.
+    withheld: Vec<(Position, Handle)>,
     /// What was released since the oldest of `joins` began to read.
     pub(super) tail: Vec<Arc<Message>>,
     pub(crate) attendance: Attendance,
@@ -65,6 +68,8 @@ pub(crate) struct Homes {
     pub(crate) unsure: bool,
     /// Publications that wait for their places, in all channels.
     pub(crate) unfinished: u64,
+    /// Hosts of channels that are passed over for a while.
+    pub(super) deaf: Deaf,
     /// Channels of which it is not known what the store of presence has.
     pub(crate) astray: HashSet<ChannelKey>,
     /// Channels whose number of subscriptions has changed since it was told; nothing is noted where nobody is told.
@@ -93,6 +98,7 @@ impl Homes {
             reading_hole: false,
             appends: Appends::default(),
             joins: Vec::new(),
+            withheld: Vec::new(),
             tail: Vec::new(),
             attendance: Attendance::default(),
             receipts: Receipts::default(),
@@ -188,6 +194,14 @@ impl Home {
         self.order.at().is_some() && (self.order.has_hole() || self.is_behind_joins())
     }
 
+    /// The session that does not get a message which is released now: it may have come by the bus, or from the log, before its publisher's answer.
+    fn excluded(&mut self, message: &Message) -> Option<Handle> {
+        let position = message.position?;
+        let known = self.withheld.iter().find(|(place, _)| *place == position).map(|(_, handle)| *handle);
+        self.withheld.retain(|(place, _)| place.epoch == position.epoch && place.seq > position.seq);
+        known.or_else(|| self.appends.excluded(message))
+    }
+
     /// Whether joins have to wait until the bus follows.
     pub(super) fn awaits_bus(&self) -> bool {
         self.asked_bus.is_some_and(|asked| !asked.late)
@@ -219,29 +233,31 @@ impl Home {
 
 impl Shard {
     /// A message that has its place: released when its turn comes.
-    pub(super) fn home_offer(&mut self, home_ref: HomeRef, message: Arc<Message>, exclude: Option<Handle>) {
+    pub(super) fn home_offer(&mut self, home_ref: HomeRef, message: Arc<Message>) {
         let Some(home) = self.homes.get(home_ref) else { return };
         let mut released = Vec::new();
-        let own = message.position;
         home.order.offer(message, &mut released);
-        self.release(home_ref, released, own.zip(exclude));
+        self.release(home_ref, released);
         self.watch_hole(home_ref);
     }
 
-    /// Sends what the order has released to the shards that have subscribers. `except`: the message at that place is not for that session.
-    pub(super) fn release(
-        &mut self,
-        home_ref: HomeRef,
-        released: Vec<Arc<Message>>,
-        except: Option<(Position, Handle)>,
-    ) {
+    /// A message that may have to wait for its turn is not for this session.
+    pub(super) fn home_withhold(&mut self, home_ref: HomeRef, message: &Message, from: Option<Handle>) {
+        let (Some(position), Some(from)) = (message.position, from) else { return };
+        let Some(home) = self.homes.get(home_ref) else { return };
+        if home.order.at().is_some_and(|at| at.epoch == position.epoch && at.seq < position.seq) {
+            home.withheld.push((position, from));
+        }
+    }
+
+    /// Sends what the order has released to the shards that have subscribers.
+    pub(super) fn release(&mut self, home_ref: HomeRef, released: Vec<Arc<Message>>) {
         for message in released {
             let Some(home) = self.homes.get(home_ref) else { return };
             if !home.joins.is_empty() {
                 home.tail.push(message.clone());
             }
-            let exclude =
-                except.filter(|(place, _)| message.position == Some(*place)).map(|(_, handle)| handle);
+            let exclude = home.excluded(&message);
             self.home_happens(Happening::Message(message), exclude);
         }
     }
@@ -315,7 +331,7 @@ impl Shard {
         if let Filled::Lost(position) = home.order.fill(after, page, &mut released) {
             self.home_happens(Happening::Gap(key, position), None);
         }
-        self.release(home_ref, released, None);
+        self.release(home_ref, released);
         let Some(home) = self.homes.get(home_ref) else { return };
         match home.order.at() {
             Some(at) if at.seq < head => self.catch_up(home_ref),
@@ -340,11 +356,17 @@ impl Shard {
 impl Shard {
     pub(crate) fn home_bus(&mut self, inbound: Inbound) {
         match inbound {
+            Inbound::Envelope(Envelope { origin, event: Event::Forward(forward) }) => {
+                self.home_forward(&origin, &forward);
+            }
+            Inbound::Envelope(Envelope { origin, event: Event::Forwarded(forwarded) }) => {
+                self.home_forwarded(&origin, &forwarded);
+            }
             Inbound::Envelope(envelope) => {
                 let Some(home_ref) = self.homes.find(envelope.event.channel()) else { return };
                 match envelope.event {
                     Event::Message(message) if message.position.is_some() => {
-                        self.home_offer(home_ref, message, None)
+                        self.home_offer(home_ref, message)
                     }
                     Event::Message(message) => self.home_happens(Happening::Message(message), None),
                     Event::Signal(message) => self.home_happens(Happening::Signal(message), None),
@@ -355,8 +377,12 @@ impl Shard {
                         self.tell_presence(key, delta);
                     }
                     Event::Marker(moved) => self.home_happens(Happening::Marker(moved), None),
-                    // Not for a channel, and not posted to its home.
-                    Event::OwnMarker(_) | Event::Notify(_) | Event::Enlist(_) => {}
+                    // Not for a channel, and not posted to its home; or done with.
+                    Event::OwnMarker(_)
+                    | Event::Notify(_)
+                    | Event::Enlist(_)
+                    | Event::Forward(_)
+                    | Event::Forwarded(_) => {}
                 }
             }
             Inbound::Gap(Some(Topic::Channel(key))) => {
@@ -368,6 +394,8 @@ impl Shard {
                     }
                 }
             }
+            // Forwards are sent again while they are not answered.
+            Inbound::Gap(Some(Topic::Node(_))) => {}
             Inbound::Gap(_) | Inbound::Up => {
                 if inbound == Inbound::Up {
                     self.bus_is(true);

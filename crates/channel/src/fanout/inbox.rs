@@ -18,6 +18,7 @@ use xpush_core::{
     App, ChannelKey, ClientId, Grant, Monotonic, NodeId, Position, Problem, Rule, UnixMillis, User,
 };
 
+use super::forward::Guests;
 use super::marking::{self, Marks};
 use super::notices::{Counted, Notification};
 use super::receipts::Marked;
@@ -214,6 +215,8 @@ pub(crate) enum Publisher {
     Session(Handle, Asked),
     /// The app's own back end: the message of this number in a batch.
     Backend(Arc<Batch>, usize),
+    /// Another node, which has left it to this one: the draft of this number.
+    Node(Arc<Guests>, usize),
 }
 
 /// Somebody publishes.
@@ -277,6 +280,8 @@ pub(crate) struct Published {
     pub(crate) channel: ChannelKey,
     pub(crate) id: ClientId,
     pub(crate) position: Option<Position>,
+    /// It had its place before.
+    pub(crate) retry: bool,
     /// What it edits or deletes.
     pub(crate) target: Option<u64>,
     pub(crate) at: UnixMillis,
@@ -304,11 +309,12 @@ pub(crate) struct Mailbox {
 }
 
 impl Publisher {
-    /// Whether both are one connection, or one batch.
+    /// Whether both are one connection, one batch, or one node's forward.
     pub(crate) fn is(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Session(one, _), Self::Session(other, _)) => one == other,
             (Self::Backend(one, _), Self::Backend(other, _)) => Arc::ptr_eq(one, other),
+            (Self::Node(one, _), Self::Node(other, _)) => Arc::ptr_eq(one, other),
             _ => false,
         }
     }

@@ -337,7 +337,7 @@ impl Shard {
             Listing::Done(roster) => Some(roster),
             _ => None,
         };
-        self.release(home_ref, released, None);
+        self.release(home_ref, released);
         let Some(home) = self.homes.get(home_ref) else { return };
         let position = home.order.at();
         if let Some((at, _)) = position.zip(recovered) {
@@ -370,7 +370,7 @@ impl Shard {
         if begun && let Some(home) = self.homes.get(home_ref) {
             let mut released = Vec::new();
             home.order.release(&mut released);
-            self.release(home_ref, released, None);
+            self.release(home_ref, released);
         }
         if unlisted && self.presence.known {
             // It has become known while this join waited for something else.

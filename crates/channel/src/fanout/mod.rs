@@ -4,6 +4,7 @@
 
 pub(crate) mod append;
 pub(crate) mod attendance;
+pub(crate) mod forward;
 pub(crate) mod home;
 pub(crate) mod inbox;
 pub(crate) mod join;

@@ -293,7 +293,7 @@ impl Shard {
         }
         let Some(retention) = rule.history.retention() else {
             for draft in std::mem::take(&mut chronicle.waiting) {
-                self.announce(Arc::new(unplaced(&key, draft)));
+                self.announce(Arc::new(draft.message(key.clone(), None)));
             }
             return;
         };
@@ -351,10 +351,4 @@ fn draft(transition: &Transition, id: &str) -> Option<Draft> {
         from: Sender { user: User::new("$").ok()?, name: None },
         at: transition.at,
     })
-}
-
-/// In a channel without history.
-fn unplaced(key: &ChannelKey, draft: Draft) -> Message {
-    let Draft { kind, id, event, payload, from, at, .. } = draft;
-    Message { kind, channel: key.clone(), position: None, id, event, payload, from, at, revision: None }
 }

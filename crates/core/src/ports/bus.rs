@@ -8,6 +8,7 @@ use crate::codec::{Reader, Writer};
 use crate::message::{Message, RecordError};
 use crate::names::{App, Channel, ChannelKey, NodeId, User};
 use crate::ports::Done;
+use crate::ports::forward::{Forward, Forwarded};
 use crate::ports::markers::Mark;
 use crate::ports::presence::Delta;
 
@@ -41,6 +42,10 @@ pub enum Event {
     Notify(Arc<Message>),
     /// A user's connections shall follow a channel, or follow it no more: by its app's own back end.
     Enlist(Arc<Enlisting>),
+    /// Drafts for the node that the topic names, as the channel's host.
+    Forward(Arc<Forward>),
+    /// The host's word on those of the node that the topic names.
+    Forwarded(Arc<Forwarded>),
 }
 
 /// What a user's connections shall follow.
@@ -121,9 +126,12 @@ pub trait Bus: Send + Sync {
     fn unfollow(&self, topic: &Topic);
 }
 
-/// The version that [`Envelope::encode`] writes. A reader takes this one and its predecessor, so that adjacent releases run mixed; a node of the
-/// predecessor does not read these, and is told of gaps by the heads that it compares.
-pub const ENVELOPE_VERSION: u8 = 2;
+/// The newest version that [`Envelope::encode`] writes; each event is written in the oldest one that has it, so that adjacent releases run mixed: a node
+/// that does not know an event yet takes all the others. What it cannot read is a gap to it, and a forward that it cannot read is one that nobody answers.
+pub const ENVELOPE_VERSION: u8 = 3;
+
+/// Before drafts were forwarded.
+const SECOND_VERSION: u8 = 2;
 
 /// Before markers and notifications.
 const FIRST_VERSION: u8 = 1;
@@ -132,7 +140,10 @@ impl Envelope {
     /// The bytes for a bus that leaves the process.
     pub fn encode(&self) -> Bytes {
         let mut out = Writer::with_capacity(256);
-        out.byte(ENVELOPE_VERSION);
+        out.byte(match self.event {
+            Event::Forward(_) | Event::Forwarded(_) => ENVELOPE_VERSION,
+            _ => SECOND_VERSION,
+        });
         out.text(self.origin.as_str());
         match &self.event {
             Event::Message(message) => {
@@ -169,6 +180,14 @@ impl Envelope {
                 out.text(enlisting.user.as_str());
                 out.byte(u8::from(enlisting.follows));
             }
+            Event::Forward(forward) => {
+                out.byte(7);
+                forward.encode(&mut out);
+            }
+            Event::Forwarded(forwarded) => {
+                out.byte(8);
+                forwarded.encode(&mut out);
+            }
         }
         out.finish()
     }
@@ -203,6 +222,8 @@ impl Envelope {
                 };
                 Event::Enlist(Arc::new(Enlisting { channel, user, follows }))
             }
+            7 if version > SECOND_VERSION => Event::Forward(Arc::new(Forward::decode(&mut input)?)),
+            8 if version > SECOND_VERSION => Event::Forwarded(Arc::new(Forwarded::decode(&mut input)?)),
             _ => return Err(RecordError::Corrupt),
         };
         input.end()?;
@@ -219,6 +240,8 @@ impl Event {
             Event::Presence(channel, _) => channel,
             Event::Marker(moved) | Event::OwnMarker(moved) => &moved.channel,
             Event::Enlist(enlisting) => &enlisting.channel,
+            Event::Forward(forward) => &forward.channel,
+            Event::Forwarded(forwarded) => &forwarded.channel,
         }
     }
 }
@@ -247,7 +270,7 @@ impl Moved {
     }
 }
 
-fn channel(input: &mut Reader<'_>) -> Result<ChannelKey, RecordError> {
+pub(super) fn channel(input: &mut Reader<'_>) -> Result<ChannelKey, RecordError> {
     let app = App::new(input.text()?).map_err(corrupt)?;
     Ok(ChannelKey::new(app, Channel::new(input.text()?).map_err(corrupt)?))
 }
@@ -258,8 +281,10 @@ fn corrupt<T>(_: T) -> RecordError {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
+    use crate::ports::forward::Word;
 
     /// A signal, as the version before wrote it.
     fn first() -> Vec<u8> {
@@ -297,5 +322,15 @@ mod tests {
         let envelope = Envelope::decode(&Bytes::from(first())).unwrap();
         let Event::Signal(signal) = envelope.event else { panic!("a signal") };
         assert_eq!((signal.message.from.user.as_str(), signal.ttl_ms), ("ann", None));
+    }
+
+    #[test]
+    fn an_event_is_written_in_the_oldest_version_that_has_it() {
+        let channel = ChannelKey::new(App::new("demo").unwrap(), Channel::new("log:a").unwrap());
+        let forwarded = Forwarded { channel: channel.clone(), number: 7, word: Word::Waits };
+        let enlisting = Enlisting { channel, user: User::new("ann").unwrap(), follows: true };
+        let version = |event| Envelope { origin: NodeId::new("n").unwrap(), event }.encode()[0];
+        assert_eq!(version(Event::Enlist(Arc::new(enlisting))), 2, "servers of the release before read it");
+        assert_eq!(version(Event::Forwarded(Arc::new(forwarded))), 3);
     }
 }

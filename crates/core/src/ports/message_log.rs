@@ -27,6 +27,14 @@ pub struct Draft {
     pub at: UnixMillis,
 }
 
+impl Draft {
+    /// As a message at `position`.
+    pub fn message(self, channel: ChannelKey, position: Option<Position>) -> Message {
+        let Self { kind, id, event, payload, from, at, .. } = self;
+        Message { kind, channel, position, id, event, payload, from, at, revision: None }
+    }
+}
+
 /// A draft that has its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placed {
@@ -91,6 +99,17 @@ pub struct Page {
 pub trait MessageLog: Send + Sync {
     /// Gives places to `drafts`, in order. With [`Retention::ENDLESS`] nothing is ever blanked.
     fn append(&self, channel: &ChannelKey, retention: Retention, drafts: Vec<Draft>, done: Done<Appended>);
+    /// As [`append`](Self::append), but gives up with `Conflict`, soon, when others have been faster twice in a row: for a caller who can leave it to one writer. The
+    /// drafts from the first that has no place on have had no effect then. A log in which nobody loses a place has no other way than `append`.
+    fn append_or_yield(
+        &self,
+        channel: &ChannelKey,
+        retention: Retention,
+        drafts: Vec<Draft>,
+        done: Done<Appended>,
+    ) {
+        self.append(channel, retention, drafts, done);
+    }
     /// Reads at most `limit` messages of `range`. Never a hole inside: when slots of the range were blanked, the page begins behind the last blanked one.
     fn read(&self, channel: &ChannelKey, range: Range, limit: usize, done: Done<Page>);
     /// The newest position of each channel, in the order asked for.

@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod directory;
 pub mod erasure;
 pub mod files;
+pub mod forward;
 pub mod hooks;
 pub mod hosts;
 pub mod lease;

@@ -19,6 +19,9 @@ pub struct Trouble {
     pub fails: f64,
     /// The probability that an append takes effect, and its caller is told that this is not known.
     pub forgets: f64,
+    /// Whether a caller that yields is told of a conflict when somebody has written the channel between its question and the answer: as in a store whose writers look at the
+    /// head first.
+    pub contends: bool,
 }
 
 /// Stands before a ledger that works. Nothing happens by itself: what was asked waits until [`HostileLedger::run_due`] does it, by the thread that calls.
@@ -38,7 +41,7 @@ struct State {
 
 impl Trouble {
     /// Everything is done at once, and well.
-    pub const NONE: Self = Self { max_delay_ms: 0, fails: 0.0, forgets: 0.0 };
+    pub const NONE: Self = Self { max_delay_ms: 0, fails: 0.0, forgets: 0.0, contends: false };
 }
 
 impl HostileLedger {
@@ -94,6 +97,41 @@ impl HostileLedger {
         state.waiting.insert(key, Box::new(operation));
     }
 
+    /// With `before`: there, or not at all.
+    fn append_behind(
+        &self,
+        before: Option<Position>,
+        channel: &ChannelKey,
+        retention: Retention,
+        mut drafts: Vec<Draft>,
+        done: Done<Appended>,
+    ) {
+        let (fails, forgets, placed) = {
+            let mut state = self.state();
+            let Trouble { fails, forgets, .. } = state.trouble;
+            let placed = state.entropy.below(drafts.len() as u64 + 1);
+            (state.entropy.chance(fails), state.entropy.chance(forgets), placed)
+        };
+        if fails {
+            drafts.truncate(usize::try_from(placed).unwrap_or(usize::MAX));
+        }
+        let (inner, channel) = (self.inner.clone(), channel.clone());
+        self.later(move || {
+            if before.is_some_and(|before| before != head(&*inner, &channel)) {
+                let lost = PortError::new(Failure::Conflict, "others were faster");
+                return done(Ok(Appended { taken: Vec::new(), failure: Some(lost) }));
+            }
+            let done: Done<Appended> = Box::new(move |result| {
+                done(match result {
+                    Ok(_) if forgets => Err(PortError::new(Failure::Unknown, "the answer was lost")),
+                    Ok(appended) if fails => Ok(Appended { failure: Some(failed()), ..appended }),
+                    result => result,
+                });
+            });
+            inner.append(&channel, retention, drafts, done);
+        });
+    }
+
     /// Does it later, or fails.
     fn perhaps<T: 'static>(
         &self,
@@ -111,33 +149,20 @@ impl HostileLedger {
 }
 
 impl MessageLog for HostileLedger {
-    fn append(
+    fn append(&self, channel: &ChannelKey, retention: Retention, drafts: Vec<Draft>, done: Done<Appended>) {
+        self.append_behind(None, channel, retention, drafts, done);
+    }
+
+    fn append_or_yield(
         &self,
         channel: &ChannelKey,
         retention: Retention,
-        mut drafts: Vec<Draft>,
+        drafts: Vec<Draft>,
         done: Done<Appended>,
     ) {
-        let (fails, forgets, placed) = {
-            let mut state = self.state();
-            let Trouble { fails, forgets, .. } = state.trouble;
-            let placed = state.entropy.below(drafts.len() as u64 + 1);
-            (state.entropy.chance(fails), state.entropy.chance(forgets), placed)
-        };
-        if fails {
-            drafts.truncate(usize::try_from(placed).unwrap_or(usize::MAX));
-        }
-        let (inner, channel) = (self.inner.clone(), channel.clone());
-        self.later(move || {
-            let done: Done<Appended> = Box::new(move |result| {
-                done(match result {
-                    Ok(_) if forgets => Err(PortError::new(Failure::Unknown, "the answer was lost")),
-                    Ok(appended) if fails => Ok(Appended { failure: Some(failed()), ..appended }),
-                    result => result,
-                });
-            });
-            inner.append(&channel, retention, drafts, done);
-        });
+        let contends = self.state().trouble.contends;
+        let before = contends.then(|| head(&*self.inner, channel));
+        self.append_behind(before, channel, retention, drafts, done);
     }
 
     fn read(&self, channel: &ChannelKey, range: Range, limit: usize, done: Done<Page>) {
@@ -187,6 +212,13 @@ impl Markers for HostileLedger {
         let (app, user) = (app.clone(), user.clone());
         self.perhaps(done, move |inner, done| inner.conversations(&app, &user, after, limit, done));
     }
+}
+
+/// As the ledger has it at this moment.
+fn head(ledger: &dyn Ledger, channel: &ChannelKey) -> Position {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    ledger.heads(vec![channel.clone()], Box::new(move |heads| drop(sender.send(heads))));
+    receiver.recv().expect("an answer").expect("a ledger that works")[0]
 }
 
 fn failed() -> PortError {

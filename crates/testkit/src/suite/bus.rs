@@ -9,10 +9,11 @@ use std::thread;
 use std::time::Duration;
 
 use xpush_core::ports::bus::{Bus, BusSink, Enlisting, Envelope, Event, Inbound, Moved, Signal, Topic};
+use xpush_core::ports::forward::{Fate, Forward, Forwarded, Word};
 use xpush_core::ports::markers::Mark;
-use xpush_core::ports::message_log::Draft;
+use xpush_core::ports::message_log::{Draft, Refused};
 use xpush_core::ports::presence::Delta;
-use xpush_core::{ChannelKey, Epoch, Message, NodeId, Position};
+use xpush_core::{ChannelKey, Code, Epoch, Message, NodeId, Position};
 
 use crate::sample::{channel, channel_of, draft, member, node, user};
 use crate::suite::{PATIENCE, Until, answer};
@@ -210,6 +211,14 @@ pub fn every_kind_of_event_arrives_as_it_was(store: &BusStore) {
     let moved =
         |mark| Arc::new(Moved { channel: key.clone(), user: user("ann"), mark, seq: u64::from(u32::MAX) });
     let delta = Delta { users: 3, joined: vec![member("ann"), member("bob")], left: vec![user("cid")] };
+    let forwarded = |word| Arc::new(Forwarded { channel: key.clone(), number: u32::MAX, word });
+    let fates = vec![
+        Fate::Placed { seq: 7, at: 42, retry: false },
+        Fate::Placed { seq: 3, at: 41, retry: true },
+        Fate::Refused(Refused::NoSuchMessage),
+        Fate::Refused(Refused::NotYours),
+        Fate::Failed(Code::OutcomeUnknown),
+    ];
     let events = [
         Event::Message(message(placed)),
         Event::Message(message(None)),
@@ -221,6 +230,14 @@ pub fn every_kind_of_event_arrives_as_it_was(store: &BusStore) {
         Event::Notify(message(placed)),
         Event::Enlist(Arc::new(Enlisting { channel: key.clone(), user: user("ann"), follows: true })),
         Event::Enlist(Arc::new(Enlisting { channel: key.clone(), user: user("ann"), follows: false })),
+        Event::Forward(Arc::new(Forward {
+            channel: key.clone(),
+            number: 7,
+            drafts: vec![draft("ann", "x")],
+        })),
+        Event::Forwarded(forwarded(Word::Waits)),
+        Event::Forwarded(forwarded(Word::Declined)),
+        Event::Forwarded(forwarded(Word::Done(Epoch(u64::MAX), fates))),
     ];
     let app = key.app.clone();
     for topic in

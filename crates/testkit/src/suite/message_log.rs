@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use bytes::Bytes;
-use xpush_core::ports::Done;
 use xpush_core::ports::message_log::{Appended, Draft, MessageLog, Page, Placed, Range, Refused};
+use xpush_core::ports::{Done, Failure};
 use xpush_core::{ChannelKey, EventName, Kind, Message, Payload, Position, Retention, Sender};
 
 use crate::sample::{channel, channel_of, draft, draft_with, user};
@@ -56,6 +56,7 @@ macro_rules! message_log_suite {
             heads_come_in_the_order_asked_for
             the_epoch_stays
             a_reader_meets_no_hole_while_others_write
+            who_yields_has_lost_nothing
             done_may_call_the_log
         );
         $crate::edits_suite!($fixture);
@@ -489,6 +490,30 @@ pub fn a_reader_meets_no_hole_while_others_write(store: &LogStore) {
         drop(all_written);
         assert_eq!(reader.join().expect("the reader"), 3 * EACH);
     });
+}
+
+pub fn who_yields_has_lost_nothing(store: &LogStore) {
+    const EACH: usize = 10;
+    let channel = channel("chat:a");
+    let places = together(store, |log, thread| {
+        let mut places = Vec::new();
+        while places.len() < EACH {
+            let ids = places.len()..EACH.min(places.len() + 3);
+            let drafts = ids.map(|id| draft("ann", &format!("{thread}-{id}"))).collect();
+            let Appended { taken, failure } =
+                answer(|done| log.append_or_yield(&channel, ROOMY, drafts, done)).expect("an append");
+            if let Some(failure) = failure {
+                assert_eq!(failure.kind, Failure::Conflict, "{failure}");
+            }
+            let placed = placed(taken);
+            assert!(placed.iter().all(|placed| !placed.retry), "what has failed has had no effect");
+            places.extend(placed.iter().map(|placed| placed.message.seq()));
+        }
+        places
+    });
+    assert!(places.iter().all(|places| places.is_sorted()), "each writer's are in order: {places:?}");
+    let all: BTreeSet<u64> = places.into_iter().flatten().collect();
+    assert_eq!(all, (1..=(THREADS * EACH) as u64).collect(), "each place once");
 }
 
 pub fn done_may_call_the_log(store: &LogStore) {

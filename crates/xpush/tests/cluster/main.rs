@@ -10,6 +10,7 @@ mod migrate;
 mod nginx;
 mod operate;
 mod secure;
+mod sharing;
 mod witness;
 mod world;
 

@@ -21,6 +21,12 @@ use crate::store::{Intent, Update, is_duplicate, port_error};
 /// Places lost to others in a row before an append gives up.
 const LOST: u32 = 50;
 
+/// Drafts that are looked for at once when one has its slot already.
+const RETRIES: usize = 256;
+
+/// After so many a call that yields gives up.
+const YIELDED: u32 = 2;
+
 /// After so many the others are told.
 const WANTING: u32 = 3;
 
@@ -70,6 +76,11 @@ struct Work {
 impl Work {
     fn drafts(&self) -> impl Iterator<Item = &Draft> + Clone + Send {
         self.calls[self.at..].iter().flat_map(|call| call.drafts.iter())
+    }
+
+    /// Whether the next draft's call yields.
+    fn yields(&self) -> bool {
+        self.calls[self.at..].iter().find(|call| !call.drafts.is_empty()).is_some_and(|call| call.yields)
     }
 
     /// The next draft has ended so.
@@ -279,13 +290,20 @@ impl Inner {
             known.edge.cut(known.view.seq());
         }
         work.stale = true;
-        let Some(draft) = work.drafts().next() else { return Ok(()) };
+        let drafts: Vec<&Draft> = work.drafts().take(RETRIES).collect();
+        let Some(draft) = drafts.first() else { return Ok(()) };
         let fence = slot::fence(&draft.from.user, &draft.id);
         let slots = known.as_ref().map_or_else(|| slot::channel_id(key), |known| known.view.id.clone());
-        if let Some(message) = self.message_of(key, &slots, draft).await? {
-            let retry = !work.sent.contains(&fence.bytes);
-            if let Some((call, _)) = work.pop() {
-                work.calls[call].appended.taken.push(Ok(Placed { message: message.into(), retry }));
+        let found = self.messages_of(key, &slots, &drafts).await?;
+        // Who comes again with one comes again with several: those at the head are answered together.
+        let fences = drafts.iter().map(|draft| slot::fence(&draft.from.user, &draft.id).bytes);
+        let known: Vec<_> = fences.map_while(|fence| Some((found.get(&fence)?.clone(), fence))).collect();
+        if !known.is_empty() {
+            for (message, fence) in known {
+                let retry = !work.sent.contains(&fence);
+                if let Some((call, _)) = work.pop() {
+                    work.calls[call].appended.taken.push(Ok(Placed { message, retry }));
+                }
             }
             (work.lost, work.started) = (0, Instant::now());
             return Ok(());
@@ -297,7 +315,8 @@ impl Inner {
         }
         let doubt = work.sent.contains(&fence.bytes);
         let error = PortError::new(Failure::Conflict, "others have taken every place that was tried");
-        if work.lost >= LOST {
+        let most = if work.yields() { YIELDED } else { LOST };
+        if work.lost >= most {
             return Err(if doubt { PortError { kind: Failure::Unknown, ..error } } else { error });
         }
         self.again(work, error).await

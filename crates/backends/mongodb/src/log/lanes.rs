@@ -31,6 +31,8 @@ const KNOWN: Duration = Duration::from_secs(600);
 /// One call.
 pub(super) struct Call {
     pub(super) retention: Retention,
+    /// It would rather leave it to somebody else than go on losing places.
+    pub(super) yields: bool,
     pub(super) drafts: VecDeque<Draft>,
     pub(super) appended: Appended,
     /// Under a lock only because what is shared between threads needs one.
@@ -78,6 +80,7 @@ impl Inner {
         channel: &ChannelKey,
         retention: Retention,
         mut drafts: Vec<Draft>,
+        yields: bool,
         done: Done<Appended>,
     ) {
         let failing = drafts.iter().position(|draft| draft.payload.size() >= LARGEST_MESSAGE);
@@ -88,7 +91,15 @@ impl Inner {
         }
         let size = drafts.iter().map(|draft| OVERHEAD + draft.payload.size()).sum();
         let appended = Appended { taken: Vec::with_capacity(drafts.len()), failure: None };
-        let call = Call { retention, drafts: drafts.into(), appended, done: Mutex::new(done), size, refusal };
+        let call = Call {
+            retention,
+            yields,
+            drafts: drafts.into(),
+            appended,
+            done: Mutex::new(done),
+            size,
+            refusal,
+        };
         let mut lanes = lock(&inner.lanes);
         // One call always fits: two of the largest messages must not refuse each other for ever.
         if lanes.bytes > 0 && lanes.bytes + size > WAITING {

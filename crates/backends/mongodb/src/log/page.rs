@@ -37,7 +37,7 @@ impl Inner {
         }
         let range = doc! { "c": view.id.clone(), "s": { "$gte": from as i64, "$lt": to as i64 } };
         let found = self.store.find(self.slots.find(range)).await?;
-        let slots = self.assemble(&view, &found, None).await?;
+        let slots = self.assemble(&view, &found, &HashMap::new()).await?;
         let (first, messages) = whole(first, from, to, slots)?;
         Ok(Page { epoch, first, head, messages })
     }
@@ -51,36 +51,47 @@ impl Inner {
         let seqs: Vec<i64> = seqs.iter().map(|seq| *seq as i64).collect();
         let find = self.slots.find(doc! { "c": view.id.clone(), "s": { "$in": seqs } });
         let found = self.store.find(find).await?;
-        let slots = self.assemble(view, &found, None).await?;
+        let slots = self.assemble(view, &found, &HashMap::new()).await?;
         Ok(slots.into_iter().filter_map(|(seq, message)| Some((seq, Arc::new(message?)))).collect())
     }
 
-    /// The message that a retry of `draft` finds among those slots; `draft` has the body again, should it be blanked.
-    pub(super) async fn message_of(
+    /// The messages that retries of `drafts` find among those slots, by their fences; the drafts have the bodies again, should any be blanked.
+    pub(super) async fn messages_of(
         &self,
         key: &ChannelKey,
         slots: &Binary,
-        draft: &Draft,
-    ) -> Result<Option<Message>, PortError> {
-        let fence = slot::fence(&draft.from.user, &draft.id);
-        let found = self.slots.find_one(doc! { "c": slots.clone(), "h": fence.clone() });
-        if self.store.read(found).await?.is_none() {
-            return Ok(None);
+        drafts: &[&Draft],
+    ) -> Result<HashMap<Vec<u8>, Arc<Message>>, PortError> {
+        let fences: Vec<_> = drafts.iter().map(|draft| slot::fence(&draft.from.user, &draft.id)).collect();
+        let of = |slots: &Binary| doc! { "c": slots.clone(), "h": { "$in": fences.clone() } };
+        let found = self.slots.find(of(slots)).projection(doc! { "h": 1 });
+        if self.store.find(found).await?.is_empty() {
+            return Ok(HashMap::new());
         }
-        // What has become of it is looked at first, and it after that: its data may be taken out in between.
+        // What has become of them is looked at first, and they after that: their data may be taken out in between.
         let view = self.look(key).await?;
-        let found = self.slots.find_one(doc! { "c": view.id.clone(), "h": fence });
-        let Some(found) = self.store.read(found).await? else { return Ok(None) };
-        let mut slots = self.assemble(&view, &[found], Some(draft)).await?;
-        Ok(slots.pop_first().and_then(|(_, message)| message))
+        let found = self.store.find(self.slots.find(of(&view.id))).await?;
+        let by_fence: HashMap<&[u8], &Draft> =
+            fences.iter().map(|fence| &*fence.bytes).zip(drafts.iter().copied()).collect();
+        let (mut by_seq, mut fence_of) = (HashMap::new(), HashMap::new());
+        for document in &found {
+            let fence = document.get_binary_generic("h").map_err(|_| slot::unreadable())?;
+            let seq = Slot::read(document)?.seq;
+            by_seq.extend(by_fence.get(&**fence).map(|draft| (seq, *draft)));
+            fence_of.insert(seq, fence.clone());
+        }
+        let messages = self.assemble(&view, &found, &by_seq).await?;
+        let named =
+            |(seq, message): (u64, Option<Message>)| Some((fence_of.remove(&seq)?, Arc::new(message?)));
+        Ok(messages.into_iter().filter_map(named).collect())
     }
 
-    /// Slots as they read now; `None` for those that are blanked.
+    /// Slots as they read now; `None` for those that are blanked, unless there is a draft for their seq.
     async fn assemble(
         &self,
         view: &View,
         found: &[Document],
-        draft: Option<&Draft>,
+        drafts: &HashMap<u64, &Draft>,
     ) -> Result<BTreeMap<u64, Option<Message>>, PortError> {
         let changes = view.changes();
         let contents = found.iter().map(Content::read).collect::<Result<Vec<_>, _>>()?;
@@ -103,6 +114,7 @@ impl Inner {
         let mut messages = BTreeMap::new();
         for content in contents {
             let (seq, by) = (content.slot.seq, newest(&content));
+            let draft = drafts.get(&seq);
             let (mut revision, mut payload) = (None, content.payload.clone());
             if let Some(at) = deleted(&content) {
                 (revision, payload) = (Some(Revision { seq: by, at, deleted: true }), None);
