@@ -112,11 +112,11 @@ export class Cluster {
   #servers = new Map();
   #ports = {};
 
-  /** Everything, ready to be used; `apps` is configuration. */
-  static async start(apps) {
+  /** Everything, ready to be used; `apps` is configuration, and `redis` more of Redis' part. */
+  static async start(apps, { redis = '' } = {}) {
     const cluster = new Cluster();
     try {
-      await cluster.#launch(apps);
+      await cluster.#launch(apps, redis);
       return cluster;
     } catch (error) {
       await cluster.stop();
@@ -124,7 +124,7 @@ export class Cluster {
     }
   }
 
-  async #launch(apps) {
+  async #launch(apps, redis) {
     const names = ['zookeeper', 'redis', 'mongo', 'nginx', ...Object.keys(SAMPLE)];
     for (const name of names) this.#ports[name] = await freePort();
     await Promise.all([this.#zookeeper(), this.#redis(), this.#mongo()]);
@@ -132,7 +132,7 @@ export class Cluster {
       this.config,
       `default_app = "demo"\ntrusted_proxies = ["127.0.0.1"]\n
 [zookeeper]\nservers = "127.0.0.1:${this.#ports.zookeeper}"\nsession_timeout = "4s"\n
-[redis]\nurl = "redis://127.0.0.1:${this.#ports.redis}"\n
+[redis]\nurl = "${this.redis}"\n${redis}\n
 [mongodb]\nurl = "mongodb://127.0.0.1:${this.#ports.mongo}/?directConnection=true"\n${apps}`,
       { mode: 0o600 },
     );
@@ -143,6 +143,11 @@ export class Cluster {
 
   get config() {
     return join(this.#folder, 'xpush.toml');
+  }
+
+  /** Where Redis is. */
+  get redis() {
+    return `redis://127.0.0.1:${this.#ports.redis}`;
   }
 
   /** Where everybody connects. */

@@ -208,6 +208,27 @@ test('nothing is kept, and still every server delivers', async () => {
   clients.forEach((client) => client.close());
 });
 
+test('how far one has read is told to one\'s other device at another server, and to nobody else', async () => {
+  const channel = freshChannel('chat');
+  const at = (server, secret) => Client.open({ url: cluster.urlOf(server) }, { identity: { guest: `the secret of ${secret} at two servers` } });
+  const [phone, laptop, other] = await Promise.all([at('n1', 'ann'), at('n2', 'ann'), at('n2', 'bob')]);
+  await Promise.all([phone.subscribe(channel), other.subscribe(channel)]);
+  const seqs = [];
+  for (const data of [1, 2, 3]) seqs.push((await other.publish(channel, data)).seq);
+  const { unread } = await phone.call('read', { channel, seq: seqs[1] });
+  assert.equal(unread, 1);
+  // The laptop follows nothing: it is told because it is the same user's.
+  const told = await laptop.push('read', (push) => push.channel === channel);
+  assert.equal(told.seq, seqs[1]);
+  await phone.call('read', { channel, seq: seqs[2] });
+  await laptop.push('read', (push) => push.seq === seqs[2]);
+  // What comes behind it shows that nothing came before.
+  await phone.publish(channel, 'behind');
+  await other.push('message', (message) => message.data === 'behind');
+  assert.deepEqual(other.pushes.items.filter(({ name }) => name === 'read'), []);
+  [phone, laptop, other].forEach((client) => client.close());
+});
+
 test('both session servers say where to connect, and mean the same', async () => {
   const channels = range(60).map(() => freshChannel());
   const servers = new Set();

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
@@ -31,9 +32,10 @@ use xpush_embedded::{
 };
 use xpush_hooks::Webhooks;
 use xpush_mongodb::{MongoDirectory, MongoFiles, MongoLastSeen};
-use xpush_redis::emitter::{Emission, EmissionRefused, Emitters, Listening};
+use xpush_redis::emitter::{Emission, EmissionRefused, EmitterCounters, Emitters, Listening};
 use xpush_redis::{
-    Connection, RedisBus, RedisHosts, RedisLog, RedisOnline, RedisPresence, Secret as RedisSecret,
+    BusCounters, Connection, RedisBus, RedisHosts, RedisLog, RedisOnline, RedisPresence,
+    Secret as RedisSecret,
 };
 use xpush_s3::S3Blobs;
 use xpush_session::access::{self, Configured, DirectoryAccess};
@@ -66,6 +68,14 @@ pub(crate) struct Backends {
     /// Contents of files; `None`: there is no store that all servers have.
     blobs: Option<Arc<dyn Blobs>>,
     secret: [u8; 32],
+    traffic: Traffic,
+}
+
+/// What goes over Redis, counted.
+#[derive(Clone, Default)]
+pub(crate) struct Traffic {
+    bus: Arc<OnceLock<Weak<RedisBus>>>,
+    emitters: Arc<OnceLock<Weak<Emitters>>>,
 }
 
 /// What differs between a server that is alone and one of several.
@@ -385,7 +395,8 @@ impl Backends {
         };
         let access = DirectoryAccess::start(parts).await.map_err(|problem| problem.to_string())?;
         let blobs = blobs(settings, &Handle::current())?;
-        Ok(Self { clock, access, stores, blobs, secret })
+        let traffic = Traffic::default();
+        Ok(Self { clock, access, stores, blobs, secret, traffic })
     }
 
     /// Which servers there are.
@@ -482,9 +493,13 @@ impl Backends {
     pub(crate) fn bus(&self, node: NodeId) -> Result<MakeBus, NodeId> {
         let Some(connection) = &self.stores.redis else { return Err(node) };
         let (options, runtime) = (connection.options().clone(), Handle::current());
+        let counted = self.traffic.bus.clone();
         Ok(Box::new(move |sink| {
             let bus = RedisBus::attach(options, node, sink, &runtime);
-            Arc::new(bus.expect("the options were checked"))
+            let bus = Arc::new(bus.expect("the options were checked"));
+            // A process has one.
+            let _ = counted.set(Arc::downgrade(&bus));
+            bus
         }))
     }
 
@@ -495,7 +510,7 @@ impl Backends {
         app: App,
         max_bytes: usize,
         node: Arc<Node>,
-    ) -> Option<Emitters> {
+    ) -> Option<Arc<Emitters>> {
         let options = self.stores.redis.as_ref()?.options().clone();
         let take = move |Emission { channel, event, payload }| {
             node.emit(channel, event, payload).map_err(|problem| match problem.code {
@@ -505,10 +520,16 @@ impl Backends {
             })
         };
         let listening = Listening { key: key.into(), app, max_bytes };
-        Some(
-            Emitters::listen(options, listening, Arc::new(take), &Handle::current())
-                .expect("the options were checked"),
-        )
+        let emitters = Emitters::listen(options, listening, Arc::new(take), &Handle::current());
+        let emitters = Arc::new(emitters.expect("the options were checked"));
+        // A process listens to one key.
+        let _ = self.traffic.emitters.set(Arc::downgrade(&emitters));
+        Some(emitters)
+    }
+
+    /// What counts the bus and emitters, as far as there are any.
+    pub(crate) fn traffic(&self) -> Traffic {
+        self.traffic.clone()
     }
 
     /// The file of a server that is alone.
@@ -554,6 +575,32 @@ impl Backends {
         if let Some(file) = &self.stores.file {
             file.close();
         }
+    }
+}
+
+impl Traffic {
+    /// Names, what they count, and how many.
+    pub(crate) fn counters(&self) -> Vec<(&'static str, &'static str, u64)> {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let mut counters = Vec::new();
+        if let Some(bus) = self.bus.get().and_then(Weak::upgrade) {
+            let BusCounters { published, lost, received, unreadable, connections } = bus.counters();
+            counters.extend([
+                ("bus_published", "Events given to the bus", count(published)),
+                ("bus_lost", "Events that the bus may have lost", count(lost)),
+                ("bus_received", "Events of other servers that came by the bus", count(received)),
+                ("bus_unreadable", "Events on the bus that cannot be read", count(unreadable)),
+                ("bus_connections", "Times that the bus was connected", count(connections)),
+            ]);
+        }
+        if let Some(emitters) = self.emitters.get().and_then(Weak::upgrade) {
+            let EmitterCounters { taken, refused } = emitters.counters();
+            counters.extend([
+                ("emissions_taken", "Emitters' publications taken", count(taken)),
+                ("emissions_refused", "Emitters' publications refused", count(refused)),
+            ]);
+        }
+        counters
     }
 }
 

@@ -110,6 +110,17 @@ pub(crate) fn router(readiness: Readiness, metrics: Metrics) -> Router {
         .with_state(readiness)
 }
 
+/// Adds counters to metrics in OpenMetrics' text form: names without the platform's and `_total`, what they count, and how many.
+pub(crate) fn add_counters(mut text: String, counters: &[(&str, &str, u64)]) -> String {
+    text.truncate(text.trim_end().strip_suffix("# EOF").map_or(text.len(), str::len));
+    for (name, help, count) in counters {
+        text += &format!(
+            "# HELP xpush_{name} {help}.\n# TYPE xpush_{name} counter\nxpush_{name}_total {count}\n"
+        );
+    }
+    text + "# EOF\n"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +134,14 @@ mod tests {
         let status = response.status().as_u16();
         let body = to_bytes(response.into_body(), 4_096).await.unwrap();
         (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    #[test]
+    fn counters_come_before_the_end() {
+        let text = add_counters("# TYPE a counter\na_total 1\n# EOF\n".into(), &[("b", "What b counts", 2)]);
+        let b = "# HELP xpush_b What b counts.\n# TYPE xpush_b counter\nxpush_b_total 2\n";
+        assert_eq!(text, format!("# TYPE a counter\na_total 1\n{b}# EOF\n"));
+        assert_eq!(add_counters(text.clone(), &[]), text);
     }
 
     #[tokio::test]

@@ -156,8 +156,9 @@ async fn serve(
         .and_then(|(key, app)| backends.emitters(key, app, settings.limits.payload, node.clone()));
     let readiness = Readiness::default();
     let (metered, counted, kept) = (node.clone(), webhooks.clone(), backends.file());
+    let traffic = backends.traffic();
     let metrics = move || {
-        let text = counted.add_metrics(metered.metrics());
+        let text = counted.add_metrics(health::add_counters(metered.metrics(), &traffic.counters()));
         match &kept {
             Some(file) => file.add_metrics(text),
             None => text,
