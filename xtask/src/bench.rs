@@ -33,6 +33,8 @@ alone meanwhile.
 
 Scenarios: single saturated deep idle ack storm rooms slow start
 and of XPUSH alone: durable paced resume resumed page login present
+
+`cargo xtask bench cluster` is about several servers, and takes options of its own (--help).
 ";
 
 /// The server's core and the load's core.

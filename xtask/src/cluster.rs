@@ -3,6 +3,7 @@
 //! `std` cannot watch for signals, so there are two processes. A shell waits for Ctrl-C, and holds one end of a pipe; the other one runs the programs, and
 //! stops them in order when the pipe ends, however the shell has ended. Should it be killed itself, the kernel ends its children (`setpriv --pdeathsig`).
 
+pub(crate) mod bench;
 mod files;
 mod program;
 

@@ -39,6 +39,7 @@ fn main() -> ExitCode {
     let repo = Repo::here();
     let outcome = match words.as_slice() {
         ["test", options @ ..] => suite::command(&repo, options),
+        ["bench", "cluster", options @ ..] => cluster::bench::run(&repo, options),
         ["bench", options @ ..] => bench::command(&repo, options),
         ["soak", options @ ..] => soak::run(&repo, options),
         ["cluster", options @ ..] => cluster::run(&repo, options),

@@ -76,6 +76,10 @@ enum Task {
     Api(scenario::api::Api),
     /// Everybody logs in by password at once, while others talk
     Login(scenario::login::Login),
+    /// Published at one server of several, heard at the others
+    Across(scenario::across::Across),
+    /// One server of several is killed, and its clients go on at the others
+    Heal(scenario::heal::Heal),
     /// Run the limit server, the yardstick (Ctrl-C ends it)
     Limit(limit::Limit),
 }
@@ -148,6 +152,8 @@ fn perform(args: Args) -> io::Result<bool> {
         Task::Page(scenario) => (scenario.run()?, scenario.target.json),
         Task::Api(scenario) => (scenario.run()?, scenario.target.json),
         Task::Login(scenario) => (scenario.run()?, scenario.target.json),
+        Task::Across(scenario) => (scenario.run()?, scenario.target.json),
+        Task::Heal(scenario) => (scenario.run()?, scenario.target.json),
         Task::Limit(limit) => return limit.serve().map(|()| true),
     };
     let mut stdout = io::stdout().lock();

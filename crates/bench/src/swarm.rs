@@ -32,18 +32,12 @@ pub(crate) struct Swarm {
 impl Swarm {
     /// For the server at `url` (`ws://HOST:PORT/PATH?QUERY`); messages carry `payload` bytes.
     pub(crate) fn new(target: &Target, payload: usize) -> io::Result<Self> {
-        let url = &target.url;
-        let rest =
-            url.strip_prefix("ws://").ok_or_else(|| io::Error::other("the URL must start with ws://"))?;
-        let slash = rest.find('/').unwrap_or(rest.len());
-        let (host, path) = rest.split_at(slash);
-        let addr =
-            host.to_socket_addrs()?.next().ok_or_else(|| io::Error::other("the host has no address"))?;
+        let (addr, host, path) = place(&target.url)?;
         let desk = Desk {
             dialect: target.dialect,
             payload: Payload::new(payload),
-            path: if path.is_empty() { "/".into() } else { path.into() },
-            host: host.into(),
+            path,
+            host,
             buffer: vec![0; READ_BUFFER].into(),
             clock: Clock::start(),
             read_ns: 0,
@@ -56,6 +50,12 @@ impl Swarm {
             addr,
             spin: target.spin,
         })
+    }
+
+    /// Connections are made to the server at `url` from now on. Those that are being made must be ready.
+    pub(crate) fn go_to(&mut self, url: &str) -> io::Result<()> {
+        (self.addr, self.desk.host, self.desk.path) = place(url)?;
+        Ok(())
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -171,4 +171,13 @@ impl Swarm {
     pub(crate) fn drop_all(&mut self) {
         self.clients.clear();
     }
+}
+
+/// Address, host and path of `ws://HOST:PORT/PATH?QUERY`.
+fn place(url: &str) -> io::Result<(SocketAddr, String, String)> {
+    let rest = url.strip_prefix("ws://").ok_or_else(|| io::Error::other("the URL must start with ws://"))?;
+    let slash = rest.find('/').unwrap_or(rest.len());
+    let (host, path) = rest.split_at(slash);
+    let addr = host.to_socket_addrs()?.next().ok_or_else(|| io::Error::other("the host has no address"))?;
+    Ok((addr, host.into(), if path.is_empty() { "/".into() } else { path.into() }))
 }

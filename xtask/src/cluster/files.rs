@@ -33,6 +33,8 @@ pub(super) struct Places {
     pub(super) zookeeper: u16,
     pub(super) redis: u16,
     pub(super) mongodb: u16,
+    /// Servers take what a single address full of test clients sends.
+    pub(super) unlimited: bool,
 }
 
 /// config/nginx/xpush.conf.
@@ -71,6 +73,7 @@ impl Places {
             zookeeper: front + 21,
             redis: front + 22,
             mongodb: front + 23,
+            unlimited: false,
         }
     }
 
@@ -150,6 +153,11 @@ impl Places {
         server.arg(role).arg("--config").arg(self.config()).args(["--listen", &address]).arg("--data-dir");
         server.arg(folder.join("data")).current_dir(&folder);
         server.env("XPUSH_CLUSTER__NAME", name).env("XPUSH_ADVERTISE_URL", format!("http://{address}"));
+        if self.unlimited {
+            server
+                .env("XPUSH_LIMITS__CONNECTIONS_PER_ADDRESS", "0")
+                .env("XPUSH_LIMITS__EVENTS_PER_SECOND", "0");
+        }
         Program::start(name, &self.folder, Output::Shown, "TERM", &server)
     }
 

@@ -1,9 +1,11 @@
 //! The loads, one a file: connect, warm up, measure, wait until nothing is under way, judge.
 
 pub(crate) mod ack;
+pub(crate) mod across;
 pub(crate) mod api;
 pub(crate) mod durable;
 pub(crate) mod fanout;
+pub(crate) mod heal;
 pub(crate) mod idle;
 pub(crate) mod login;
 pub(crate) mod resume;
