@@ -33,6 +33,8 @@ fn run_as(dialect: &str, port: u16, words: &str) -> Report {
         Task::Page(scenario) => scenario.run(),
         Task::Login(scenario) => scenario.run(),
         Task::Api(scenario) => scenario.run(),
+        Task::Across(scenario) => scenario.run(),
+        Task::Heal(scenario) => scenario.run(),
         Task::Limit(_) => unreachable!("not a scenario"),
     };
     report.expect("the scenario runs")
@@ -67,6 +69,29 @@ fn nothing_is_wrong_with_the_limit_server() {
             );
         }
     }
+}
+
+#[test]
+fn what_is_published_at_one_place_is_heard_at_others() {
+    let port = limit_server(false);
+    // One server with three addresses.
+    let reader = |host| format!("--reader ws://{host}:{port}/socket.io/?EIO=4&transport=websocket");
+    let readers = [reader("127.0.0.1"), reader("localhost")].join(" ");
+    let report = run(port, &format!("across {readers} --subscribers 3 --rate 400 --seconds 0.2"));
+    assert!(report.is_good() && report.sent == 80 && report.deliveries == 480, "{report}");
+    assert!(report.figures["p99 ms across"] > 0.0, "{report}");
+}
+
+#[test]
+fn a_death_that_nobody_notices_heals_nobody() {
+    let (port, other) = (limit_server(false), limit_server(false));
+    let mut victim = std::process::Command::new("sleep").arg("60").spawn().expect("sleep");
+    let server = format!("--server ws://127.0.0.1:{other}/socket.io/?EIO=4&transport=websocket");
+    let words = format!("heal {server} --clients 5 --patience 0.3 --kill {}", victim.id());
+    let report = run(port, &words);
+    assert!(!victim.wait().expect("it has ended").success());
+    assert_eq!((report.sent, report.deliveries), (0, 0), "{report}");
+    assert!(report.failures.iter().any(|failure| failure.contains("nobody was at the server")), "{report}");
 }
 
 #[test]
