@@ -458,7 +458,9 @@ impl World {
 
     fn check(&self) {
         for (index, client) in self.clients.iter().enumerate() {
-            assert!(client.is_idle(), "client {index} waits for answers");
+            let Client { asked, wishes, unsure, reads, .. } = client;
+            let waits = format!("{asked:?}, {wishes:?}, {unsure:?}, {reads:?}");
+            assert!(client.is_idle(), "client {index} waits for answers: {waits}");
             for (channel, seen) in &client.memory.seen {
                 assert_eq!(seen.last(), self.head(channel), "client {index} lacks the end of {channel}");
             }
@@ -603,6 +605,7 @@ fn several_nodes_write_one_channel() {
     let (mut forwarded, mut unanswered) = (0, 0);
     for seed in 0..6 {
         for hostility in [Hostility::NONE, hostile, Hostility { drop: 1.0, ..Hostility::NONE }] {
+            println!("seed {seed}, {hostility:?}");
             let world = sail(seed, hostility, CONTENDED, 3);
             forwarded += world.count(|counters| &counters.guests);
             unanswered += world.count(|counters| &counters.unanswered);

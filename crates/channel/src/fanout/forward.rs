@@ -9,7 +9,8 @@
 //! and whoever appends a forward stops at its first failure: so a draft that both append has one place, and that place is behind those of the drafts before it.
 //! Of what was given away and failed afterwards nobody can say that it will not take effect: its outcome is unknown.
 //!
-//! **Nothing goes in circles.** What another node has forwarded is appended here, whoever the host is.
+//! **Nothing goes in circles.** What another node has forwarded is appended here, whoever the host is. Nodes may see different rings, and forward to each other: of a circle, the node with
+//! the smallest id, to which one with a larger id forwards, takes back what it has given away, and appends for itself for a while.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,6 +41,8 @@ const DEAF_MS: u64 = 10_000;
 const ANSWERED: usize = 16;
 /// A host that refuses everything for so long cannot reach the store, in ms.
 const REFUSES_MS: u64 = 3_000;
+/// For so long a node gives nothing away to which one with a larger id has given something, in ms.
+const HOSTING_MS: u64 = 1_000;
 /// Hosts that one batch is given to, at most.
 const HOSTS: u32 = 3;
 /// Publications of one forward, and the bytes after which no more are added.
@@ -55,6 +58,8 @@ pub(crate) struct Sharing {
     host: Option<NodeId>,
     /// What is under way was sent there.
     sent: Option<Sent>,
+    /// When a node with a larger id has given something to this one.
+    hosting: Option<Monotonic>,
     /// Since when hosts have refused all that was sent.
     refused: Option<Monotonic>,
     /// Other nodes' forwards that wait for their places here, and the last ones that do not.
@@ -154,7 +159,8 @@ impl Shard {
         let Some(home) = self.homes.get(home_ref) else { return false };
         home.appends.sharing.since = Some(now);
         let is_guest = |publication: &Publication| matches!(publication.by, Publisher::Node(..));
-        if !home.rule.history.is_durable() || home.appends.queue.front().is_none_or(is_guest) {
+        let hosts = home.appends.sharing.hosting.is_some_and(|since| now.since(since) < HOSTING_MS);
+        if hosts || !home.rule.history.is_durable() || home.appends.queue.front().is_none_or(is_guest) {
             return false;
         }
         let key = home.key.clone();
@@ -353,6 +359,13 @@ impl Shard {
             return answer(self, word);
         }
         let is_busy = !home.appends.is_idle_here();
+        if origin > self.node.id() {
+            home.appends.sharing.hosting = Some(self.now);
+            if home.appends.sharing.is_sent() {
+                self.append_instead(home_ref);
+            }
+        }
+        let Some(home) = self.homes.get(home_ref) else { return };
         let guests = Arc::new(Guests::new(origin.clone(), forward));
         let known = &mut home.appends.sharing.guests;
         known.push_back(guests.clone());
