@@ -182,7 +182,7 @@ fn newcomers(server: &Server, witness: &Witness, time: usize) {
         newcomer.ask("publish", json!({"channel": "live:a", "data": data})).unwrap();
         witness.hears("live:a", &data);
         for (command, fields) in [
-            ("subscribe", json!({"channel": "kept:1"})),
+            ("subscribe", json!({"channel": format!("kept:by {who} {time}").replace(' ', "-")})),
             ("history", json!({"channel": "kept:1", "after": 0, "limit": 1})),
             ("publish", json!({"channel": "kept:1", "data": 0, "message_id": "y"})),
         ] {
