@@ -40,7 +40,7 @@ const DEAF_MS: u64 = 10_000;
 /// Forwards whose answers are kept, for those who have not heard them.
 const ANSWERED: usize = 16;
 /// A host that refuses everything for so long cannot reach the store, in ms.
-const REFUSES_MS: u64 = 3_000;
+const REFUSES_MS: u64 = 10_000;
 /// For so long a node gives nothing away to which one with a larger id has given something, in ms.
 const HOSTING_MS: u64 = 1_000;
 /// Hosts that one batch is given to, at most.
