@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use xpush_channel::Tls;
 use xpush_channel::config::Config;
+use xpush_channel::{Node, Tls};
 use xpush_core::ports::PortError;
 use xpush_core::ports::cluster::Roles;
 use xpush_core::{NodeId, NodeName};
@@ -140,7 +140,7 @@ async fn serve(
     parts.access = webhooks.guard(parts.access);
     let (joined, decided) = oneshot::channel();
     let joined = move |result| drop(joined.send(result));
-    let node = xpush_channel::Node::start(config, parts, member, Box::new(joined))
+    let node = Node::start(config, parts, member, Box::new(joined))
         .map_err(|error| format!("cannot start: {error}"))?;
     node.hook(Arc::new(webhooks.clone()));
     if let Some(end) = join(decided, &name, &mut signals).await? {
@@ -155,16 +155,7 @@ async fn serve(
         .zip(settings.default_app.clone())
         .and_then(|(key, app)| backends.emitters(key, app, settings.limits.payload, node.clone()));
     let readiness = Readiness::default();
-    let (metered, counted, kept) = (node.clone(), webhooks.clone(), backends.file());
-    let traffic = backends.traffic();
-    let metrics = move || {
-        let text = counted.add_metrics(health::add_counters(metered.metrics(), &traffic.counters()));
-        match &kept {
-            Some(file) => file.add_metrics(text),
-            None => text,
-        }
-    };
-    let mut others = health::router(readiness.clone(), Arc::new(metrics));
+    let mut others = health::router(readiness.clone(), metrics(&node, &webhooks, &backends));
     if roles.session {
         let session = role::session::start(&node, id, &placement, &backends, &webhooks, settings)
             .map_err(|error| format!("cannot start: {error}"))?;
@@ -190,6 +181,19 @@ async fn serve(
     wishes.abort();
     readiness.draining();
     end(channel, &webhooks, &backends, &mut signals).await
+}
+
+/// What is counted: by the node, by what goes over Redis, by hooks, and by the store.
+fn metrics(node: &Arc<Node>, webhooks: &Webhooks, backends: &Backends) -> health::Metrics {
+    let (node, webhooks) = (node.clone(), webhooks.clone());
+    let (traffic, kept) = (backends.traffic(), backends.file());
+    Arc::new(move || {
+        let text = webhooks.add_metrics(health::add_counters(node.metrics(), &traffic.counters()));
+        match &kept {
+            Some(file) => file.add_metrics(text),
+            None => text,
+        }
+    })
 }
 
 /// What the node is told, with whom to believe that it is another one.
