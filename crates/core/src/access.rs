@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::environment::UnixMillis;
 use crate::error::{Code, Problem};
 use crate::hooks::AppHooks;
@@ -25,6 +27,29 @@ pub struct AppSettings {
     pub recovery: bool,
     /// What its back end is told and asked.
     pub hooks: Arc<AppHooks>,
+    /// Its own limits.
+    pub limits: AppLimits,
+}
+
+/// An app's own limits; what it does not say is as the server has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct AppLimits {
+    /// Commands a second of one connection; 0: no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events_per_second: Option<u32>,
+    /// Channels that one connection may follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channels_per_connection: Option<usize>,
+    /// Bytes of a message's data; the server's own limit holds, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<usize>,
+}
+
+impl AppLimits {
+    /// Whether it says nothing.
+    pub const fn is_empty(&self) -> bool {
+        matches!(self, Self { events_per_second: None, channels_per_connection: None, payload: None })
+    }
 }
 
 /// All apps, and the one of connections that name none.

@@ -18,7 +18,7 @@ pub mod rules;
 
 mod codec;
 
-pub use access::{AppSettings, Grant, Permission};
+pub use access::{AppLimits, AppSettings, Grant, Permission};
 pub use environment::{Clock, Entropy, LedgerClock, Monotonic, UnixMillis};
 pub use error::{Code, Problem, Retry};
 pub use message::{Epoch, Kind, Message, Payload, Position, Revision, Sender};

@@ -188,6 +188,7 @@ impl Core {
 
     pub(crate) fn failed(&self, hook: &Hook, breaker: &Breaker, error: &FetchError) {
         tracing::debug!(app = %hook.app, hook = %hook.record.name, %error, "the back end does not take it");
+        hook.failed(self.clock.wall(), &error.to_string());
         if let Change::Opened(ms) = breaker.fails(self.clock.monotonic(), self.chance()) {
             hook.counts.open(true);
             tracing::warn!(app = %hook.app, hook = %hook.record.name, %error, ms, "the back end is left alone for a while");

@@ -1,11 +1,11 @@
 //! One hook of an app, as it works: its signer, its breakers, its slots, its counts.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, Semaphore};
-use xpush_core::App;
 use xpush_core::hooks::{HookAsk, HookEvent, HookRecord};
+use xpush_core::{App, UnixMillis};
 
 use crate::breaker::Breaker;
 use crate::metrics::Counts;
@@ -27,6 +27,8 @@ pub(crate) struct Hook {
     pub(crate) counts: Counts,
     /// Something waits, or nothing will any more.
     pub(crate) woken: Notify,
+    /// The newest failure: when, and what.
+    failure: Mutex<Option<(UnixMillis, Box<str>)>>,
     ended: AtomicBool,
 }
 
@@ -44,12 +46,23 @@ impl Hook {
             record,
             counts,
             woken: Notify::new(),
+            failure: Mutex::default(),
             ended: AtomicBool::new(false),
         })
     }
 
     pub(crate) fn wants(&self, event: HookEvent) -> bool {
         self.record.events.contains(&event)
+    }
+
+    /// Notes a failure.
+    pub(crate) fn failed(&self, at: UnixMillis, what: &str) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some((at, what.into()));
+    }
+
+    /// The newest failure: when, and what.
+    pub(crate) fn failure(&self) -> Option<(UnixMillis, Box<str>)> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn asks(&self, ask: HookAsk) -> bool {

@@ -10,6 +10,7 @@ mod access;
 mod asking;
 mod breaker;
 mod delivery;
+mod desk;
 mod hook;
 mod metrics;
 mod payload;
@@ -43,6 +44,7 @@ use crate::metrics::Metrics;
 use crate::table::Table;
 
 pub use crate::access::HookedAccess;
+pub use crate::desk::{HookState, Tried};
 pub use crate::signature::{SHORTEST, usable};
 
 /// Events that may wait for the outbox; more are lost, and counted.

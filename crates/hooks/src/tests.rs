@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use xpush_core::hooks::{AppHooks, CallRecord, HookRecord, OnFailure};
 use xpush_core::message::Sender;
 use xpush_core::ports::outbox::Backlog;
-use xpush_core::{AppSettings, ClientId, EventName, Grant, Kind, Payload, Problem, Rules, User};
+use xpush_core::{AppLimits, AppSettings, ClientId, EventName, Grant, Kind, Payload, Problem, Rules, User};
 use xpush_embedded::{MemoryOutbox, OsEntropy, SystemClock};
 use xpush_testkit::sample::{app, channel, node};
 
@@ -104,6 +104,7 @@ fn apps(hooks: Vec<HookRecord>, calls: Vec<CallRecord>) -> Arc<Apps> {
         rules: Arc::new(Rules::default()),
         recovery: false,
         hooks: Arc::new(AppHooks { hooks, calls }),
+        limits: AppLimits::default(),
     };
     let by_name = HashMap::from([(app("demo"), Arc::new(settings))]);
     Arc::new(Apps { by_name, default: None })

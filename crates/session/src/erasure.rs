@@ -12,9 +12,11 @@ use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use xpush_core::ports::PortError;
-use xpush_core::ports::directory::{Directory, Entry, Key, Listing, MemberRecord, Record, UserRecord};
-use xpush_core::ports::erasure::{Erasure, Pending, Step};
-use xpush_core::{App, Clock, Role, UnixMillis, User};
+use xpush_core::ports::directory::{
+    Directory, Entry, Expected, Key, Listing, MemberRecord, Record, UserRecord,
+};
+use xpush_core::ports::erasure::{Erasure, NOBODY, Pending, Step};
+use xpush_core::{App, Channel, Clock, Role, UnixMillis, User};
 
 use crate::access::{heir, is_owner};
 use crate::port::ask;
@@ -68,6 +70,16 @@ impl Eraser {
         self.0.begin(app, user).await?;
         self.0.poked.notify_one();
         Ok(())
+    }
+
+    /// Who is being erased, the earliest first.
+    pub(crate) async fn pending(&self) -> Result<Vec<Pending>, PortError> {
+        ask(|done| self.0.lasting.pending(done)).await
+    }
+
+    /// The log that lasts.
+    pub(crate) fn lasting(&self) -> Arc<dyn Erasure> {
+        self.0.lasting.clone()
     }
 }
 
@@ -249,10 +261,30 @@ impl Core {
         }
     }
 
+    /// What operators did with the user stays in the audit log; with whom, it tells no more.
+    async fn leave_the_log(&self, app: &App, user: &User) -> Result<(), PortError> {
+        let nobody = User::new(NOBODY).ok();
+        for entry in self.store.all(&Listing::AuditOf(app.clone())).await? {
+            let Record::Audit(record) = &entry.record else { continue };
+            let target = record.target.as_deref().and_then(|target| target.split(' ').next());
+            let channel = target.and_then(|target| Channel::new(target).ok());
+            let own = channel.and_then(|channel| channel.owner()).is_some_and(|(owner, _)| owner == *user);
+            if record.user.as_ref() != Some(user) && !own {
+                continue;
+            }
+            let mut blank = (**record).clone();
+            blank.user = blank.user.and(nobody.clone());
+            (blank.target, blank.before, blank.after) = (None, None, None);
+            self.store.apply(entry.key, Expected::Any, Some(Record::Audit(Box::new(blank)))).await?;
+        }
+        Ok(())
+    }
+
     /// Nothing of it is left, not even that it was erased.
     async fn finish(&self, app: &App, user: &User) -> Result<(), PortError> {
         // Who was just about to be let in may have left something.
         self.clear(app, user).await?;
+        self.leave_the_log(app, user).await?;
         self.store.remove(Key::User(app.clone(), user.clone())).await?;
         ask(|done| self.lasting.end(app, user, done)).await
     }

@@ -7,6 +7,8 @@
 pub mod access;
 pub mod accounts;
 mod address;
+mod admin;
+pub mod administration;
 pub mod api;
 pub mod api_key;
 pub mod assign;
@@ -36,6 +38,7 @@ use serde_json::json;
 use xpush_core::NodeId;
 
 pub use address::is_authority;
+pub use admin::{HookDesk, Later, Watched};
 
 use assign::Placement;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use xpush_core::access::Apps;
 use xpush_core::ports::access::{Access, AccessSink, Credentials, Decided, Enrolment, MemberOf};
-use xpush_core::{App, AppSettings, ChannelKey, Code, Grant, Permission, Rule, Rules};
+use xpush_core::{App, AppLimits, AppSettings, ChannelKey, Code, Grant, Permission, Rule, Rules};
 
 /// Serves fixed apps to guests. It knows no tokens and no members: what hangs by them is refused.
 pub struct OpenAccess(Arc<Apps>);
@@ -29,6 +29,7 @@ impl OpenAccess {
             rules: Arc::new(Rules::new(rules)),
             recovery: false,
             hooks: Arc::default(),
+            limits: AppLimits::default(),
         }])
     }
 }

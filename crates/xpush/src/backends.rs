@@ -39,6 +39,7 @@ use xpush_redis::{
 };
 use xpush_s3::S3Blobs;
 use xpush_session::access::{self, Configured, DirectoryAccess};
+use xpush_session::administration::{self, Administration};
 use xpush_session::{erasure, files};
 use xpush_sqlite::{SqliteDirectory, SqliteFiles, SqliteLastSeen, SqliteOutbox};
 use xpush_zookeeper::ZooKeeperCluster;
@@ -431,6 +432,16 @@ impl Backends {
     /// Contents of files, and what is known of these, if they can be kept.
     pub(crate) fn files(&self) -> Option<(Arc<dyn Blobs>, Arc<dyn Files>)> {
         Some((self.blobs.clone()?, self.stores.files.clone()))
+    }
+
+    /// What changes apps, keys and users; what it changes this server hears of at once.
+    pub(crate) fn administration(&self, settings: &Settings) -> Administration {
+        Administration::new(administration::Parts {
+            directory: self.access.directory(),
+            language: Arc::new(config::Spoken),
+            configured: settings.apps.iter().map(|app| (app.name.clone(), app.record.clone())).collect(),
+            clock: self.clock.clone(),
+        })
     }
 
     /// What users are erased from.

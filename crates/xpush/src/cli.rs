@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::command::{admin, app, copy, doctor, epoch, member, migrate, nodes, ring, token, user};
+use crate::command::{
+    admin, app, audit, copy, doctor, epoch, member, migrate, nodes, ring, rule, token, user,
+};
 use crate::config::{Flag, LogFormat};
 
 const EXAMPLES: &str = "\
@@ -58,6 +60,8 @@ pub(crate) enum Command {
     User(user::Users),
     Member(member::Members),
     Token(token::Token),
+    Rule(rule::RulesCommand),
+    Audit(audit::Audit),
     Admin(admin::Admins),
     Backup(copy::Backup),
     Restore(copy::Restore),

@@ -8,6 +8,7 @@ mod check;
 mod cli;
 mod command;
 mod config;
+mod desk;
 mod health;
 mod listen;
 mod log;
@@ -38,6 +39,8 @@ fn main() -> ExitCode {
         Command::User(users) => command::run(|| command::user::run(&users)),
         Command::Member(members) => command::run(|| command::member::run(&members)),
         Command::Token(token) => command::run(|| command::token::run(&token)),
+        Command::Rule(rules) => command::run(|| command::rule::run(&rules)),
+        Command::Audit(log) => command::run(|| command::audit::run(&log)),
         Command::Admin(admins) => command::run(|| command::admin::run(&admins)),
         Command::Backup(backup) => command::run(|| command::copy::backup(&backup)),
         Command::Restore(restore) => command::run(|| command::copy::restore(&restore)),

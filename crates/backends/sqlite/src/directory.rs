@@ -76,7 +76,7 @@ impl Directory for SqliteDirectory {
                 return done(Err(PortError::new(Failure::Invalid, "a record of another kind than its key")));
             }
             Some(record) => match row::body(record) {
-                Ok(body) => Some((body, change.key.owner(record).map(|user| user.as_str().to_owned()))),
+                Ok(body) => Some((body, change.key.owner(record).map(str::to_owned))),
                 Err(error) => return done(Err(error)),
             },
         };
@@ -126,6 +126,9 @@ impl Query {
             Listing::BlockedBy(app, user) => query(kind::BLOCK, app.as_str(), None, Some(user.as_str())),
             Listing::ApiKeys(app) => query(kind::API_KEY, app.as_str(), None, None),
             Listing::Identities(app, user) => query(kind::IDENTITY, app.as_str(), None, Some(user.as_str())),
+            Listing::Versions(app) => query(kind::VERSION, app.as_str(), None, None),
+            Listing::Audit => query(kind::AUDIT, "", None, None),
+            Listing::AuditOf(app) => query(kind::AUDIT, "", None, Some(app.as_str())),
         }
     }
 

@@ -103,6 +103,7 @@ pub(crate) fn send(shard: &mut Shard, mut request: Request<'_>, params: &str) ->
     }
     let event = EventName::new(&name).map_err(Problem::from)?;
     let attachments = std::mem::take(&mut request.attachments);
+    publish::check_size(&request.identity, data, &attachments)?;
     if !json::placeholders_match(data, attachments.len()) {
         return Err(bad("DT", "binary parts belong into DT, and nowhere else"));
     }

@@ -183,6 +183,7 @@ pub(crate) fn run(shard: &mut Shard, handle: Handle, call: Call<'_, '_>) -> Flow
     if !waits && session.identity(call.namespace).is_none() {
         return Flow::Over;
     }
+    let rate = session.app_limits().events_per_second.unwrap_or(rate);
     match session.rate.take(now, rate) {
         Verdict::Accept => {}
         Verdict::Refuse => {

@@ -10,6 +10,7 @@ use super::fields::{Fields, bad};
 use super::{Outcome, Request};
 use crate::dialect::{self, Namespace, object};
 use crate::fanout::inbox::{Publication, Published, Publisher};
+use crate::session::identity::Identity;
 use crate::session::sid;
 use crate::shard::Shard;
 
@@ -103,10 +104,20 @@ pub(super) fn event(request: &Request<'_>) -> Result<EventName, Problem> {
 pub(super) fn payload(request: &mut Request<'_>) -> Result<Payload, Problem> {
     let data = request.fields.get("data").unwrap_or("null");
     let attachments = std::mem::take(&mut request.attachments);
+    check_size(&request.identity, data, &attachments)?;
     if !json::placeholders_match(data, attachments.len()) {
         return Err(bad("data", "binary parts belong into data, and nowhere else"));
     }
     Ok(Payload { json: Bytes::copy_from_slice(data.as_bytes()), attachments })
+}
+
+/// Whether data are within what the app allows.
+pub(super) fn check_size(identity: &Identity, data: &str, attachments: &[Bytes]) -> Result<(), Problem> {
+    let size = data.len() + attachments.iter().map(Bytes::len).sum::<usize>();
+    match identity.app.limits.payload {
+        Some(most) if size > most => Err(Code::TooLarge.into()),
+        _ => Ok(()),
+    }
 }
 
 /// On `/ws`, `id` is the command's number: the message's id is `message_id` there, and may be so everywhere.

@@ -60,6 +60,7 @@ pub(crate) fn follow(
     let (wants_presence, wants_receipts) = (terms.presence, terms.receipts);
     let most = shard.node.config.limits.channels_per_connection;
     let Some(session) = shard.sessions.get(handle) else { return Ok(()) };
+    let most = session.app_limits().channels_per_connection.unwrap_or(most);
     // Whoever recovers is told nothing but what it missed.
     let told = asked.command != Command::Recover;
     let marks_of = session.identity(asked.namespace).filter(|_| told).and_then(|identity| identity.marks());

@@ -8,6 +8,7 @@ use xpush_core::ports::access::Changed;
 use xpush_core::{Action, App, Channel, ChannelKey, Code, Grant, Monotonic, Permission, Problem, User};
 
 use super::Subscription;
+use super::admission::may_come_from;
 use super::identity::Identity;
 use crate::command::place::decide;
 use crate::dialect::{Namespace, Wire, object};
@@ -109,6 +110,10 @@ impl Shard {
         }
         if Arc::ptr_eq(app, &before.app) {
             return;
+        }
+        let Some(session) = self.sessions.get(handle) else { return };
+        if let Err(problem) = may_come_from(session.origin(), app) {
+            return self.close(handle, problem);
         }
         let identity = Arc::new(Identity { app: app.clone(), grant: before.grant.clone() });
         let Some(session) = self.sessions.get(handle) else { return };

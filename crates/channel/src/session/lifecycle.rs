@@ -107,7 +107,7 @@ impl Shard {
         let mut secret: Secret = [0; 12];
         self.entropy.fill(&mut secret);
         let now = self.now;
-        let rate = Rate::new(now, self.node.config.limits.events_per_second);
+        let rate = Rate::new(now);
         let handle = self.sessions.insert(|handle| Session {
             generation: handle.generation,
             wire,

@@ -26,7 +26,7 @@ use slab::Slab;
 use smallvec::SmallVec;
 use xpush_core::access::Actions;
 use xpush_core::ports::online::State;
-use xpush_core::{ChannelKey, Monotonic};
+use xpush_core::{AppLimits, ChannelKey, Monotonic};
 use xpush_wire::ws;
 
 use crate::dialect::{Format, Namespace, Wire};
@@ -159,6 +159,12 @@ impl Session {
             Namespace::Native | Namespace::Plain => self.native.as_ref(),
             Namespace::Legacy => self.legacy.as_ref().map(|socket| &socket.identity),
         }
+    }
+
+    /// The limits of the app that it is in.
+    pub(crate) fn app_limits(&self) -> AppLimits {
+        let legacy = || self.legacy.as_ref().map(|socket| &socket.identity);
+        self.native.as_ref().or_else(legacy).map(|identity| identity.app.limits).unwrap_or_default()
     }
 
     pub(crate) fn stream(&mut self) -> Option<&mut Stream> {

@@ -27,8 +27,9 @@ pub(crate) enum Verdict {
 const PATIENCE_S: u32 = 10;
 
 impl Rate {
-    pub(crate) fn new(now: Monotonic, per_second: u32) -> Self {
-        Self { tokens: 2_000 * u64::from(per_second), at: now, refused: 0 }
+    /// Full, whatever the rate will be.
+    pub(crate) fn new(now: Monotonic) -> Self {
+        Self { tokens: u64::MAX >> 1, at: now, refused: 0 }
     }
 
     /// Takes one command; `per_second` 0 means no bound.
@@ -37,7 +38,7 @@ impl Rate {
             return Verdict::Accept;
         }
         let burst = 2_000 * u64::from(per_second);
-        self.tokens = burst.min(self.tokens + now.since(self.at) * u64::from(per_second));
+        self.tokens = burst.min(self.tokens.saturating_add(now.since(self.at) * u64::from(per_second)));
         self.at = now;
         if self.tokens >= 1_000 {
             self.tokens -= 1_000;
@@ -56,7 +57,7 @@ mod tests {
     #[test]
     fn burst_then_rate_then_close() {
         let mut now = Monotonic(0);
-        let mut rate = Rate::new(now, 10);
+        let mut rate = Rate::new(now);
         for _ in 0..20 {
             assert_eq!(rate.take(now, 10), Verdict::Accept);
         }
@@ -73,7 +74,7 @@ mod tests {
     fn twice_the_rate_is_borne_and_a_flood_over_time_is_not() {
         let run = |step_ms: u64| {
             let mut now = Monotonic(0);
-            let mut rate = Rate::new(now, 10);
+            let mut rate = Rate::new(now);
             (0..2_000).any(|_| {
                 now = now.after(step_ms);
                 rate.take(now, 10) == Verdict::Close
@@ -84,8 +85,20 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_that_is_changed_holds_at_once() {
+        let (now, mut rate) = (Monotonic(0), Rate::new(Monotonic(0)));
+        for _ in 0..100 {
+            assert_eq!(rate.take(now, 100), Verdict::Accept);
+        }
+        let accepted = (0..10).filter(|_| rate.take(now, 1) == Verdict::Accept).count();
+        assert_eq!(accepted, 2, "a burst of the new rate");
+        let later = now.after(1_000);
+        assert_eq!(rate.take(later, 100), Verdict::Accept);
+    }
+
+    #[test]
     fn no_bound() {
-        let (now, mut rate) = (Monotonic(0), Rate::new(Monotonic(0), 0));
+        let (now, mut rate) = (Monotonic(0), Rate::new(Monotonic(0)));
         assert_eq!(rate.take(now, 0), Verdict::Accept);
     }
 }

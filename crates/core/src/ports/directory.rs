@@ -1,7 +1,10 @@
 //! Who and what there is: apps, users, devices, members.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
+use crate::access::AppLimits;
 use crate::environment::UnixMillis;
 use crate::error::Code;
 use crate::files::FileRule;
@@ -36,17 +39,21 @@ pub enum Key {
     /// them, and `"iss":"xpush"`. Those of an account's login have the claim `login`, and end with it. Those without it were made by an operator (`xpush token`):
     /// they are good in every app, and ask for no account; revocation holds for them as for any other.
     Secret(Box<str>),
+    /// How an app was, by the revision that its entry had; 0: as the configuration had it.
+    Version(App, u64),
+    /// What an operator did, or tried to. The id begins with 16 hexadecimal digits, those of all ones less the time in ms since 1970: the newest comes first.
+    Audit(Box<str>),
 }
 
 /// A key's kind and names, as stores spell it. Kinds are numbers that are never given to anything else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Spelling<'a> {
     /// One of [`kind`].
     pub kind: u8,
     /// What has no app of its own has the empty one, which no app is called.
     pub app: &'a str,
     /// The rest of the key, empty where it has none.
-    pub first: &'a str,
+    pub first: Cow<'a, str>,
     /// The same.
     pub second: &'a str,
 }
@@ -71,6 +78,10 @@ pub mod kind {
     pub const SECRET: u8 = 8;
     /// [`Key::ApiKey`](super::Key::ApiKey)
     pub const API_KEY: u8 = 9;
+    /// [`Key::Version`](super::Key::Version)
+    pub const VERSION: u8 = 10;
+    /// [`Key::Audit`](super::Key::Audit)
+    pub const AUDIT: u8 = 11;
 }
 
 /// An app: as the configuration file has it, or as it was set up live, which wins over the file's app of the same name.
@@ -109,6 +120,100 @@ pub struct AppRecord {
     /// Which files may be uploaded; where none of these says so, none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<FileRule>,
+    /// Its own limits, in the place of the server's.
+    #[serde(default, skip_serializing_if = "AppLimits::is_empty")]
+    pub limits: AppLimits,
+    /// Who has made it what it is; `None`: the configuration, or a release that did not note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<Stamp>,
+}
+
+/// By whom, how and when something was changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamp {
+    /// Ms since 1970.
+    pub at: UnixMillis,
+    /// An operator's name, an API key's id, or a user of the operating system.
+    pub by: Box<str>,
+    /// By which way.
+    pub via: Via,
+    /// Why, in the words of who did it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<Box<str>>,
+}
+
+/// The way by which something was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Via {
+    /// The page: an operator with a cookie.
+    Page,
+    /// An operator with a token.
+    Api,
+    /// An API key of the app.
+    Key,
+    /// The command line.
+    Cli,
+    /// The server by itself.
+    Server,
+}
+
+/// How an app was. Holds no secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionRecord {
+    /// Who had made it so.
+    #[serde(default)]
+    pub changed: Option<Stamp>,
+    /// Which settings differ from the version before.
+    #[serde(default)]
+    pub what: Vec<Box<str>>,
+    /// What it said: a JSON object in the configuration's language, without secrets.
+    pub settings: Box<str>,
+}
+
+/// What was done, or tried. Holds no secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditRecord {
+    /// Who, how, when, and why.
+    #[serde(flatten)]
+    pub stamp: Stamp,
+    /// In which app.
+    #[serde(default)]
+    pub app: Option<App>,
+    /// What: `app.change`, `sign_in`, …
+    pub what: Box<str>,
+    /// With what: a key's id, a channel.
+    #[serde(default)]
+    pub target: Option<Box<str>>,
+    /// With whom: nobody's any more once that user is erased.
+    #[serde(default)]
+    pub user: Option<User>,
+    /// What differs, as it was: a JSON object.
+    #[serde(default)]
+    pub before: Option<Box<str>>,
+    /// What differs, as it was to be: a JSON object.
+    #[serde(default)]
+    pub after: Option<Box<str>>,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Why it was refused: an error's code.
+    #[serde(default)]
+    pub code: Option<Box<str>>,
+    /// From which address.
+    #[serde(default)]
+    pub address: Option<Box<str>>,
+}
+
+/// What came of what was tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It is not known: whoever did it was cut short.
+    Begun,
+    /// It was done.
+    Done,
+    /// It was not.
+    Refused,
 }
 
 /// Whether an app has accounts of its own, and who may make one.
@@ -307,6 +412,10 @@ pub enum Record {
     Identity(User),
     /// Of [`Key::Secret`].
     Secret(Box<[u8]>),
+    /// Of [`Key::Version`].
+    Version(Box<VersionRecord>),
+    /// Of [`Key::Audit`].
+    Audit(Box<AuditRecord>),
 }
 
 /// An entry.
@@ -343,6 +452,12 @@ pub enum Listing {
     ApiKeys(App),
     /// A user's accounts at identity providers.
     Identities(App, User),
+    /// How an app was, the newest first: by the revisions, falling.
+    Versions(App),
+    /// What was done, the newest first.
+    Audit,
+    /// What was done in an app, the newest first.
+    AuditOf(App),
 }
 
 /// What must hold for a change to be made.
@@ -400,7 +515,9 @@ pub trait Directory: Send + Sync {
 impl Key {
     /// How stores spell it: no two keys alike.
     pub fn spelling(&self) -> Spelling<'_> {
-        let spelling = |kind, app, first, second| Spelling { kind, app, first, second };
+        fn spelling<'a>(kind: u8, app: &'a str, first: &'a str, second: &'a str) -> Spelling<'a> {
+            Spelling { kind, app, first: Cow::Borrowed(first), second }
+        }
         match self {
             Self::App(app) => spelling(kind::APP, "", app.as_str(), ""),
             Self::User(app, user) => spelling(kind::USER, app.as_str(), user.as_str(), ""),
@@ -419,12 +536,21 @@ impl Key {
             Self::ApiKey(app, id) => spelling(kind::API_KEY, app.as_str(), id.as_str(), ""),
             Self::Identity(app, issuer, sub) => spelling(kind::IDENTITY, app.as_str(), issuer, sub),
             Self::Secret(name) => spelling(kind::SECRET, "", name, ""),
+            // The newest comes first.
+            Self::Version(app, revision) => Spelling {
+                kind: kind::VERSION,
+                app: app.as_str(),
+                first: format!("{:016x}", !revision).into(),
+                second: "",
+            },
+            Self::Audit(id) => spelling(kind::AUDIT, "", id, ""),
         }
     }
 
     /// The key that is spelled so, if its names are good ones.
     pub fn read(Spelling { kind, app, first, second }: Spelling<'_>) -> Result<Self, Code> {
         let app = || App::new(app);
+        let first = &*first;
         Ok(match kind {
             kind::APP => Self::App(App::new(first)?),
             kind::USER => Self::User(app()?, User::new(first)?),
@@ -435,15 +561,21 @@ impl Key {
             kind::API_KEY => Self::ApiKey(app()?, ApiKeyId::new(first)?),
             kind::IDENTITY => Self::Identity(app()?, first.into(), second.into()),
             kind::SECRET => Self::Secret(first.into()),
+            kind::VERSION => {
+                let falling = u64::from_str_radix(first, 16).map_err(|_| Code::Internal)?;
+                Self::Version(app()?, !falling)
+            }
+            kind::AUDIT => Self::Audit(first.into()),
             _ => return Err(Code::Internal),
         })
     }
 
     /// Whose entry it is, for the listings that go by it.
-    pub fn owner<'a>(&'a self, record: &'a Record) -> Option<&'a User> {
+    pub fn owner<'a>(&'a self, record: &'a Record) -> Option<&'a str> {
         match (self, record) {
-            (Self::Member(_, user), _) | (Self::Identity(..), Record::Identity(user)) => Some(user),
-            (Self::Block(_, _, blocked), _) => Some(blocked),
+            (Self::Member(_, user), _) | (Self::Identity(..), Record::Identity(user)) => Some(user.as_str()),
+            (Self::Block(_, _, blocked), _) => Some(blocked.as_str()),
+            (Self::Audit(_), Record::Audit(audit)) => audit.app.as_ref().map(App::as_str),
             _ => None,
         }
     }
@@ -454,6 +586,19 @@ impl Listing {
     pub fn of_user(app: &App, user: &User) -> [Self; 6] {
         [Self::Logins, Self::Identities, Self::Devices, Self::Memberships, Self::Blocks, Self::BlockedBy]
             .map(|listing| listing(app.clone(), user.clone()))
+    }
+}
+
+impl Via {
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Page => "page",
+            Self::Api => "api",
+            Self::Key => "key",
+            Self::Cli => "cli",
+            Self::Server => "server",
+        }
     }
 }
 
@@ -479,6 +624,8 @@ impl Record {
                 | (Key::ApiKey(..), Self::ApiKey(..))
                 | (Key::Identity(..), Self::Identity(..))
                 | (Key::Secret(..), Self::Secret(..))
+                | (Key::Version(..), Self::Version(..))
+                | (Key::Audit(..), Self::Audit(..))
         )
     }
 }

@@ -76,6 +76,7 @@ impl Registry {
                 rules: Arc::new(record.rules.clone()),
                 recovery: record.recovery,
                 hooks: Arc::new(AppHooks { hooks: record.hooks.clone(), calls: record.calls.clone() }),
+                limits: record.limits,
             };
             by_name.insert(app.clone(), Arc::new(settings));
         }

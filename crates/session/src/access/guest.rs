@@ -82,6 +82,7 @@ mod tests {
             rules: Arc::new(Rules::default()),
             recovery: false,
             hooks: Arc::default(),
+            limits: xpush_core::AppLimits::default(),
         }
     }
 

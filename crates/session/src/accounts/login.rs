@@ -1,11 +1,12 @@
 //! A login: what keeps one device signed in, by a chain of refresh tokens.
 
 use serde_json::{Value, json};
+use xpush_core::access::Actions;
 use xpush_core::ports::directory::{Entry, Expected, Key, Listing, LoginRecord, Record, UserRecord};
-use xpush_core::{App, Code, Device, Login, UnixMillis, User};
+use xpush_core::{App, ChannelKey, Code, Device, Login, UnixMillis, User};
 
 use super::find_user;
-use super::token::{Claims, RefreshToken, login_id, sign};
+use super::token::{Claims, RefreshToken, login_id, sign, sign_ticket};
 use crate::api::{Api, Refusal};
 use crate::devices::{self, Described};
 
@@ -183,6 +184,20 @@ fn tokens(
     })
 }
 
+/// A connection token for one channel and nothing else, of no account: until when it is good, too. It lives for `lifetime` ms.
+pub(crate) async fn sign_for_channel(
+    api: &Api,
+    channel: &ChannelKey,
+    user: &User,
+    actions: Actions,
+    lifetime: u64,
+) -> Result<(String, UnixMillis), Refusal> {
+    let secret = api.store.secret(SECRET).await?;
+    let now = api.parts.clock.wall();
+    let expires_at = (now + lifetime) / 1_000 * 1_000;
+    Ok((sign_ticket(channel, user, actions, (now, expires_at), &secret)?, expires_at))
+}
+
 /// Ends a login.
 pub(super) async fn end(api: &Api, app: &App, user: &User, login: &Login) -> Result<(), Refusal> {
     Ok(api.store.remove(Key::Login(app.clone(), user.clone(), login.clone())).await?)
@@ -204,7 +219,7 @@ pub(super) async fn end_all_but(
 }
 
 /// Removes logins that have expired, and the quietest while there are too many.
-async fn make_room(api: &Api, app: &App, user: &User) -> Result<(), Refusal> {
+pub(crate) async fn make_room(api: &Api, app: &App, user: &User) -> Result<(), Refusal> {
     let now = api.parts.clock.wall();
     let mut kept = Vec::new();
     for entry in api.store.all(&Listing::Logins(app.clone(), user.clone())).await? {

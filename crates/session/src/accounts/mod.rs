@@ -15,7 +15,8 @@ use xpush_core::{App, Code, Problem, User};
 
 pub(crate) use failures::{Attempt, Failures};
 pub(crate) use hashing::Hashing;
-pub(crate) use login::begin;
+pub(crate) use login::{begin, make_room, sign_for_channel};
+pub(crate) use token::login_id;
 
 use crate::api::openapi::schema::{self, of};
 use crate::api::openapi::{Operation, Routes, app_field};
@@ -131,7 +132,7 @@ async fn log_in(State(api): State<Arc<Api>>, caller: Caller, fields: Fields) -> 
 }
 
 /// The account of who knows its password. That there is none is neither said nor shown by the time that it takes.
-async fn authenticate(
+pub(crate) async fn authenticate(
     api: &Api,
     app: &App,
     user: &User,

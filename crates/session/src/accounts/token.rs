@@ -5,8 +5,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Serialize;
+use xpush_core::access::Actions;
 use xpush_core::ports::directory::UserRecord;
-use xpush_core::{App, Code, Device, Login, Role, UnixMillis, User};
+use xpush_core::{Action, App, ChannelKey, Code, Device, Login, Role, UnixMillis, User};
 
 /// What XPUSH's own tokens name their key by.
 const KEY_ID: &str = "xpush";
@@ -48,6 +49,36 @@ pub(super) fn sign(claims: &Claims<'_>, secret: &[u8]) -> Result<String, Code> {
     let mut header = Header::new(Algorithm::HS256);
     header.kid = Some(KEY_ID.to_owned());
     jsonwebtoken::encode(&header, claims, &EncodingKey::from_secret(secret)).map_err(|error| {
+        tracing::error!(%error, "cannot sign a token");
+        Code::Internal
+    })
+}
+
+/// Signs a connection token that opens one channel, from one moment to another.
+pub(super) fn sign_ticket(
+    channel: &ChannelKey,
+    user: &User,
+    actions: Actions,
+    (issued_at, expires_at): (UnixMillis, UnixMillis),
+    secret: &[u8],
+) -> Result<String, Code> {
+    let named = [
+        (Action::Subscribe, "subscribe"),
+        (Action::Publish, "publish"),
+        (Action::History, "history"),
+        (Action::Presence, "presence"),
+        (Action::Moderate, "moderate"),
+        (Action::Invite, "invite"),
+    ];
+    let named = named.iter().filter(|(action, _)| actions.contains(*action));
+    let words: Vec<&str> = named.map(|(_, name)| *name).collect();
+    let claims = serde_json::json!({
+        "iss": "xpush", "app": channel.app, "sub": user, "iat": issued_at / 1_000, "exp": expires_at / 1_000,
+        "channels": {channel.name.as_str(): words}, "roles": [],
+    });
+    let mut header = Header::new(Algorithm::HS256);
+    header.kid = Some(KEY_ID.to_owned());
+    jsonwebtoken::encode(&header, &claims, &EncodingKey::from_secret(secret)).map_err(|error| {
         tracing::error!(%error, "cannot sign a token");
         Code::Internal
     })
@@ -124,7 +155,7 @@ impl RefreshToken {
 }
 
 /// An id that nobody can guess.
-pub(super) fn login_id() -> Result<Login, Code> {
+pub(crate) fn login_id() -> Result<Login, Code> {
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|_| Code::Internal)?;
     Login::new(&URL_SAFE_NO_PAD.encode(id))

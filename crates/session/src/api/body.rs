@@ -33,6 +33,11 @@ impl Body {
         Ok(Self(if body.is_empty() { Bytes::from_static(b"{}") } else { body }))
     }
 
+    /// As it came.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// The members of the object that it is.
     pub(crate) fn members(&self) -> Result<Members<'_>, Problem> {
         let text = std::str::from_utf8(&self.0).map_err(|_| Code::BadJson)?;

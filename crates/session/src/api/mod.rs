@@ -5,6 +5,7 @@ pub(crate) mod openapi;
 mod pages;
 mod refusal;
 mod request;
+pub(crate) mod strict;
 
 use std::sync::Arc;
 
@@ -21,16 +22,20 @@ use xpush_core::{App, Clock, Code};
 
 pub(crate) use body::{Body, Members, whole};
 pub use pages::Pages;
+pub(crate) use pages::own_page;
 pub(crate) use refusal::Refusal;
-pub(crate) use request::{Asked, Bearer, Caller, Fields, Segment, Segments, bearer, named, wrong};
+pub(crate) use request::{
+    Asked, Bearer, Caller, Fields, Segment, Segments, bearer, display_name_of, named, wrong,
+};
 
 use crate::access::DirectoryAccess;
 use crate::accounts::{Failures, Hashing};
+use crate::administration::Administration;
 use crate::assign::Placement;
 use crate::erasure::Eraser;
 use crate::files::Filing;
 use crate::store::Store;
-use crate::{accounts, assign, backend, devices, files, me, oidc, setup};
+use crate::{accounts, admin, assign, backend, devices, files, me, oidc, setup};
 use xpush_fetch::Fetch;
 
 /// What the API stands on.
@@ -43,6 +48,10 @@ pub struct Parts {
     pub placement: Arc<dyn Placement>,
     /// Takes out whoever goes.
     pub eraser: Eraser,
+    /// Changes apps, keys and users, with versions and the audit log.
+    pub administration: Administration,
+    /// What operators can watch.
+    pub watched: admin::Watched,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Which pages may ask, beside those of each app.
@@ -57,6 +66,7 @@ pub struct Parts {
 pub(crate) struct Api {
     pub(crate) parts: Parts,
     pub(crate) store: Store,
+    pub(crate) administration: Administration,
     pub(crate) hashing: Hashing,
     pub(crate) failures: Failures,
     pub(crate) providers: oidc::Providers,
@@ -70,6 +80,7 @@ impl Api {
     fn new(parts: Parts, hashing: Hashing) -> Self {
         Self {
             store: Store::new(parts.access.directory()),
+            administration: parts.administration.clone(),
             hashing,
             failures: Failures::new(parts.clock.clone()),
             providers: oidc::Providers::new(Fetch::new(), parts.clock.clone()),
@@ -105,6 +116,7 @@ fn routes(api: Arc<Api>) -> Router {
         .merge(me::routes())
         .merge(oidc::routes())
         .merge(setup::routes())
+        .merge(admin::routes())
         .described()
         .fallback(|| async { Refusal::from(Code::NotFound) })
         .method_not_allowed_fallback(|| async { Refusal::from(Code::MethodNotAllowed) })

@@ -28,6 +28,10 @@ enum Who {
     Either(Scope),
     /// The same, or a ticket in the query.
     EitherOrTicket(Scope),
+    /// Who operates the installation.
+    Operator,
+    /// Who operates the installation, or shows a key of the app with the scope `admin`.
+    Admin,
 }
 
 /// What a route asks of a back end; see [`crate::backend::Server`].
@@ -69,6 +73,8 @@ impl Who {
             Self::EitherOrTicket(_) => {
                 json!([{"user": []}, {"guest": []}, {"key": []}, {"server": []}, {"ticket": []}])
             }
+            Self::Operator => json!([{"operator": []}, {"cookie": []}]),
+            Self::Admin => json!([{"operator": []}, {"cookie": []}, {"key": []}]),
         }
     }
 }
@@ -154,6 +160,28 @@ impl Operation {
     pub(crate) fn bytes(mut self) -> Self {
         self.takes_bytes = true;
         self
+    }
+
+    /// For operators.
+    pub(crate) fn operator(mut self) -> Self {
+        self.who = Who::Operator;
+        self.refuses(&[Code::Unauthenticated, Code::TokenExpired, Code::Revoked, Code::Forbidden])
+    }
+
+    /// For operators, and for API keys of the app with the scope `admin`.
+    pub(crate) fn admin(mut self) -> Self {
+        self.who = Who::Admin;
+        self.refuses(&[Code::Unauthenticated, Code::TokenExpired, Code::Revoked, Code::Forbidden])
+    }
+
+    /// For whoever has read what is to be changed.
+    pub(crate) fn if_match(self) -> Self {
+        self.header("if-match", json!({"type": "string", "pattern": "^(\\*|\"?(0|[1-9][0-9]{0,14})\"?)$"}))
+    }
+
+    /// A header that must be there.
+    pub(crate) fn header(self, name: &'static str, schema: Value) -> Self {
+        self.parameter(json!({"name": name, "in": "header", "required": true, "schema": schema}))
     }
 
     /// A parameter of the query that may be given once.
@@ -381,6 +409,14 @@ fn document(operations: &[Operation]) -> Value {
                 "ticket": {
                     "type": "apiKey", "in": "query", "name": "ticket",
                     "description": "For the files of one channel, in URLs.",
+                },
+                "operator": {
+                    "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
+                    "description": "The access token of an operator: a user of the app `xpush` with the role `admin`.",
+                },
+                "cookie": {
+                    "type": "apiKey", "in": "cookie", "name": "xpush_admin",
+                    "description": "An operator who has signed in. What changes something has the header `X-XPUSH-Admin: 1` as well.",
                 },
                 "user": {
                     "type": "http", "scheme": "bearer", "bearerFormat": "JWT",

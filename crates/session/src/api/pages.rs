@@ -95,6 +95,24 @@ fn is_same(origin: &str, headers: &HeaderMap) -> bool {
     host.is_some_and(|host| authority(origin) == Some(host))
 }
 
+/// Refuses whatever a page has sent that is not of this very server.
+pub(crate) fn own_page(api: &Api, headers: &HeaderMap) -> Result<(), Code> {
+    let mut origins = headers.get_all(header::ORIGIN).into_iter();
+    let own = |origin: &HeaderValue| {
+        let origin = origin.to_str().unwrap_or_default();
+        is_same(origin, headers)
+            || api.parts.url.as_deref().is_some_and(|url| url.trim_end_matches('/') == origin)
+    };
+    let (first, second) = (origins.next(), origins.next());
+    // What the browser says of who asks (Fetch Metadata): other pages of the same site are others, too.
+    let site = headers.get("sec-fetch-site").and_then(|site| site.to_str().ok()).unwrap_or("none");
+    if first.is_some_and(|origin| !own(origin)) || second.is_some() || !matches!(site, "none" | "same-origin")
+    {
+        return Err(Code::OriginRefused);
+    }
+    Ok(())
+}
+
 fn is_loopback(origin: &str) -> bool {
     let Some(authority) = authority(origin).filter(|authority| crate::is_authority(authority)) else {
         return false;

@@ -12,6 +12,8 @@ pub(crate) struct Refusal {
     pub(crate) problem: Problem,
     /// Seconds (RFC 9110, section 10.2.3).
     pub(crate) retry_after: Option<u64>,
+    /// More than the error, by its name.
+    pub(crate) more: Option<(&'static str, Value)>,
 }
 
 impl Refusal {
@@ -20,18 +22,22 @@ impl Refusal {
         let code = self.problem.code;
         let error =
             json!({"code": code.as_str(), "message": self.problem.message(), "retry": code.retry().as_str()});
-        json!({ "error": error })
+        let mut object = json!({ "error": error });
+        if let Some((name, value)) = &self.more {
+            object[*name] = value.clone();
+        }
+        object
     }
 
     /// Too much at a time; in so many seconds there may be room.
     pub(crate) fn busy(retry_after: u64) -> Self {
-        Self { problem: Code::RateLimited.into(), retry_after: Some(retry_after) }
+        Self { problem: Code::RateLimited.into(), retry_after: Some(retry_after), more: None }
     }
 }
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
-        Self { problem, retry_after: None }
+        Self { problem, retry_after: None, more: None }
     }
 }
 

@@ -231,6 +231,15 @@ impl Fields {
     }
 }
 
+/// A name that others are shown, if an object has it.
+pub(crate) fn display_name_of(object: &Map<String, Value>, field: &str) -> Result<Option<Box<str>>, Problem> {
+    match object.get(field) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(name)) => display_name(field, name).map(Some),
+        Some(_) => Err(wrong(field, "must be text")),
+    }
+}
+
 /// A name that others are shown.
 pub(super) fn display_name(field: &str, name: &str) -> Result<Box<str>, Problem> {
     let name = name.trim();

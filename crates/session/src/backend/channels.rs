@@ -12,7 +12,7 @@ use xpush_core::{Channel, ChannelKey, Code, History, Problem, Role, User};
 use super::{AROUND, Server, decided, last, page, written};
 use crate::api::openapi::schema::{self, about, array, flag, number, of, text};
 use crate::api::openapi::{Operation, Routes, list_of};
-use crate::api::{Answer, Api, Asked, Body, Segment, Segments, named, ok, wrong};
+use crate::api::{Answer, Api, Asked, Body, Members, Segment, Segments, named, ok, wrong};
 
 /// Entries of a page, when nobody says how many.
 pub(super) const PAGE: usize = 50;
@@ -160,7 +160,12 @@ async fn describe(State(api): State<Arc<Api>>, server: Server, path: Segment) ->
     ok(json!({"channel": key.name, "history": history, "presence": rule.presence, "members": members}))
 }
 
-async fn history(State(api): State<Arc<Api>>, server: Server, path: Segment, asked: Asked) -> Answer {
+pub(crate) async fn history(
+    State(api): State<Arc<Api>>,
+    server: Server,
+    path: Segment,
+    asked: Asked,
+) -> Answer {
     let key = server.channel(&path)?;
     let range = match (asked.number("before")?, asked.number("after")?) {
         (Some(_), Some(_)) => return Err(wrong("before", "not together with after").into()),
@@ -172,12 +177,17 @@ async fn history(State(api): State<Arc<Api>>, server: Server, path: Segment, ask
     written(decided(|done| api.parts.backend.history(&key, range, limit, done)).await?)
 }
 
-async fn who_is_there(State(api): State<Arc<Api>>, server: Server, path: Segment) -> Answer {
+pub(crate) async fn who_is_there(State(api): State<Arc<Api>>, server: Server, path: Segment) -> Answer {
     let key = server.channel(&path)?;
     written(decided(|done| api.parts.backend.presence(&key, done)).await?)
 }
 
-async fn members(State(api): State<Arc<Api>>, server: Server, path: Segment, asked: Asked) -> Answer {
+pub(crate) async fn members(
+    State(api): State<Arc<Api>>,
+    server: Server,
+    path: Segment,
+    asked: Asked,
+) -> Answer {
     let key = server.channel(&path)?;
     rule(&api, &key)?;
     let limit = asked.limit(PAGE, MOST_USERS)?;
@@ -202,10 +212,14 @@ async fn change_members(
     let key = server.channel(&path)?;
     // A user's id has 128 bytes at most, and each may be escaped.
     let body = Body::read(request, AROUND + MOST_USERS * 800).await?;
-    let members = body.members()?;
-    let users = |field| members.texts(field, MOST_USERS, User::new).map(Option::unwrap_or_default);
-    let change = Enrolment { add: users("add")?, remove: users("remove")?, role: members.role("role")? };
+    let change = enrolment(&body.members()?)?;
     enrol(&api, &server, key, change).await
+}
+
+/// `add`, `remove` and `role`.
+pub(crate) fn enrolment(members: &Members<'_>) -> Result<Enrolment, Problem> {
+    let users = |field| members.texts(field, MOST_USERS, User::new).map(Option::unwrap_or_default);
+    Ok(Enrolment { add: users("add")?, remove: users("remove")?, role: members.role("role")? })
 }
 
 async fn put_member(State(api): State<Arc<Api>>, server: Server, path: Segments, request: Request) -> Answer {
@@ -222,7 +236,7 @@ async fn remove_member(State(api): State<Arc<Api>>, server: Server, path: Segmen
     enrol(&api, &server, key, Enrolment { add: Vec::new(), remove: vec![user], role: None }).await
 }
 
-async fn enrol(api: &Api, server: &Server, key: ChannelKey, change: Enrolment) -> Answer {
+pub(crate) async fn enrol(api: &Api, server: &Server, key: ChannelKey, change: Enrolment) -> Answer {
     rule(api, &key)?;
     decided(|done| api.parts.access.enrol(&key, &server.grant, true, change, done)).await?;
     ok(json!({"channel": key.name}))

@@ -3,22 +3,19 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use serde_json::{Value, json};
-use xpush_core::ports::directory::{ApiKeyRecord, Expected, Key, Listing, Record, Scope};
-use xpush_core::{ApiKeyId, Code, Problem};
+use serde_json::json;
+use xpush_core::ports::directory::{Key, Listing, Record, Scope};
+use xpush_core::{ApiKeyId, Code};
 
 use super::channels::PAGE;
 use super::{AROUND, Server, created, last, page};
+use crate::administration::{GRACE, LONGEST_GRACE, shown_api_key as shown};
 use crate::api::openapi::schema::{self, about, moment, of, text};
 use crate::api::openapi::{Operation, Routes, list_of};
-use crate::api::{Answer, Api, Asked, Body, Segment, named, ok, wrong};
-use crate::api_key::{self, Fresh};
+use crate::api::{Answer, Api, Asked, Body, Caller, Segment, named, ok};
 
 /// Keys of an app.
 const MOST: usize = 100;
-
-/// How long a secret may stay good beside its successor, in seconds: 30 days.
-const LONGEST_GRACE: u64 = 30 * 86_400;
 
 pub(super) fn routes() -> Routes {
     let with_secret = schema::object(&[
@@ -69,96 +66,33 @@ async fn keys(State(api): State<Arc<Api>>, server: Server, asked: Asked) -> Answ
     page("keys", keys.collect(), last(&entries, limit))
 }
 
-async fn make(State(api): State<Arc<Api>>, server: Server, request: Request) -> Answer {
+async fn make(State(api): State<Arc<Api>>, server: Server, caller: Caller, request: Request) -> Answer {
     let body = Body::read(request, AROUND).await?;
     let members = body.members()?;
     let parse = |name: &str| Scope::parse(name).ok_or(Code::BadField);
-    let named = members.texts("scopes", Scope::EACH.len(), parse)?.unwrap_or_default();
-    let scopes: Vec<Scope> = Scope::EACH.into_iter().filter(|scope| named.contains(scope)).collect();
-    if scopes.is_empty() {
-        return Err(wrong("scopes", "must name at least one").into());
-    }
+    let scopes = members.texts("scopes", Scope::EACH.len(), parse)?.unwrap_or_default();
     let (name, expires_at) = (members.name("name")?, members.number("expires_at")?);
-    let listing = Listing::ApiKeys(server.app().clone());
-    if api.store.page(&listing, None, MOST).await?.len() >= MOST {
-        return Err(Problem::new(Code::Full, format!("an app has at most {MOST} API keys")).into());
-    }
-    let now = api.parts.clock.wall();
-    let Fresh { id, record, text } = api_key::issue(server.app(), name, scopes, expires_at, now)?;
-    let key = Key::ApiKey(server.app().clone(), id.clone());
-    let to = Some(Record::ApiKey(Box::new(record.clone())));
-    if !api.store.apply(key, Expected::Absent, to).await? {
-        return Err(Code::Conflict.into());
-    }
-    tracing::info!(app = %server.app(), key = %id, "made an API key");
-    created(json!({"api_key": shown(&id, &record), "secret": text}))
+    let by = server.actor(&caller);
+    let made = api.administration.create_api_key(&by, server.app(), name, &scopes, expires_at).await?;
+    created(json!({"api_key": shown(&made.id, &made.record), "secret": made.text}))
 }
 
-async fn renew(State(api): State<Arc<Api>>, server: Server, path: Segment, request: Request) -> Answer {
+async fn renew(
+    State(api): State<Arc<Api>>,
+    server: Server,
+    caller: Caller,
+    path: Segment,
+    request: Request,
+) -> Answer {
     let body = Body::read(request, AROUND).await?;
-    let grace = body.members()?.number("grace")?.unwrap_or(86_400);
-    if grace > LONGEST_GRACE {
-        return Err(wrong("grace", "must be 30 days at most, in seconds").into());
-    }
-    let now = api.parts.clock.wall();
-    let (app, mut made) = (server.app().clone(), None);
-    let (id, record) = change(&api, &server, &path, |record, id| {
-        if !api_key::holds(record, now) {
-            return Err(Code::NotFound.into());
-        }
-        made = Some(api_key::rotate(record, &app, id, now, grace * 1_000)?);
-        Ok(())
-    })
-    .await?;
-    tracing::info!(%app, key = %id, "gave an API key another secret");
-    ok(json!({"api_key": shown(&id, &record), "secret": made}))
-}
-
-async fn end(State(api): State<Arc<Api>>, server: Server, path: Segment) -> Answer {
-    let now = api.parts.clock.wall();
-    let (id, record) = change(&api, &server, &path, |record, _| {
-        record.revoked_at.get_or_insert(now);
-        Ok(())
-    })
-    .await?;
-    tracing::info!(app = %server.app(), key = %id, "revoked an API key");
-    ok(shown(&id, &record))
-}
-
-/// Changes a key that there is.
-async fn change(
-    api: &Api,
-    server: &Server,
-    path: &Segment,
-    mut edit: impl FnMut(&mut ApiKeyRecord, &ApiKeyId) -> Result<(), Problem>,
-) -> Result<(ApiKeyId, ApiKeyRecord), crate::api::Refusal> {
+    let grace = body.members()?.number("grace")?.unwrap_or(GRACE);
     let id = path.named("key", ApiKeyId::new)?;
-    let mut outcome: Result<Option<ApiKeyRecord>, Problem> = Ok(None);
-    api.store
-        .change(&Key::ApiKey(server.app().clone(), id.clone()), |record| {
-            let Some(Record::ApiKey(record)) = record else { return None };
-            let mut record = record.clone();
-            if let Err(problem) = edit(&mut record, &id) {
-                outcome = Err(problem);
-                return None;
-            }
-            outcome = Ok(Some((*record).clone()));
-            Some(Record::ApiKey(record))
-        })
-        .await?;
-    Ok((id, outcome?.ok_or(Code::NotFound)?))
+    let made = api.administration.rotate_api_key(&server.actor(&caller), server.app(), &id, grace).await?;
+    ok(json!({"api_key": shown(&made.id, &made.record), "secret": made.text}))
 }
 
-fn shown(id: &ApiKeyId, record: &ApiKeyRecord) -> Value {
-    let some = |at: u64| Some(at).filter(|at| *at > 0);
-    json!({
-        "id": id,
-        "name": record.name,
-        "scopes": record.scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>(),
-        "created_at": record.created_at,
-        "rotated_at": some(record.rotated_at),
-        "expires_at": record.expires_at,
-        "revoked_at": record.revoked_at,
-        "used_at": some(record.used_at),
-    })
+async fn end(State(api): State<Arc<Api>>, server: Server, caller: Caller, path: Segment) -> Answer {
+    let id = path.named("key", ApiKeyId::new)?;
+    let record = api.administration.revoke_api_key(&server.actor(&caller), server.app(), &id).await?;
+    ok(shown(&id, &record))
 }

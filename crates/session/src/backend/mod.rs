@@ -1,9 +1,9 @@
 //! The API for an app's own back end: everything in its app, by API keys or by tokens of the role `server`. For developers: docs/api.md.
 
-mod channels;
+pub(crate) mod channels;
 mod keys;
 mod messages;
-mod users;
+pub(crate) mod users;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -18,9 +18,10 @@ use tokio::time::timeout;
 use xpush_core::message::Sender;
 use xpush_core::ports::access::Decided;
 use xpush_core::ports::backend::{Object, PATIENCE};
-use xpush_core::ports::directory::{Entry, Key, Record, Scope};
+use xpush_core::ports::directory::{Entry, Key, Record, Scope, Via};
 use xpush_core::{App, Channel, ChannelKey, Code, Grant, Problem, Role, User};
 
+use crate::administration::Actor;
 use crate::api::openapi::{Needs, Operation, Routes, schema};
 use crate::api::{Answer, Api, Asked, Bearer, Caller, Refusal, Segment, bearer, ok};
 use crate::api_key::{self, Shown};
@@ -35,6 +36,8 @@ const AROUND: usize = 65_536;
 pub(crate) struct Server {
     /// As what it acts.
     pub(crate) grant: Arc<Grant>,
+    /// By which API key, if by one.
+    pub(crate) key: Option<Box<str>>,
 }
 
 pub(crate) fn routes() -> Routes {
@@ -64,6 +67,12 @@ impl Server {
         &self.grant.app
     }
 
+    /// Who it is, for the audit log.
+    pub(crate) fn actor(&self, caller: &Caller) -> Actor {
+        let by = self.key.clone().unwrap_or_else(|| self.grant.sender.user.as_str().into());
+        Actor { by, via: Via::Key, address: caller.address }
+    }
+
     pub(crate) fn channel(&self, path: &Segment) -> Result<ChannelKey, Problem> {
         Ok(self.key(path.named("channel", Channel::new)?))
     }
@@ -88,7 +97,7 @@ impl FromRequestParts<Arc<Api>> for Server {
         if !shown.starts_with(api_key::PREFIX) {
             let Bearer(grant) = Bearer::from_request_parts(parts, api).await?;
             return match grant.is_server() {
-                true => Ok(Self { grant }),
+                true => Ok(Self { grant, key: None }),
                 false => Err(Problem::new(Code::Forbidden, "this is for the app's own back end").into()),
             };
         }
@@ -105,12 +114,13 @@ impl FromRequestParts<Arc<Api>> for Server {
             let needed = needed.as_str();
             return Err(Problem::new(Code::Forbidden, format!("this needs the scope {needed}")).into());
         }
-        Ok(Self { grant: Arc::new(acting(app)?) })
+        let key = Shown::read(&shown).map(|shown| shown.id.as_str().into());
+        Ok(Self { grant: Arc::new(acting(app)?), key })
     }
 }
 
 /// Whose key it is, and what it opens. Nobody learns whether it is unknown, wrong, revoked or over.
-async fn by_key(api: &Arc<Api>, text: &str) -> Result<(App, Vec<Scope>), Refusal> {
+pub(crate) async fn by_key(api: &Arc<Api>, text: &str) -> Result<(App, Vec<Scope>), Refusal> {
     let refused = || Problem::new(Code::Unauthenticated, "this API key is not good (any more)");
     let shown = Shown::read(text).ok_or_else(refused)?;
     let key = Key::ApiKey(shown.app.clone(), shown.id.clone());
@@ -144,7 +154,7 @@ async fn note_use(api: &Api, key: &Key) {
 }
 
 /// What a key's holder acts as.
-fn acting(app: App) -> Result<Grant, Problem> {
+pub(crate) fn acting(app: App) -> Result<Grant, Problem> {
     Ok(Grant {
         app,
         sender: Sender { user: User::new(SENDER)?, name: None },
@@ -160,7 +170,7 @@ fn acting(app: App) -> Result<Grant, Problem> {
 }
 
 /// Starts something on a node; the future waits for what comes of it.
-fn decided<T: Send + 'static>(
+pub(crate) fn decided<T: Send + 'static>(
     start: impl FnOnce(Decided<T>),
 ) -> impl Future<Output = Result<T, Problem>> + Send + 'static {
     let (sender, receiver) = oneshot::channel();
@@ -177,13 +187,13 @@ fn decided<T: Send + 'static>(
 }
 
 /// An object that is text already.
-fn written(object: Object) -> Answer {
+pub(crate) fn written(object: Object) -> Answer {
     let json = HeaderValue::from_static("application/json");
     Ok(([(header::CONTENT_TYPE, json)], object).into_response())
 }
 
 /// 201, with what was made.
-fn created(object: Value) -> Answer {
+pub(crate) fn created(object: Value) -> Answer {
     Ok((axum::http::StatusCode::CREATED, axum::Json(object)).into_response())
 }
 

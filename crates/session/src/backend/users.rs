@@ -302,7 +302,12 @@ fn enlist(api: &Arc<Api>, server: &Server, path: &Segments, follows: bool) -> An
     ok(json!({}))
 }
 
-async fn channels_of(State(api): State<Arc<Api>>, server: Server, path: Segment, asked: Asked) -> Answer {
+pub(crate) async fn channels_of(
+    State(api): State<Arc<Api>>,
+    server: Server,
+    path: Segment,
+    asked: Asked,
+) -> Answer {
     let user = path.named("user", User::new)?;
     let (after, limit) = (asked.one("after")?, asked.limit(PAGE, LARGEST_PAGE)?);
     let found = decided(|done| api.parts.backend.conversations(server.app(), &user, after, limit, done));

@@ -11,16 +11,17 @@ use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
-use xpush_core::ports::directory::{Directory, Entry, Expected, Key, Listing, Record, UserRecord};
+use xpush_core::ports::directory::{Directory, Entry, Expected, Key, Listing, Record, UserRecord, Via};
 use xpush_core::ports::{Failure, PortError};
-use xpush_core::{App, Code, Problem, Role};
+use xpush_core::{App, Code, Problem, Role, User};
 
 use crate::access::OPERATORS;
 use crate::accounts::password::{self, Password};
 use crate::accounts::{self, begin};
+use crate::administration::{Act, Actor};
 use crate::api::openapi::schema::{self, of};
 use crate::api::openapi::{Operation, Routes};
-use crate::api::{Answer, Api, Caller, Fields, ok};
+use crate::api::{Answer, Api, Caller, Fields, Refusal, ok};
 use crate::store::Store;
 
 /// The role of an operator.
@@ -78,8 +79,28 @@ async fn set_up(State(api): State<Arc<Api>>, caller: Caller, fields: Fields) -> 
     let (app, _) = api.app(Some(OPERATORS), &caller)?;
     let token = fields.needed("token")?;
     let user = fields.user("user")?;
-    accounts::check_own_choice(&user)?;
     let password = Password::new(fields.needed("password")?, "password")?;
+    let record = make_first(&api, token, &user, password, fields.name("name")?).await?;
+    let actor = Actor { by: user.as_str().into(), via: Via::Page, address: caller.address };
+    api.administration.note(&actor, Act { what: "set_up", app: Some(&app), ..Act::default() }, None).await;
+    ok(begin(&api, &app, &user, &record, None).await?.object())
+}
+
+/// Whether there is no operator yet, and a link by which one can be made.
+pub(crate) async fn is_needed(store: &Store) -> Result<bool, PortError> {
+    Ok(store.get(&Key::Secret(SECRET.into())).await?.is_some() && !has_operator(store).await?)
+}
+
+/// Makes the first operator, exactly once.
+pub(crate) async fn make_first(
+    api: &Api,
+    token: &str,
+    user: &User,
+    password: Password,
+    name: Option<Box<str>>,
+) -> Result<UserRecord, Refusal> {
+    let app = App::new(OPERATORS)?;
+    accounts::check_own_choice(user)?;
     let void = || Problem::new(Code::Forbidden, "token: this link was used, or a newer one was printed");
     let key = Key::Secret(SECRET.into());
     let kept = api.store.get(&key).await?;
@@ -93,20 +114,21 @@ async fn set_up(State(api): State<Arc<Api>>, caller: Caller, fields: Fields) -> 
         return Err(void().into());
     }
     let record = UserRecord {
+        name,
         password: Some(digest),
         roles: vec![Role::new(ADMIN)?],
         created_at: api.parts.clock.wall(),
         ..UserRecord::default()
     };
     let to = Record::User(Box::new(record.clone()));
-    let made = api.store.apply(Key::User(app.clone(), user.clone()), Expected::Absent, Some(to)).await;
+    let made = api.store.apply(Key::User(app, user.clone()), Expected::Absent, Some(to)).await;
     if !matches!(made, Ok(true)) {
         // Nothing was made, so the link stays good.
         api.store.apply(key, Expected::Absent, Some(Record::Secret(kept))).await?;
         return Err(made.map(|_| Code::Conflict)?.into());
     }
     tracing::info!(%user, "the first operator is there");
-    ok(begin(&api, &app, &user, &record, None).await?.object())
+    Ok(record)
 }
 
 async fn has_operator(store: &Store) -> Result<bool, PortError> {

@@ -17,8 +17,8 @@ use xpush_core::ports::{Failure, PortError};
 use crate::sample::{channel_of, user};
 use crate::suite::{PATIENCE, Until, answer, ends};
 use sample::{
-    api_key, app, block, device_key, each_kind, identity, login_key, look_alikes, member, odd_texts, secret,
-    stamped, user_key,
+    api_key, app, audit, audit_record, block, device_key, each_kind, identity, login_key, look_alikes,
+    member, odd_texts, secret, stamped, user_key, version,
 };
 
 /// A new, empty store.
@@ -578,6 +578,21 @@ fn samples() -> Vec<(Listing, Vec<Key>, Vec<Key>)> {
             ],
         ),
         (
+            Listing::Versions(demo.clone()),
+            [u64::MAX, 100, 99, 9, 1, 0].map(|revision| version("demo", revision)).to_vec(),
+            vec![version("demo2", 5), api_key("demo", "a"), audit("demo")],
+        ),
+        (
+            Listing::Audit,
+            ["0", "0a", "1", "a", "f"].map(audit).to_vec(),
+            vec![version("demo", 1), secret("a"), Key::App(app("a"))],
+        ),
+        (
+            Listing::AuditOf(app("a")),
+            ["0", "0a", "1", "a", "f"].map(audit).to_vec(),
+            vec![audit("00"), audit("g"), identity("a", "https://a", "1"), version("a", 1)],
+        ),
+        (
             Listing::Identities(demo, ann()),
             [("https://a", "1"), ("https://a", "2"), ("https://aa", "0"), ("https://b", "방")]
                 .map(|(issuer, sub)| identity("demo", issuer, sub))
@@ -598,6 +613,7 @@ fn owned_by_ann(key: &Key, strangers: &[Key]) -> Record {
             Record::Identity(user("bob"))
         }
         Key::Identity(..) => Record::Identity(user("ann")),
+        Key::Audit(_) if strangers.contains(key) => audit_record(None),
         _ => stamped(key, 1),
     }
 }

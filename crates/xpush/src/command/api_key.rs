@@ -1,12 +1,9 @@
 //! `xpush app key`: what an app's back end shows to the HTTP API.
 
-use std::cell::RefCell;
-
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use xpush_core::ports::directory::{ApiKeyRecord, Entry, Key, Listing, Record, Scope};
 use xpush_core::{ApiKeyId, App, UnixMillis};
-use xpush_session::api_key::{self, Fresh};
 
 use super::{Installation, Told, columns, json as shown, note, now};
 
@@ -89,11 +86,11 @@ impl Keys {
                 let expires_at = days.map(|days| now() + days * 86_400_000);
                 create(installation, app, name.as_deref(), scopes, expires_at)
             }
-            What::Rotate { id, grace, .. } => rotate(installation, app, id, grace * 3_600_000),
+            What::Rotate { id, grace, .. } => rotate(installation, app, id, grace * 3_600),
             What::Revoke { id, .. } => {
-                change(installation, app, id, |record, _| {
-                    record.revoked_at.get_or_insert(now());
-                    Ok(())
+                let id = existing(installation, app, id)?;
+                installation.administer(async |administration, actor| {
+                    administration.revoke_api_key(&actor, app, &id).await
                 })?;
                 Ok(format!(
                     "the key {id} opens nothing any more; a running server knows it within 2 seconds\n"
@@ -110,28 +107,26 @@ fn create(
     scopes: &[Scope],
     expires_at: Option<UnixMillis>,
 ) -> Told {
-    let wanted = Scope::EACH.into_iter().filter(|scope| scopes.contains(scope)).collect();
-    let made = api_key::issue(app, name.map(Into::into), wanted, expires_at, now());
-    let Fresh { id, record, text } = made.map_err(|problem| problem.message().to_owned())?;
-    if !installation.make(Key::ApiKey(app.clone(), id.clone()), Record::ApiKey(Box::new(record)))? {
-        return Err("somebody else has just made a key of the same id: try again".to_owned());
-    }
-    note(format_args!("{app} has the API key {id}. {SHOWN_ONCE}"));
-    Ok(text + "\n")
+    let made = installation.administer(async |administration, actor| {
+        administration.create_api_key(&actor, app, name.map(Into::into), scopes, expires_at).await
+    })?;
+    note(format_args!("{app} has the API key {}. {SHOWN_ONCE}", made.id));
+    Ok(made.text + "\n")
 }
 
 fn rotate(installation: &Installation, app: &App, id: &str, grace: u64) -> Told {
-    let text = RefCell::new(String::new());
-    change(installation, app, id, |record, id| {
-        if record.revoked_at.is_some() {
-            return Err(format!("the key {id} is revoked: create another one"));
-        }
-        let rotated = api_key::rotate(record, app, id, now(), grace);
-        *text.borrow_mut() = rotated.map_err(|problem| problem.message().to_owned())?;
-        Ok(())
+    let key = existing(installation, app, id)?;
+    let record = installation.get(&Key::ApiKey(app.clone(), key.clone()))?;
+    if let Some(Entry { record: Record::ApiKey(record), .. }) = record
+        && record.revoked_at.is_some()
+    {
+        return Err(format!("the key {id} is revoked: create another one"));
+    }
+    let made = installation.administer(async |administration, actor| {
+        administration.rotate_api_key(&actor, app, &key, grace).await
     })?;
     note(format_args!("the key {id} has another secret. {SHOWN_ONCE}"));
-    Ok(text.into_inner() + "\n")
+    Ok(made.text + "\n")
 }
 
 fn list(installation: &Installation, app: &App, json: bool) -> Told {
@@ -163,22 +158,14 @@ fn list(installation: &Installation, app: &App, json: bool) -> Told {
     Ok(columns(&keys.map(row).collect::<Vec<_>>()))
 }
 
-/// Changes a key that there is.
-fn change(
-    installation: &Installation,
-    app: &App,
-    id: &str,
-    edit: impl Fn(&mut ApiKeyRecord, &ApiKeyId) -> Result<(), String>,
-) -> Result<(), String> {
+/// The id of a key that there is.
+fn existing(installation: &Installation, app: &App, id: &str) -> Result<ApiKeyId, String> {
     let unknown = || format!("{app} has no API key `{id}`: `xpush app key list {app}`");
-    let id = ApiKeyId::new(id).map_err(|_| unknown())?;
-    installation.update(&Key::ApiKey(app.clone(), id.clone()), |record| match record {
-        Some(Record::ApiKey(mut record)) => {
-            edit(&mut record, &id)?;
-            Ok(Record::ApiKey(record))
-        }
-        _ => Err(unknown()),
-    })
+    let known = ApiKeyId::new(id).map_err(|_| unknown())?;
+    match installation.get(&Key::ApiKey(app.clone(), known.clone()))? {
+        Some(_) => Ok(known),
+        None => Err(unknown()),
+    }
 }
 
 fn scope(name: &str) -> Result<Scope, String> {

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use xpush_core::App;
-use xpush_core::ports::directory::{Accounts, AppRecord, Entry, Key, KeyRecord, Listing, Record};
-use xpush_session::access::usable;
+use xpush_core::ports::directory::{Accounts, AppRecord, Key, Listing, Record, Stamp};
+use xpush_core::{App, Code, Problem};
+use xpush_session::administration::{Found, Match, Version, created_with};
 
 use super::api_key::Keys;
-use super::{Installation, Told, app_name, columns, hooks, json as shown, note, now, token, wait};
+use super::{Installation, Told, app_name, audit, columns, hooks, json as shown, note, now, token};
 use crate::cli::{Site, key_and_value};
 use crate::config::{self, ALGORITHMS, Files, LiveApp, OPERATORS};
 
@@ -25,6 +25,8 @@ Examples:
   xpush app remove-key shop main               … when no token of the old one is left
   xpush app add-key shop --id login --algorithm ES256 --public-key-file login.pem
   xpush app key create shop --scope publish    what your back end shows to the HTTP API
+  xpush app versions shop                      how it was, and who has changed it …
+  xpush app restore shop 41                    … and back to that
   xpush app hooks shop                         what waits for its hooks, and what was given up
 
 An app that is set up live wins over the configuration file's app of the same name. A running server follows within
@@ -90,6 +92,18 @@ enum What {
         #[arg(long, value_name = "FILE")]
         public_key_file: Option<PathBuf>,
     },
+    /// How an app was, the newest first.
+    Versions {
+        app: String,
+        /// As JSON, with everything that it said.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make an app what it was at a revision, but for its keys.
+    Restore {
+        app: String,
+        revision: u64,
+    },
     /// Remove a key: its tokens are good no more.
     RemoveKey {
         app: String,
@@ -132,7 +146,7 @@ pub(crate) fn run(apps: &Apps) -> Told {
         What::Set { app, said } => {
             let installation = Installation::open_or_make(site)?;
             let app = known(&installation, app)?;
-            change(&installation, &app, |before| said.over(&app, before))?;
+            change(&installation, &app, ("app.change", None), |before| said.over(&app, before))?;
             Ok(format!("{app} is changed\n"))
         }
         What::Delete { app, yes } => delete(&Installation::open(site)?, &own_name(app)?, *yes),
@@ -157,15 +171,29 @@ pub(crate) fn run(apps: &Apps) -> Told {
         What::RemoveKey { app, id } => {
             let installation = Installation::open_or_make(site)?;
             let app = known(&installation, app)?;
-            change(&installation, &app, |mut record| {
-                let before = record.keys.len();
-                record.keys.retain(|key| *key.id != **id);
-                match record.keys.len() == before {
-                    true => Err(format!("{app} has no key `{id}`")),
-                    false => Ok(record),
-                }
+            tell_that_it_becomes_live(&installation, &app)?;
+            if !has_key(&installation.record(&app)?.unwrap_or_default(), id) {
+                return Err(format!("{app} has no key `{id}`"));
+            }
+            installation.administer(async |administration, actor| {
+                administration.remove_signing_key(&actor, &app, Match::Any, id, None).await
             })?;
             Ok(format!("tokens of the key {id} are good no more\n"))
+        }
+        What::Versions { app, json } => {
+            let installation = Installation::open(site)?;
+            versions(&installation, &known(&installation, app)?, *json)
+        }
+        What::Restore { app, revision } => {
+            let installation = Installation::open(site)?;
+            let app = known(&installation, app)?;
+            let found = installation.administer(async |administration, actor| {
+                administration.restore(&actor, &app, Match::Any, *revision, None).await
+            })?;
+            Ok(format!(
+                "{app} is as it was at {revision}, but for its keys; this is its revision {}\n",
+                found.revision
+            ))
         }
     }
 }
@@ -185,20 +213,49 @@ fn create(installation: &Installation, app: &App, said: &Said, with_key: bool) -
         return Err(format!("there is an app `{app}` already: `xpush app set {app}` changes it"));
     }
     let usual = AppRecord { rules: config::usual_rules(), ..AppRecord::default() };
-    let mut record = said.over(app, usual)?;
-    for key in &mut record.keys {
-        key.created_at = now();
-    }
+    let record = said.over(app, usual)?;
     let secret = match with_key && record.keys.is_empty() {
         true => Some(token::fresh_secret()?),
         false => None,
     };
-    record.keys.extend(secret.as_deref().map(|secret| key_record("main", "HS256", secret)));
-    if !installation.make(Key::App(app.clone()), Record::App(Box::new(record)))? {
-        return Err(format!("somebody else has just made an app `{app}`"));
-    }
+    let record = created_with(record, secret.as_deref(), now());
+    installation.administer(async |administration, actor| {
+        administration.create_app(&actor, app, record, None).await
+    })?;
     let told = format!("{app} is there; a running server knows it within 2 seconds\n");
     Ok(told + &secret.map(|secret| snippet(app, "main", &secret)).unwrap_or_default())
+}
+
+/// How an app was.
+fn versions(installation: &Installation, app: &App, json: bool) -> Told {
+    let versions = installation.administer(async |administration, _| {
+        let found = administration.app(app).await?;
+        administration.versions(&found, None, 101).await
+    })?;
+    let by = |version: &Version| match &version.record.changed {
+        Some(Stamp { at, by, via, note }) => {
+            let note = note.as_deref().map(|note| format!(": {note}")).unwrap_or_default();
+            (audit::ago(*at), format!("{by} ({}){note}", via.as_str()))
+        }
+        None if version.revision == 0 => (String::new(), "the configuration file".to_owned()),
+        None => (String::new(), String::new()),
+    };
+    if json {
+        let value = |version: &Version| {
+            let settings: Value = serde_json::from_str(&version.record.settings).unwrap_or_default();
+            json!({
+                "revision": version.revision, "current": version.current, "what": version.record.what,
+                "changed": version.record.changed, "settings": settings,
+            })
+        };
+        return Ok(shown(&versions.iter().map(value).collect::<Value>()));
+    }
+    let row = |version: &Version| {
+        let (when, who) = by(version);
+        let mark = if version.current { "now" } else { "" };
+        vec![version.revision.to_string(), mark.to_owned(), when, who, version.record.what.join(" ")]
+    };
+    Ok(columns(&versions.iter().map(row).collect::<Vec<_>>()))
 }
 
 fn list(installation: &Installation, json: bool) -> Told {
@@ -246,29 +303,26 @@ fn delete(installation: &Installation, app: &App, yes: bool) -> Told {
         let why = if configured { "stands in the configuration file only" } else { "does not exist" };
         return Err(format!("`{app}` {why}: there is nothing to delete"));
     }
-    let users = installation.all(&Listing::Users(app.clone()))?;
+    let in_file = installation.settings.apps.iter().any(|configured| configured.name == *app);
+    let count = if in_file { 0 } else { installation.all(&Listing::Users(app.clone()))?.len() };
     if !yes {
-        let count = users.len();
-        return Err(format!(
-            "this deletes the app `{app}` and its users ({count}) for good: say --yes as well"
-        ));
-    }
-    let parts = installation.kept.clone();
-    for Entry { key: of, .. } in users {
-        let Key::User(_, name) = &of else { continue };
-        for listing in Listing::of_user(app, name) {
-            for entry in installation.all(&listing)? {
-                installation.remove(entry.key)?;
+        return Err(match in_file {
+            true => format!(
+                "this takes the live settings of `{app}` away, so that it is as the configuration file has it again: say --yes as well"
+            ),
+            false => {
+                format!("this deletes the app `{app}` and its users ({count}) for good: say --yes as well")
             }
-        }
-        wait(|done| parts.lasting.end(app, name, done))?;
-        installation.remove(of)?;
+        });
     }
-    for entry in installation.all(&Listing::ApiKeys(app.clone()))? {
-        installation.remove(entry.key)?;
-    }
-    installation.remove(key)?;
-    Ok(format!("{app} is gone\n"))
+    let lasting = installation.kept.lasting.clone();
+    let reverted = installation.administer(async |administration, actor| {
+        administration.delete_app(&actor, app, Match::Any, None, &*lasting).await
+    })?;
+    Ok(match reverted {
+        true => format!("{app} is as the configuration file has it\n"),
+        false => format!("{app} is gone\n"),
+    })
 }
 
 fn add_key(
@@ -294,51 +348,47 @@ fn add_key(
         Some(file) => Files::default().read(&file.display().to_string())?,
         None => fresh.clone().unwrap_or_default(),
     };
-    let id_of = |record: &AppRecord| match id {
-        Some(id) => id.to_owned(),
-        None => (1..).map(|n| format!("key-{n}")).find(|id| !has_key(record, id)).unwrap_or_default(),
-    };
-    let added = std::cell::RefCell::new(String::new());
-    change(installation, app, |mut record| {
-        let id = config::key_id(&id_of(&record)).map_err(|why| format!("the key's id {why}"))?;
-        if has_key(&record, &id) {
+    tell_that_it_becomes_live(installation, app)?;
+    if let Some(id) = id {
+        config::key_id(id).map_err(|why| format!("the key's id {why}"))?;
+        if has_key(&installation.record(app)?.unwrap_or_default(), id) {
             return Err(format!("{app} has a key `{id}` already"));
         }
-        let key = key_record(&id, algorithm, &material);
-        usable(&key)?;
-        record.keys.push(key);
-        *added.borrow_mut() = id.into();
-        Ok(record)
+    }
+    let (_, id) = installation.administer(async |administration, actor| {
+        administration.add_signing_key(&actor, app, Match::Any, (id, algorithm, &material), None).await
     })?;
-    let id = added.into_inner();
     let told = format!("{app} has the key {id} ({algorithm})\n");
     Ok(told + &fresh.map(|secret| snippet(app, &id, &secret)).unwrap_or_default())
 }
 
 /// Changes an app; one that only the configuration has becomes a live one.
-fn change(
+pub(super) fn change(
     installation: &Installation,
     app: &App,
+    (what, target): (&'static str, Option<String>),
     change: impl Fn(AppRecord) -> Result<AppRecord, String>,
 ) -> Result<(), String> {
-    let configured = installation.settings.apps.iter().find(|configured| configured.name == *app);
-    installation.update(&Key::App(app.clone()), |record| {
-        let before = match (record, configured) {
-            (Some(Record::App(record)), _) => *record,
-            (_, Some(configured)) => {
-                note(format_args!(
-                    "from now on {app} is set up live: what the configuration file says of it has no effect"
-                ));
-                configured.wherever_it_listens()
-            }
-            _ => AppRecord::default(),
-        };
-        Ok(Record::App(Box::new(change(before)?)))
+    tell_that_it_becomes_live(installation, app)?;
+    let edit =
+        |found: &Found| change(found.record.clone()).map_err(|why| Problem::new(Code::BadField, why).into());
+    installation.administer(async |administration, actor| {
+        administration.change_app(&actor, app, Match::Any, (what, target, None), edit).await.map(drop)
     })
 }
 
+/// The configuration file has nothing to say any more of an app that is changed.
+fn tell_that_it_becomes_live(installation: &Installation, app: &App) -> Result<(), String> {
+    if installation.get(&Key::App(app.clone()))?.is_none() {
+        note(format_args!(
+            "from now on {app} is set up live: what the configuration file says of it has no effect"
+        ));
+    }
+    Ok(())
+}
+
 /// An app that there is.
-fn known(installation: &Installation, name: &str) -> Result<App, String> {
+pub(super) fn known(installation: &Installation, name: &str) -> Result<App, String> {
     own_name(name)?;
     installation.app(Some(name))
 }
@@ -352,10 +402,6 @@ fn own_name(name: &str) -> Result<App, String> {
 
 fn has_key(record: &AppRecord, id: &str) -> bool {
     record.keys.iter().any(|key| *key.id == *id)
-}
-
-fn key_record(id: &str, algorithm: &str, material: &str) -> KeyRecord {
-    KeyRecord { id: id.into(), algorithm: algorithm.into(), material: material.into(), created_at: now() }
 }
 
 /// What to do with a secret that was just made.
@@ -380,7 +426,7 @@ To try it without a back end: xpush token --app {app} --user ann
     )
 }
 
-fn read(path: &Path) -> Result<String, String> {
+pub(super) fn read(path: &Path) -> Result<String, String> {
     let unreadable = |error| format!("cannot read {}: {error}", path.display());
     if path.as_os_str() != "-" {
         return std::fs::read_to_string(path).map_err(unreadable);

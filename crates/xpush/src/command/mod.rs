@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 mod api_key;
 pub(crate) mod app;
+pub(crate) mod audit;
 pub(crate) mod copy;
 pub(crate) mod doctor;
 pub(crate) mod epoch;
@@ -11,11 +12,13 @@ pub(crate) mod member;
 pub(crate) mod migrate;
 pub(crate) mod nodes;
 pub(crate) mod ring;
+pub(crate) mod rule;
 mod terminal;
 pub(crate) mod token;
 pub(crate) mod user;
 
 use std::fmt;
+use std::future::Future;
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -23,11 +26,12 @@ use std::time::Duration;
 use xpush_core::ports::directory::{AppRecord, Change, Directory, Entry, Expected, Key, Listing, Record};
 use xpush_core::ports::{Done, Failure, PortError};
 use xpush_core::{App, UnixMillis, User};
+use xpush_session::administration::{self, Actor, Administration, Refused};
 use xpush_session::erasure;
 
 use crate::backends;
 use crate::cli::{Site, say};
-use crate::config::{OPERATORS, Settings, nearest};
+use crate::config::{OPERATORS, Settings, Spoken, nearest};
 use crate::serve;
 
 /// Entries read at a time.
@@ -83,6 +87,30 @@ impl Installation {
     fn of(settings: Settings) -> Result<Self, String> {
         let kept = backends::kept(&settings)?;
         Ok(Self { settings, directory: kept.directory.clone(), kept })
+    }
+
+    /// What changes apps, keys and users: by it every change has its version and its entry in the audit log.
+    fn administration(&self) -> Administration {
+        let apps = self.settings.apps.iter();
+        Administration::new(administration::Parts {
+            directory: self.directory.clone(),
+            language: Arc::new(Spoken),
+            configured: apps.map(|app| (app.name.clone(), app.wherever_it_listens())).collect(),
+            clock: backends::clock(),
+        })
+    }
+
+    /// Does something by it, as whoever works at this command line.
+    fn administer<T, F: Future<Output = Result<T, Refused>>>(
+        &self,
+        work: impl FnOnce(Administration, Actor) -> F,
+    ) -> Result<T, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .map_err(|error| format!("cannot start: {error}"))?;
+        let done = runtime.block_on(work(self.administration(), Actor::command_line()));
+        done.map_err(|refused| refused.to_string())
     }
 
     fn get(&self, key: &Key) -> Result<Option<Entry>, String> {

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use xpush_core::ports::directory::{Key, Listing, Record, UserRecord};
 use xpush_core::{App, Device, Role, User};
 
-use xpush_session::erasure::{self, Progress};
+use xpush_session::administration::{Actor, Wanted};
+use xpush_session::erasure::Progress;
 
 use super::{Installation, Told, app_name, columns, json as shown, now, terminal, user_name};
 use crate::cli::Within;
@@ -95,22 +96,17 @@ pub(crate) fn run(users: &Users) -> Told {
         What::Create { .. } => Err("handled above".to_owned()),
         What::Password { user } => {
             let user = user_name(user)?;
-            let key = existing(&installation, &app, &user)?;
-            let digest = digest()?;
-            installation.update(&key, |record| {
-                let mut record = as_user(record);
-                (record.password, record.tokens_valid_from) = (Some(digest.clone()), now());
-                Ok(Record::User(Box::new(record)))
-            })?;
-            end_logins(&installation, &app, &user, None)?;
+            existing(&installation, &app, &user)?;
+            let wanted = Wanted { password: Some(Some(digest()?)), ..Wanted::default() };
+            change(&installation, &app, &user, &wanted, false)?;
             Ok(format!("{user} has another password, and is logged out everywhere\n"))
         }
         What::Roles { user, roles } => {
             let user = user_name(user)?;
             let roles = read_roles(roles)?;
-            change(&installation, &existing(&installation, &app, &user)?, |record| {
-                record.roles.clone_from(&roles);
-            })?;
+            existing(&installation, &app, &user)?;
+            let wanted = Wanted { roles: Some(roles.clone()), ..Wanted::default() };
+            change(&installation, &app, &user, &wanted, false)?;
             let roles: Vec<_> = roles.iter().map(Role::as_str).collect();
             Ok(match roles.is_empty() {
                 true => format!("{user} has no roles\n"),
@@ -120,15 +116,15 @@ pub(crate) fn run(users: &Users) -> Told {
         What::Disable { user } => {
             let user = user_name(user)?;
             // Who comes with a token of the app's own back end has no entry before something is said of them.
-            change(&installation, &Key::User(app.clone(), user.clone()), |record| {
-                (record.disabled, record.tokens_valid_from) = (true, now());
-            })?;
-            end_logins(&installation, &app, &user, None)?;
+            let wanted = Wanted { banned: Some(true), ..Wanted::default() };
+            change(&installation, &app, &user, &wanted, true)?;
             Ok(format!("{user} may not connect\n"))
         }
         What::Enable { user } => {
             let user = user_name(user)?;
-            change(&installation, &existing(&installation, &app, &user)?, |record| record.disabled = false)?;
+            existing(&installation, &app, &user)?;
+            let wanted = Wanted { banned: Some(false), ..Wanted::default() };
+            change(&installation, &app, &user, &wanted, false)?;
             Ok(format!("{user} may connect\n"))
         }
         What::Revoke { user, device } => revoke(&installation, &app, &user_name(user)?, device.as_deref()),
@@ -160,17 +156,16 @@ pub(super) fn create(
         return Err(taken());
     }
     let password = if with_password { Some(digest()?) } else { None };
-    // Whoever had the id before may have left tokens behind: they are none for this account.
-    let record = UserRecord {
-        password,
-        created_at: now(),
-        tokens_valid_from: UserRecord::fresh_from(now()),
-        ..account
+    let wanted = Wanted {
+        name: Some(account.name),
+        roles: Some(account.roles),
+        password: Some(password),
+        ..Wanted::default()
     };
-    match installation.make(key, Record::User(Box::new(record)))? {
-        true => Ok(format!("{user} is a user of {app}\n")),
-        false => Err(taken()),
-    }
+    installation.administer(async |administration, actor| {
+        administration.create_user(&actor, app, &user, &wanted).await
+    })?;
+    Ok(format!("{user} is a user of {app}\n"))
 }
 
 /// Takes a user out of everything, and shows how far that is.
@@ -191,8 +186,9 @@ fn delete(installation: &Installation, app: &App, user: &User) -> Told {
             terminal::progress("erasing its messages", step.looked_at, of);
         }
     };
-    let done = runtime.block_on(erasure::erase(parts, app, user, told));
-    done.map_err(|error| format!("{}; begin again, or leave it to the server", error.detail))?;
+    let (administration, actor) = (installation.administration(), Actor::command_line());
+    let done = runtime.block_on(administration.erase_user_now(&actor, app, user, parts, told));
+    done.map_err(|why| format!("{why}; begin again, or leave it to the server"))?;
     Ok(format!("{user} is gone, and {erased} messages with it\n"))
 }
 
@@ -261,38 +257,19 @@ fn show(installation: &Installation, app: &App, user: &User) -> Told {
 }
 
 fn revoke(installation: &Installation, app: &App, user: &User, device: Option<&str>) -> Told {
-    let Some(device) = device else {
-        let key = Key::User(app.clone(), user.clone());
-        change(installation, &key, |record| record.tokens_valid_from = now())?;
-        end_logins(installation, app, user, None)?;
-        return Ok(format!("{user} is logged out everywhere\n"));
-    };
-    let device = Device::new(device).map_err(|_| "a device has 1 to 64 bytes".to_owned())?;
-    let key = Key::Device(app.clone(), user.clone(), device.clone());
-    installation.update(&key, |record| match record {
-        Some(Record::Device(mut record)) => {
-            record.tokens_valid_from = now();
-            Ok(Record::Device(record))
-        }
-        _ => Err(format!("{user} has no device `{device}`: `xpush user show {user}` lists them")),
-    })?;
-    end_logins(installation, app, user, Some(&device))?;
-    Ok(format!("{user} is logged out on {device}\n"))
-}
-
-fn end_logins(
-    installation: &Installation,
-    app: &App,
-    user: &User,
-    device: Option<&Device>,
-) -> Result<(), String> {
-    for entry in installation.all(&Listing::Logins(app.clone(), user.clone()))? {
-        let Record::Login(login) = &entry.record else { continue };
-        if device.is_none() || login.device.as_ref() == device {
-            installation.remove(entry.key)?;
-        }
+    let named = device.map(Device::new).transpose().map_err(|_| "a device has 1 to 64 bytes".to_owned())?;
+    if let Some(device) = &named
+        && installation.get(&Key::Device(app.clone(), user.clone(), device.clone()))?.is_none()
+    {
+        return Err(format!("{user} has no device `{device}`: `xpush user show {user}` lists them"));
     }
-    Ok(())
+    installation.administer(async |administration, actor| {
+        administration.revoke(&actor, app, user, named.as_ref()).await
+    })?;
+    Ok(match named {
+        Some(device) => format!("{user} is logged out on {device}\n"),
+        None => format!("{user} is logged out everywhere\n"),
+    })
 }
 
 /// The key of a user that there is.
@@ -304,11 +281,15 @@ fn existing(installation: &Installation, app: &App, user: &User) -> Result<Key, 
     }
 }
 
-fn change(installation: &Installation, key: &Key, change: impl Fn(&mut UserRecord)) -> Result<(), String> {
-    installation.update(key, |record| {
-        let mut record = as_user(record);
-        change(&mut record);
-        Ok(Record::User(Box::new(record)))
+fn change(
+    installation: &Installation,
+    app: &App,
+    user: &User,
+    wanted: &Wanted,
+    or_make: bool,
+) -> Result<(), String> {
+    installation.administer(async |administration, actor| {
+        administration.change_user(&actor, app, user, wanted, or_make).await.map(drop)
     })
 }
 

@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use xpush_core::App;
 use xpush_core::ports::directory::{Accounts, AppRecord};
+use xpush_core::{App, AppLimits};
 
 use super::hooks::{read_calls, read_hooks};
 use super::keys::{read_keys, read_providers};
@@ -12,7 +12,7 @@ use super::section::{Reading, Section};
 use super::settings::origin;
 use super::tree::{Place, Table, Value};
 use super::uploads::read_files;
-use super::values::{boolean, shortened, text, wanted};
+use super::values::{boolean, count, shortened, size, text, wanted};
 
 /// The app that the operators of an installation are users of.
 pub(crate) const OPERATORS: &str = "xpush";
@@ -94,6 +94,8 @@ fn read_app(
         hooks: read_hooks(section.tables("hooks"), reading),
         calls: read_calls(section.tables("calls"), reading),
         files: read_files(section.tables("files"), reading),
+        limits: read_limits(section.section("limits")),
+        changed: None,
     };
     section.finish();
     if name == OPERATORS {
@@ -111,6 +113,19 @@ fn read_app(
             );
             None
         }
+    }
+}
+
+/// An app's own limits.
+fn read_limits(mut section: Section<'_>) -> AppLimits {
+    let events = section.read("events_per_second", count(0..=1_000_000));
+    let channels = section.read("channels_per_connection", count(1..=1_000_000));
+    let payload = section.read("payload", size(1..=1 << 30));
+    section.finish();
+    AppLimits {
+        events_per_second: events.and_then(|events| u32::try_from(events).ok()),
+        channels_per_connection: channels.and_then(|channels| usize::try_from(channels).ok()),
+        payload: payload.and_then(|payload| usize::try_from(payload).ok()),
     }
 }
 

@@ -5,6 +5,7 @@ use xpush_core::files::FileRule;
 use xpush_core::hooks::{CallRecord, HookRecord, OnFailure};
 use xpush_core::ports::directory::{Accounts, AppRecord, KeyRecord};
 use xpush_core::{App, History, Permissions, Retention, Rule, Who};
+use xpush_session::administration::{Complaint, Language};
 
 use super::apps::read_live;
 use super::section::Reading;
@@ -50,10 +51,15 @@ impl LiveApp<'_> {
                 tree::parse_words(&Place::Flag(format!("--set {key}").into()), words),
             );
         }
+        self.understand(table, &here, Files::default())
+    }
+
+    /// Understands what was said; `files` are those that it names.
+    fn understand(&self, mut table: Table, here: &Place, files: Files) -> Result<AppRecord, Invalid> {
         let kept = self.take_known_keys(&mut table);
         self.give_known_secrets(&mut table);
-        let reading = Reading::with(Files::default());
-        let mut record = read_live(self.name, &table, &here, &reading);
+        let reading = Reading::with(files);
+        let mut record = read_live(self.name, &table, here, &reading);
         let mut complaints = reading.finish().complaints;
         complaints.sort();
         if !complaints.is_empty() {
@@ -124,6 +130,54 @@ impl LiveApp<'_> {
     }
 }
 
+/// The configuration's language as the administration speaks it, in JSON.
+pub(crate) struct Spoken;
+
+impl Language for Spoken {
+    fn write(&self, record: &AppRecord) -> Json {
+        written(record)
+    }
+
+    fn read(&self, app: &App, before: &AppRecord, settings: &Json) -> Result<AppRecord, Vec<Complaint>> {
+        // Whoever asks is elsewhere: what this machine has in its files is nothing to be named.
+        let files = Files(|_| Err(std::io::Error::other("files are named in a configuration file only")));
+        let live = LiveApp { name: app, before, file: None, set: &[] };
+        let table = match value_at("", settings) {
+            Value::Table(table) => table,
+            _ => Table::new(),
+        };
+        live.understand(table, &Place::Flag("".into()), files).map_err(|Invalid(complaints)| {
+            let own = format!("`apps.{app}.");
+            let complaint = |(place, what): (Place, String)| Complaint {
+                path: place.to_string(),
+                message: what.replace(&own, "`").replace(&format!("[apps.{app}]"), "the app"),
+            };
+            complaints.into_iter().map(complaint).collect()
+        })
+    }
+
+    fn usual(&self) -> AppRecord {
+        AppRecord { rules: super::usual_rules(), ..AppRecord::default() }
+    }
+}
+
+/// JSON of which each value's place is its path: `rules.2.history`.
+fn value_at(path: &str, json: &Json) -> Value {
+    let item = |name: &str, json: &Json| {
+        let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+        Item { value: value_at(&path, json), place: Place::Flag(path.into()) }
+    };
+    match json {
+        Json::Array(items) => Value::List(
+            items.iter().enumerate().map(|(index, json)| item(&index.to_string(), json)).collect(),
+        ),
+        Json::Object(fields) => {
+            Value::Table(fields.iter().map(|(key, json)| (key.clone(), item(key, json))).collect())
+        }
+        simple => as_value(&Place::Flag(path.into()), simple),
+    }
+}
+
 /// An app in the configuration's language, without its secrets.
 pub(crate) fn written(record: &AppRecord) -> Json {
     let accounts = match record.accounts {
@@ -156,6 +210,9 @@ pub(crate) fn written(record: &AppRecord) -> Json {
     }
     if !record.files.is_empty() {
         app["files"] = record.files.iter().map(written_files).collect();
+    }
+    if !record.limits.is_empty() {
+        app["limits"] = json!(record.limits);
     }
     if let Some(url) = &record.jwks_url {
         app["jwks_url"] = json!(url);

@@ -32,7 +32,7 @@ use tree::{Item, Place, Table, Value};
 pub(crate) use apps::OPERATORS;
 pub(crate) use files::Files;
 pub(crate) use keys::{ALGORITHMS, key_id};
-pub(crate) use live::{LiveApp, written};
+pub(crate) use live::{LiveApp, Spoken, written};
 pub(crate) use nearest::nearest;
 pub(crate) use settings::{Log, LogFormat, Settings, TlsFiles};
 pub(crate) use shared::{Hidden, MongoDb, Redis, Shared, ZooKeeper};

@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use xpush_channel::Node;
 use xpush_core::NodeId;
 use xpush_hooks::Webhooks;
+use xpush_session::Watched;
 use xpush_session::api::{self, Pages};
 use xpush_session::erasure::Eraser;
 use xpush_session::files::{self, Filing};
@@ -15,10 +16,11 @@ use xpush_session::placement::{ByRing, plan};
 
 use crate::backends::Backends;
 use crate::config::Settings;
+use crate::desk::Desk;
 
 /// Answers by what the cluster told `placement`, by what the backends keep, and for files by what apps' hooks say, too; and stands for planner.
 pub(crate) fn start(
-    node: &Node,
+    node: &Arc<Node>,
     id: NodeId,
     placement: &ByRing,
     backends: &Backends,
@@ -32,6 +34,19 @@ pub(crate) fn start(
         access: backends.access.clone(),
         backend: node.backend(),
         placement: Arc::new(placement.clone()),
+        administration: backends.administration(settings),
+        watched: Watched {
+            hooks: Arc::new(Desk(webhooks.clone())),
+            metrics: {
+                let node = node.clone();
+                Arc::new(move || node.metrics())
+            },
+            view: {
+                let views = placement.views();
+                Arc::new(move || views.borrow().clone())
+            },
+            started_at: backends.clock.wall(),
+        },
         clock: backends.clock.clone(),
         pages: Pages { allowed: settings.allowed_origins.clone(), loopback: settings.on_loopback() },
         files: filing,

@@ -72,7 +72,7 @@ impl Waiting {
         done: Done<u64>,
     ) -> Result<Self, (PortError, Done<u64>)> {
         let to = match to.map(|record| Ok((row::body(record)?, key.owner(record)))).transpose() {
-            Ok(to) => to.map(|(body, owner)| (body, owner.map(|owner| row::owned_id(key, owner.as_str())))),
+            Ok(to) => to.map(|(body, owner)| (body, owner.map(|owner| row::owned_id(key, owner)))),
             Err(error) => return Err((error, done)),
         };
         Ok(Self { id: row::id_of(key), expected, to, done: Mutex::new(done) })

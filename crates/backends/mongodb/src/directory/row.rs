@@ -27,13 +27,13 @@ pub(super) struct Span {
 /// What a key is known by. Such texts have the order of the keys' parts, by their bytes.
 pub(super) fn id_of(key: &Key) -> String {
     let Spelling { kind, app, first, second } = key.spelling();
-    text(&[&kind.to_string(), app, first, second])
+    text(&[&kind.to_string(), app, &first, second])
 }
 
 /// The same, behind its owner.
 pub(super) fn owned_id(key: &Key, owner: &str) -> String {
     let Spelling { kind, app, first, second } = key.spelling();
-    text(&[&kind.to_string(), app, owner, first, second])
+    text(&[&kind.to_string(), app, owner, &first, second])
 }
 
 impl Span {
@@ -56,6 +56,9 @@ impl Span {
             Listing::BlockedBy(app, user) => span("o", kind::BLOCK, &[app.as_str(), user.as_str()]),
             Listing::ApiKeys(app) => span("_id", kind::API_KEY, &[app.as_str()]),
             Listing::Identities(app, user) => span("o", kind::IDENTITY, &[app.as_str(), user.as_str()]),
+            Listing::Versions(app) => span("_id", kind::VERSION, &[app.as_str()]),
+            Listing::Audit => span("_id", kind::AUDIT, &[""]),
+            Listing::AuditOf(app) => span("o", kind::AUDIT, &["", app.as_str()]),
         }
     }
 
@@ -77,7 +80,7 @@ impl Span {
             return Some(id_of(key));
         }
         // The owner is the listing's, whoever has it now.
-        Some(format!("{}{}", self.prefix, text(&[first, second])))
+        Some(format!("{}{}", self.prefix, text(&[&first, second])))
     }
 }
 
@@ -127,7 +130,7 @@ fn parts(text: &str) -> Option<Vec<String>> {
 
 fn checked(parts: &[String]) -> Result<Key, Code> {
     let [kind, app, first, second] = parts else { return Err(Code::Internal) };
-    Key::read(Spelling { kind: kind.parse().unwrap_or(0), app, first, second })
+    Key::read(Spelling { kind: kind.parse().unwrap_or(0), app, first: first.as_str().into(), second })
 }
 
 /// The fields of a record.
@@ -142,6 +145,8 @@ pub(super) fn body(record: &Record) -> Result<Binary, PortError> {
         Record::ApiKey(key) => serde_json::to_vec(key),
         Record::Identity(user) => serde_json::to_vec(user),
         Record::Secret(secret) => Ok(secret.to_vec()),
+        Record::Version(version) => serde_json::to_vec(version),
+        Record::Audit(audit) => serde_json::to_vec(audit),
     };
     let bytes = json.map_err(|error| PortError::new(Failure::Invalid, format!("{:?}", error.classify())))?;
     Ok(Binary { subtype: BinarySubtype::Generic, bytes })
@@ -166,6 +171,8 @@ pub(super) fn record(key: &Key, document: &Document) -> Result<Record, PortError
         Key::ApiKey(..) => Record::ApiKey(json(bytes)?),
         Key::Identity(..) => Record::Identity(json(bytes)?),
         Key::Secret(_) => Record::Secret(bytes.as_slice().into()),
+        Key::Version(..) => Record::Version(json(bytes)?),
+        Key::Audit(_) => Record::Audit(json(bytes)?),
     })
 }
 

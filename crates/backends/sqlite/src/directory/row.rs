@@ -21,7 +21,7 @@ pub(super) struct Columns {
 impl Columns {
     pub(super) fn of(key: &Key) -> Self {
         let Spelling { kind, app, first, second } = key.spelling();
-        Self { kind, app: app.to_owned(), first: first.to_owned(), second: second.to_owned() }
+        Self { kind, app: app.to_owned(), first: first.into_owned(), second: second.to_owned() }
     }
 
     /// `kind, app, first, second` of a row, from this column on.
@@ -36,7 +36,7 @@ impl Columns {
 
     pub(super) fn key(&self) -> Result<Key, Fault> {
         let Self { kind, app, first, second } = self;
-        Key::read(Spelling { kind: *kind, app, first, second }).map_err(|_| unreadable("a key"))
+        Key::read(Spelling { kind: *kind, app, first: first.into(), second }).map_err(|_| unreadable("a key"))
     }
 
     pub(super) fn params(&self) -> impl Params + '_ {
@@ -55,6 +55,8 @@ pub(super) fn body(record: &Record) -> Result<Vec<u8>, PortError> {
         Record::ApiKey(key) => serde_json::to_vec(key),
         Record::Identity(user) => serde_json::to_vec(user),
         Record::Secret(secret) => return Ok(secret.to_vec()),
+        Record::Version(version) => serde_json::to_vec(version),
+        Record::Audit(audit) => serde_json::to_vec(audit),
     };
     json.map_err(|error| PortError::new(Failure::Invalid, format!("{:?}", error.classify())))
 }
@@ -70,6 +72,8 @@ pub(super) fn record(key: &Key, body: &[u8]) -> Result<Record, Fault> {
         Key::ApiKey(..) => Record::ApiKey(json(body)?),
         Key::Identity(..) => Record::Identity(json(body)?),
         Key::Secret(_) => Record::Secret(body.into()),
+        Key::Version(..) => Record::Version(json(body)?),
+        Key::Audit(_) => Record::Audit(json(body)?),
     })
 }
 

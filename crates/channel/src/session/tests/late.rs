@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 use xpush_core::access::{Actions, Apps};
 use xpush_core::ports::access::{Access, AccessSink, Changed, Credentials, Decided, Enrolment, MemberOf};
-use xpush_core::{App, AppSettings, ChannelKey, Code, Grant, Permission, Problem, Rule, Rules, Sender, User};
+use xpush_core::{
+    App, AppLimits, AppSettings, ChannelKey, Code, Grant, Permission, Problem, Rule, Rules, Sender, User,
+};
 
 /// What is called when it may be answered.
 type Question = Box<dyn FnOnce(&LateAccess) + Send>;
@@ -46,6 +48,7 @@ impl LateAccess {
             rules: Arc::new(Rules::new(rules)),
             recovery: true,
             hooks: Arc::default(),
+            limits: AppLimits::default(),
         };
         let by_name = [(app.clone(), Arc::new(settings))].into();
         *self.apps.write().unwrap() = Arc::new(Apps { by_name, default: Some(app) });

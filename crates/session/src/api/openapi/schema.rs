@@ -83,6 +83,8 @@ pub(crate) fn segment(name: &str) -> Value {
         "file" => of("FileId"),
         "key" => of("ApiKeyId"),
         "seq" => number(1),
+        "app" => of("App"),
+        "revision" => number(0),
         _ => text(1, 64),
     }
 }
@@ -174,10 +176,22 @@ pub(crate) fn named() -> Value {
         ("UserDevice", device(false)),
         ("UserRecord", user()),
         ("ApiKey", api_key()),
+        ("AdminApp", admin_app()),
     ] {
         schemas[name] = schema;
     }
     schemas
+}
+
+fn admin_app() -> Value {
+    object(&[
+        ("app", of("App"), true),
+        ("from", json!({"type": "string", "enum": ["live", "file"]}), true),
+        ("in_file", flag(), true),
+        ("revision", number(0), true),
+        ("changed", json!({"type": "object"}), false),
+        ("settings", json!({"type": "object"}), true),
+    ])
 }
 
 fn tokens() -> Value {

@@ -1,11 +1,13 @@
 //! The whole API over a real store and the real ACCESS: requests in, answers out.
 
 mod accounts;
+mod administration_api;
 mod api_keys;
 mod assign;
 mod backend;
 mod devices;
 mod files;
+mod language;
 mod oidc;
 mod pages;
 mod profile;
@@ -38,6 +40,7 @@ use xpush_testkit::{ManualClock, SeededEntropy, sample};
 
 use super::*;
 use crate::access::{Configured, Parts as AccessParts};
+use crate::administration;
 use crate::port::ask;
 use crate::tests::placed_over;
 
@@ -132,6 +135,7 @@ impl World {
         let other = AppRecord { origins: vec!["https://other.example".into()], ..app(Accounts::Invited) };
         let name = |name: &str| App::new(name).unwrap();
         let apps = vec![(name("demo"), demo), (name("invited"), other), (name("off"), app(Accounts::Off))];
+        let access_configured = apps.clone();
         let access = DirectoryAccess::start(AccessParts {
             directory,
             ledger: None,
@@ -178,6 +182,18 @@ impl World {
                 },
                 &tokio::runtime::Handle::current(),
             ),
+            administration: Administration::new(administration::Parts {
+                directory: directory.clone(),
+                language: Arc::new(language::Plain),
+                configured: access_configured,
+                clock: clock.clone(),
+            }),
+            watched: admin::Watched {
+                hooks: Arc::new(language::NoHooks),
+                metrics: Arc::new(String::new),
+                view: Arc::new(two_nodes),
+                started_at: 0,
+            },
             clock: clock.clone(),
             pages: Pages { allowed: vec!["https://console.example".into()], loopback: true },
             files: Some(filing.clone()),

@@ -3,12 +3,12 @@
 use xpush_core::files::FileRule;
 use xpush_core::hooks::{CallRecord, HookAsk, HookEvent, HookRecord, OnFailure};
 use xpush_core::ports::directory::{
-    Accounts, ApiKeyRecord, AppRecord, DeviceRecord, Key, KeyRecord, LoginRecord, MemberRecord, Provider,
-    Record, Scope, UserRecord,
+    Accounts, ApiKeyRecord, AppRecord, AuditRecord, DeviceRecord, Key, KeyRecord, LoginRecord, MemberRecord,
+    Outcome, Provider, Record, Scope, Stamp, UserRecord, VersionRecord, Via,
 };
 use xpush_core::{
-    ApiKeyId, App, Channel, ChannelKey, Device, History, Login, Permissions, Retention, Role, Rule, Rules,
-    User, Who,
+    ApiKeyId, App, AppLimits, Channel, ChannelKey, Device, History, Login, Permissions, Retention, Role,
+    Rule, Rules, User, Who,
 };
 
 use crate::sample::user;
@@ -48,6 +48,34 @@ pub(super) fn api_key(of: &str, id: &str) -> Key {
 
 pub(super) fn identity(of: &str, issuer: &str, sub: &str) -> Key {
     Key::Identity(app(of), issuer.into(), sub.into())
+}
+
+pub(super) fn version(of: &str, revision: u64) -> Key {
+    Key::Version(app(of), revision)
+}
+
+pub(super) fn audit(id: &str) -> Key {
+    Key::Audit(id.into())
+}
+
+fn stamp() -> Stamp {
+    Stamp { at: 1, by: "root".into(), via: Via::Page, note: Some("why \"not\"".into()) }
+}
+
+/// An entry of the audit log; in an app, or in none.
+pub(super) fn audit_record(of: Option<&str>) -> Record {
+    Record::Audit(Box::new(AuditRecord {
+        stamp: stamp(),
+        app: of.map(app),
+        what: "rules.change".into(),
+        target: Some("room:1".into()),
+        user: Some(user("ann")),
+        before: Some("{}".into()),
+        after: Some(r#"{"rules":[1]}"#.into()),
+        outcome: Outcome::Refused,
+        code: Some("conflict".into()),
+        address: Some("::1".into()),
+    }))
 }
 
 pub(super) fn secret(name: &str) -> Key {
@@ -109,6 +137,22 @@ pub(super) fn each_kind() -> Vec<(Key, Vec<Record>)> {
             vec![Record::Identity(user("ann")), Record::Identity(user("a/b:c \"d\""))],
         ),
         (secret("accounts"), vec![Record::Secret((0..=255).collect()), Record::Secret(Box::default())]),
+        (
+            version("demo", 7),
+            vec![
+                Record::Version(Box::new(VersionRecord {
+                    changed: Some(stamp()),
+                    what: vec!["rules".into()],
+                    settings: r#"{"guests":true}"#.into(),
+                })),
+                Record::Version(Box::new(VersionRecord {
+                    changed: None,
+                    what: Vec::new(),
+                    settings: "{}".into(),
+                })),
+            ],
+        ),
+        (audit("fffffe60a1b2c3d4-1"), vec![audit_record(Some("demo")), audit_record(None)]),
     ]
 }
 
@@ -185,6 +229,12 @@ fn full_app() -> AppRecord {
             echo: true,
             join: false,
         }],
+        limits: AppLimits {
+            events_per_second: Some(0),
+            channels_per_connection: Some(7),
+            payload: Some(1_024),
+        },
+        changed: Some(stamp()),
     }
 }
 
@@ -216,6 +266,18 @@ pub(super) fn stamped(key: &Key, stamp: u64) -> Record {
         }
         Key::Identity(..) => Record::Identity(User::new(&stamp.to_string()).expect("a user")),
         Key::Secret(_) => Record::Secret(stamp.to_be_bytes().into()),
+        Key::Version(..) => Record::Version(Box::new(VersionRecord {
+            changed: None,
+            what: Vec::new(),
+            settings: stamp.to_string().into(),
+        })),
+        Key::Audit(_) => match audit_record(Some("a")) {
+            Record::Audit(mut audit) => {
+                audit.stamp.at = stamp;
+                Record::Audit(audit)
+            }
+            other => other,
+        },
     }
 }
 
@@ -253,6 +315,12 @@ pub(super) fn look_alikes() -> Vec<Key> {
         identity("a", "b", "c"),
         identity("a", "", "c"),
         identity("a", "c", ""),
+        version("a", 0),
+        version("a", u64::MAX),
+        version("b", 0),
+        audit("a"),
+        audit("b"),
+        audit(""),
         secret("a"),
         secret("b"),
         secret(""),
