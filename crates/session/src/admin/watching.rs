@@ -9,10 +9,9 @@ use axum::extract::State;
 use serde_json::{Value, json};
 use xpush_core::App;
 use xpush_core::ports::access::Access as _;
-use xpush_core::ports::cluster::Standing;
+use xpush_core::ports::cluster::{Standing, View};
 
 use super::{Operator, Within};
-use crate::CurrentView;
 use crate::access::OPERATORS;
 use crate::administration::{Act, Refused};
 use crate::api::openapi::schema::{self, array};
@@ -38,7 +37,7 @@ pub struct Watched {
     /// The counters as `/metrics` has them.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// The cluster.
-    pub view: CurrentView,
+    pub view: Arc<dyn Fn() -> Arc<View> + Send + Sync>,
     /// When the server began, ms since 1970.
     pub started_at: u64,
 }

@@ -21,7 +21,7 @@ impl FromRequestParts<Arc<Api>> for Visitor {
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Refusal> {
         let token = bearer(parts).map(str::to_owned);
         if token.as_deref().is_some_and(|token| token.starts_with(api_key::PREFIX)) {
-            let Server { grant } = Server::from_request_parts(parts, api).await?;
+            let Server { grant, .. } = Server::from_request_parts(parts, api).await?;
             return Ok(Self(grant));
         }
         let guest = guest(parts).map(str::to_owned);
