@@ -192,7 +192,8 @@ fn whole_number(
     match fields.get(field) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Number(number)) => match number.as_u64() {
-            Some(number) => Ok(Some(number).filter(|number| *number < 1 << 53).ok_or_else(bad)?).map(Some),
+            Some(number) if number < 1 << 53 => Ok(Some(number)),
+            Some(_) => Err(bad()),
             // A fraction of nothing makes it no other number.
             None => {
                 let float =
