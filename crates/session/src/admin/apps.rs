@@ -60,6 +60,21 @@ pub(super) fn routes() -> Routes {
     )))
     .body(schema::request(&[("origins", array(json!({"type": "string"})), true)]))
     .ok(of("AdminApp"));
+    Routes::new()
+        .on(list, all)
+        .on(create, make)
+        .on(show, one)
+        .on(change, edit)
+        .on(delete, remove)
+        .on(rules, put_rules)
+        .on(origins, put_origins)
+        .merge(trying_routes())
+        .merge(version_routes())
+}
+
+fn trying_routes() -> Routes {
+    let settings = || json!({"type": "object"});
+    let of_app = |operation: Operation| operation.tag("administration").admin();
     let check =
         of_app(Operation::post("/admin/apps/{app}/check", "adminCheck", "Whether settings could work"))
             .body(schema::request(&[("settings", settings(), true)]))
@@ -88,18 +103,7 @@ pub(super) fn routes() -> Routes {
         ("url", json!({"type": "string"}), true),
         ("snippets", array(json!({"type": "object"})), true),
     ]));
-    Routes::new()
-        .on(list, all)
-        .on(create, make)
-        .on(show, one)
-        .on(change, edit)
-        .on(delete, remove)
-        .on(rules, put_rules)
-        .on(origins, put_origins)
-        .on(check, would_do)
-        .on(test, test_rules)
-        .on(snippets, to_copy)
-        .merge(version_routes())
+    Routes::new().on(check, would_do).on(test, test_rules).on(snippets, to_copy)
 }
 
 fn version_routes() -> Routes {

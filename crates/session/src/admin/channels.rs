@@ -70,6 +70,17 @@ pub(super) fn routes() -> Routes {
     ))
     .ok(of("Published"))
     .refuses(&[Code::UnknownMessage, Code::NoHistory, Code::Full]);
+    Routes::new()
+        .on(list, all)
+        .on(show, one)
+        .on(history, said)
+        .on(publish, say)
+        .on(delete, withdraw)
+        .merge(people_routes())
+}
+
+fn people_routes() -> Routes {
+    let of_app = |operation: Operation| operation.tag("administration").admin().refuses(&[Code::BadChannel]);
     let presence = of_app(Operation::get(
         "/admin/apps/{app}/channels/{channel}/presence",
         "adminPresence",
@@ -108,11 +119,6 @@ pub(super) fn routes() -> Routes {
         ("expires_at", schema::moment(), true),
     ]));
     Routes::new()
-        .on(list, all)
-        .on(show, one)
-        .on(history, said)
-        .on(publish, say)
-        .on(delete, withdraw)
         .on(presence, who_is_there)
         .on(members, who_belongs)
         .on(change, change_members)

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use xpush_core::ports::directory::{Entry, Key, MemberRecord, Record};
+use xpush_core::ports::directory::{AppRecord, Entry, Key, MemberRecord, Record};
 use xpush_core::{Channel, ChannelKey, Role, Rules, User};
 use xpush_session::administration::{Question, preview};
 
@@ -90,25 +90,7 @@ pub(crate) fn run(rules: &RulesCommand) -> Told {
         live.read().map(|read| read.rules).map_err(|invalid| invalid.to_string())
     };
     match &rules.what {
-        What::List { json } => {
-            let written = config::written(&record)["rules"].take();
-            if *json {
-                return Ok(shown(&written));
-            }
-            let row = |(index, rule): (usize, &Value)| {
-                let word = |key: &str| match &rule[key] {
-                    Value::String(text) => text.clone(),
-                    Value::Array(words) => {
-                        words.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" ")
-                    }
-                    _ => String::new(),
-                };
-                let said = |key: &str| format!("{key}: {}", word(key));
-                vec![index.to_string(), word("channels"), word("history"), said("subscribe"), said("publish")]
-            };
-            let rows: Vec<_> = written.as_array().into_iter().flatten().enumerate().map(row).collect();
-            Ok(columns(&rows))
-        }
+        What::List { json } => list(&record, *json),
         What::Set { file } => {
             let wanted = from_file(file)?;
             change(&installation, &app, ("rules.change", None), |mut record| {
@@ -156,6 +138,24 @@ pub(crate) fn run(rules: &RulesCommand) -> Told {
             Ok(if *json { shown(&answer) } else { told(&answer) })
         }
     }
+}
+
+/// The rules, in order.
+fn list(record: &AppRecord, json: bool) -> Told {
+    let written = config::written(record)["rules"].take();
+    if json {
+        return Ok(shown(&written));
+    }
+    let row = |(index, rule): (usize, &Value)| {
+        let word = |key: &str| match &rule[key] {
+            Value::String(text) => text.clone(),
+            Value::Array(words) => words.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "),
+            _ => String::new(),
+        };
+        let said = |key: &str| format!("{key}: {}", word(key));
+        vec![index.to_string(), word("channels"), word("history"), said("subscribe"), said("publish")]
+    };
+    Ok(columns(&written.as_array().into_iter().flatten().enumerate().map(row).collect::<Vec<_>>()))
 }
 
 /// A user's roles in the app, what it is in the channel, and whether the channel's owner has blocked it.

@@ -114,6 +114,28 @@ pub(super) fn app(accounts: Accounts) -> AppRecord {
     }
 }
 
+fn administered(
+    directory: &Arc<dyn Directory>,
+    configured: Vec<(App, AppRecord)>,
+    clock: &Arc<ManualClock>,
+) -> Administration {
+    Administration::new(administration::Parts {
+        directory: directory.clone(),
+        language: Arc::new(language::Plain),
+        configured,
+        clock: clock.clone(),
+    })
+}
+
+fn watched() -> admin::Watched {
+    admin::Watched {
+        hooks: Arc::new(language::NoHooks),
+        metrics: Arc::new(String::new),
+        view: Arc::new(two_nodes),
+        started_at: 0,
+    }
+}
+
 fn two_nodes() -> Arc<View> {
     let node = |id: &str| Node { url: format!("https://{id}.example").into(), ..sample::server(id) };
     Arc::new(View { standing: Standing::Live, nodes: [node("n1"), node("n2")].into(), ..View::default() })
@@ -182,18 +204,8 @@ impl World {
                 },
                 &tokio::runtime::Handle::current(),
             ),
-            administration: Administration::new(administration::Parts {
-                directory: directory.clone(),
-                language: Arc::new(language::Plain),
-                configured: access_configured,
-                clock: clock.clone(),
-            }),
-            watched: admin::Watched {
-                hooks: Arc::new(language::NoHooks),
-                metrics: Arc::new(String::new),
-                view: Arc::new(two_nodes),
-                started_at: 0,
-            },
+            administration: administered(&directory, access_configured, &clock),
+            watched: watched(),
             clock: clock.clone(),
             pages: Pages { allowed: vec!["https://console.example".into()], loopback: true },
             files: Some(filing.clone()),
