@@ -13,6 +13,7 @@ ${keysOf('demo')}
 [[apps.demo.rules]]
 channels = "room:*"
 members = true
+search = true
 history = "durable"
 presence = true
 notify = true
@@ -21,6 +22,7 @@ invite = ["role:owner", "role:moderator"]
 
 [[apps.demo.rules]]
 channels = "chat:*"
+search = true
 history = "durable"
 presence = true
 

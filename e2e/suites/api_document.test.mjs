@@ -17,6 +17,7 @@ const DEPENDS = {
   history: 'before and after exclude each other; some channels keep no history',
   presence: 'some channels keep no presence',
   conversations: 'after is what the page before gave',
+  search: 'a query must ask for something, of a channel that is searched',
   publish: 'either a channel or a user is to be named',
   block: 'nobody blocks themselves',
   uploadFile: 'this app takes no files',

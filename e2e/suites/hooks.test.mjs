@@ -190,6 +190,30 @@ describe('questions', () => {
     assert.ok(asked[0].permissions.includes('publish'), 'what one may without the hook');
   });
 
+  test('publish: what the back end itself publishes is asked about where a hook says so, and nowhere else', async () => {
+    answers({ publish: ({ data }) => (data.n === 3 ? { allow: false, reason: 'no threes' } : data.n === 4 ? { data: { n: 4, amended: true } } : {}) });
+    const asking = await Server.start({ config: config(backend, 'asks = ["publish"]\napi = true') });
+    try {
+      for (const [where, isAsked] of [[server, false], [asking, true]]) {
+        const before = backend.asks.length;
+        const key = /xk_demo\.[\w.-]+/.exec(await where.command('app', 'key', 'create', 'demo', '--scope', 'admin'))[0];
+        const messages = Array.from({ length: 6 }, (_, n) => ({ channel: 'recent:api', data: { n }, from: { user: 'ann' } }));
+        const post = (path, body) => fetch(`${where.url}/api/v1/${path}`, { method: 'POST', headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json' }, body: JSON.stringify(body) });
+        const { results } = await (await post('messages/batch', { messages })).json();
+        const asked = backend.asks.slice(before);
+        assert.deepEqual(asked.map(({ data, user }) => [data.n, user]), isAsked ? messages.map(({ data }) => [data.n, 'ann']) : []);
+        assert.deepEqual(results.map(({ ok, error }) => ok?.seq ?? error.message), isAsked ? [1, 2, 3, 'no threes', 4, 5] : [1, 2, 3, 4, 5, 6]);
+        const page = await fetch(`${where.url}/api/v1/channels/recent:api/messages`, { headers: { authorization: `Bearer ${key}` } });
+        const amended = (await page.json()).messages.filter(({ data }) => data.amended);
+        assert.equal(amended.length, isAsked ? 1 : 0);
+        const one = await post('messages', messages[3]);
+        assert.equal(one.status, isAsked ? 403 : 200);
+      }
+    } finally {
+      await asking.stop();
+    }
+  });
+
   test('publish: amended, refused with a reason, and still in order', async () => {
     answers({
       publish: ({ data }) => (data.n % 10 === 3 ? { allow: false, reason: 'no threes' } : data.n % 10 === 4 ? { data: { n: data.n, amended: true } } : {}),

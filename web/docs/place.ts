@@ -29,6 +29,7 @@ export const GROUPS: readonly (readonly [heading: string, entries: readonly Entr
       ["api", "HTTP API: a tour"],
       ["hooks", "Hooks and calls"],
       ["files", "Files"],
+      ["search", "Search"],
       ["administration", "Administration"],
       ["deploying", "Deploying"],
       ["cluster", "Several servers"],

@@ -22,6 +22,7 @@ import {
   type Notification,
   type PresenceChange,
   type Published,
+  type SearchPage,
   type Receipt,
   type Signal,
   type Skipped,
@@ -208,6 +209,14 @@ export class Client extends Emitter<ClientEvents> {
   /** The durable channels that are ours, those active last first; `after` is what the page before gave. */
   channels(page: { limit?: number; after?: string } = {}): Promise<Conversations> {
     return this.#request("channels", page);
+  }
+
+  /**
+   * Messages that hold the words of `query` (docs/search.md), the newest first: in `channel`, or in the channels that we are in. `before` is what the page before gave. Of an excerpt every
+   * second piece is what was found.
+   */
+  search(query: string, page: { channel?: string; limit?: number; before?: string } = {}): Promise<SearchPage> {
+    return this.#request("search", { query, ...page });
   }
 
   /** How `users` are seen; with `state`, tells how we are, on this connection and those after it. */

@@ -55,6 +55,8 @@ export {
   type Receipt,
   type Retry,
   type Revision,
+  type SearchHit,
+  type SearchPage,
   type Signal,
   type Status,
   type Subscribed,

@@ -100,6 +100,18 @@ export interface Deletion extends Position {
   readonly at: number;
 }
 
+/** A message that was found, and pieces of its text, of which every second one is what was looked for. */
+export interface SearchHit {
+  readonly message: Message;
+  readonly excerpt: readonly string[];
+}
+
+/** `ok` of `search`. With `before` there may be more behind it; a page may have few hits, or none, and go on nevertheless. */
+export interface SearchPage {
+  readonly hits: readonly SearchHit[];
+  readonly before?: string;
+}
+
 /** Pushes `read` and `delivered`: how far a user is. */
 export interface Receipt {
   readonly channel: string;

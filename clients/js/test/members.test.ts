@@ -222,3 +222,18 @@ test("a message to a user waits and retries like any other", async () => {
   again.ok({ channel: "@bob/phone", id: "?", at: 1 });
   assert.equal((await acked).channel, "@bob/phone");
 });
+
+test("a search asks for the next page by what the last one gave", async () => {
+  const link = server.accept();
+  const hit = { message: { channel: "chat:a", seq: 7 }, excerpt: ["say ", "hel", "lo"] };
+  const first = client.search("hel from:ann", { limit: 1 });
+  const asked = link.take("search");
+  assert.deepEqual(asked.fields, { query: "hel from:ann", limit: 1 });
+  asked.ok({ hits: [hit], before: "42" });
+  assert.deepEqual(await first, { hits: [hit], before: "42" });
+  const second = client.search("hel", { channel: "chat:a", before: "42" });
+  const again = link.take("search");
+  assert.deepEqual(again.fields, { query: "hel", channel: "chat:a", before: "42" });
+  again.ok({ hits: [] });
+  assert.deepEqual(await second, { hits: [] });
+});

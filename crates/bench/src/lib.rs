@@ -80,6 +80,8 @@ enum Task {
     Across(scenario::across::Across),
     /// One server of several is killed, and its clients go on at the others
     Heal(scenario::heal::Heal),
+    /// A back end that is asked about every message, beside a fan-out
+    Hooks(scenario::hooks::Hooks),
     /// Run the limit server, the yardstick (Ctrl-C ends it)
     Limit(limit::Limit),
 }
@@ -154,6 +156,7 @@ fn perform(args: Args) -> io::Result<bool> {
         Task::Login(scenario) => (scenario.run()?, scenario.target.json),
         Task::Across(scenario) => (scenario.run()?, scenario.target.json),
         Task::Heal(scenario) => (scenario.run()?, scenario.target.json),
+        Task::Hooks(scenario) => (scenario.run()?, scenario.target.json),
         Task::Limit(limit) => return limit.serve().map(|()| true),
     };
     let mut stdout = io::stdout().lock();

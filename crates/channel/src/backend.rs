@@ -1,28 +1,32 @@
 //! What an app's own back end asks for over HTTP: done here without a session. Messages enter at their channels' homes, like anybody's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use xpush_core::names::reserved_event;
 use xpush_core::ports::access::Decided;
-use xpush_core::ports::backend::{Backend, Census, Ephemeral, LiveChannel, Object, Publication as Wanted};
+use xpush_core::ports::backend::{
+    Backend, Census, Ephemeral, LiveChannel, Object, Publication as Wanted, SearchBy, Searching,
+};
 use xpush_core::ports::bus::{Enlisting, Envelope, Event, Inbound, Signal, Topic};
+use xpush_core::ports::hooks::Ask;
 use xpush_core::ports::message_log::{Draft, Range};
 use xpush_core::ports::online::Status;
 use xpush_core::ports::presence::Roster;
 use xpush_core::ports::{Done, PortError};
 use xpush_core::{
-    App, Channel, ChannelKey, ClientId, Code, EventName, History, Kind, Message, NodeId, Payload, Problem,
-    Rule, Sender, User,
+    App, Channel, ChannelKey, ClientId, Code, EventName, Grant, History, Kind, Message, NodeId, Payload,
+    Problem, Rule, Sender, User,
 };
 use xpush_wire::json;
 
-use crate::command::{channels, presence, publish, signal, status};
+use crate::command::{channels, presence, publish, sanction, signal, status};
 use crate::dialect::object;
 use crate::fanout::inbox::{Inbox, Publication, Publisher, Reply};
 use crate::fanout::topic::Topics;
 use crate::node::Shared;
+use crate::search;
 use crate::session::{online, sid};
 
 /// Levels that the packet around the data has on Socket.IO: what comes from here is nested no deeper than what comes from there.
@@ -135,9 +139,13 @@ impl Backend for Behalf {
             return done(Ok(Vec::new()));
         }
         let batch = Arc::new(Batch::new(publications.len(), done));
+        let mut asked: HashMap<ChannelKey, VecDeque<Publication>> = HashMap::new();
         let mut by_home: Vec<Vec<Publication>> = Vec::new();
         for (number, wanted) in publications.into_iter().enumerate() {
             match self.0.publication(wanted, Publisher::Backend(batch.clone(), number)) {
+                Ok(publication) if self.0.asks_about(&publication) => {
+                    asked.entry(publication.channel.clone()).or_default().push_back(publication);
+                }
                 Ok(publication) => {
                     let home = usize::from(self.0.home_of(&publication.channel));
                     if by_home.len() <= home {
@@ -153,6 +161,7 @@ impl Backend for Behalf {
                 self.0.mailbox(home).post(Inbox::PublishAll(publications));
             }
         }
+        asked.into_values().for_each(|publications| self.0.clone().ask_about(publications));
     }
 
     fn signal(&self, wanted: Ephemeral, done: Decided<Object>) {
@@ -203,6 +212,10 @@ impl Backend for Behalf {
         let done = reading(done, move |found: Vec<_>| channels::answer(&found, limit));
         // One more than asked for shows whether there are more.
         self.0.ledger().conversations(app, user, after, limit + 1, done);
+    }
+
+    fn search(&self, by: SearchBy, asked: Searching, done: Decided<Object>) {
+        search::search(&self.0, by, &asked, done);
     }
 
     fn live(
@@ -281,11 +294,38 @@ impl Shared {
             Kind::Delete { .. } => Bytes::from_static(b"null"),
             _ => self.checked(data)?,
         };
-        let id = id.map_or_else(fresh_id, Ok)?;
+        let id = id.map_or_else(|| self.fresh_id(), Ok)?;
         let payload = Payload { json, attachments: Vec::new() };
         let (at, arrived) = (self.clock().wall(), self.clock().monotonic());
         let draft = Draft { kind, moderates: true, id, event, payload, from, at };
         Ok(Publication { channel, rule, draft, by, echo: true, params: None, arrived })
+    }
+
+    /// Whether another part of the app's back end is to be asked about what this one publishes.
+    fn asks_about(&self, publication: &Publication) -> bool {
+        let (key, deletes) = (&publication.channel, matches!(publication.draft.kind, Kind::Delete { .. }));
+        !deletes && self.hooks().asks(&key.app, Ask::PublishByServer, Some(&key.name))
+    }
+
+    /// Asks about publications into one channel, one after the other: they keep their order.
+    fn ask_about(self: Arc<Self>, mut publications: VecDeque<Publication>) {
+        let Some(mut publication) = publications.pop_front() else { return };
+        let (app, sender) = (publication.channel.app.clone(), publication.draft.from.clone());
+        let Ok(grant) = Grant::of_server(app, sender) else { return };
+        let question = sanction::question(&publication, Arc::new(grant));
+        let shared = self.clone();
+        let answered = move |result| {
+            match (sanction::amend(&mut publication, result), &publication.by) {
+                (Err(problem), Publisher::Backend(batch, number)) => batch.put(*number, Err(problem)),
+                _ => {
+                    publication.arrived = shared.clock().monotonic();
+                    let home = shared.home_of(&publication.channel);
+                    shared.mailbox(home).post(Inbox::PublishAll(vec![publication]));
+                }
+            }
+            shared.ask_about(publications);
+        };
+        self.hooks().publishing(question, Box::new(answered));
     }
 
     /// Serves this node's subscribers with what somebody has published on every node at once, past the bus: into channels without history only, as
@@ -307,7 +347,7 @@ impl Shared {
         json::validate_bytes(&payload.json, json::MAX_DEPTH - AROUND)
             .map_err(|_| Problem::from(Code::BadJson))?;
         let from = Sender { user: User::new(EMITTER)?, name: None };
-        let (id, at) = (fresh_id()?, self.clock().wall());
+        let (id, at) = (self.fresh_id()?, self.clock().wall());
         let home = self.home_of(&channel);
         let kind = Kind::Message;
         let message = Message { kind, channel, position: None, id, event, payload, from, at, revision: None };
@@ -316,6 +356,11 @@ impl Shared {
         let envelope = Envelope { origin, event: Event::Message(Arc::new(message)) };
         self.mailbox(home).post(Inbox::Bus(Inbound::Envelope(envelope)));
         Ok(())
+    }
+
+    /// An id for a message that was given none.
+    fn fresh_id(&self) -> Result<ClientId, Problem> {
+        ClientId::new(&sid::spell(self.word())[..10]).map_err(Problem::from)
     }
 
     fn tell(&self, wanted: Ephemeral) -> Result<Object, Problem> {
@@ -356,12 +401,6 @@ fn speakable(event: &EventName) -> Result<(), Problem> {
         ));
     }
     Ok(())
-}
-
-fn fresh_id() -> Result<ClientId, Problem> {
-    let mut word = [0; 8];
-    getrandom::fill(&mut word).map_err(|_| Problem::from(Code::Internal))?;
-    ClientId::new(&sid::spell(u64::from_ne_bytes(word))[..10]).map_err(Problem::from)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

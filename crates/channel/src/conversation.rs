@@ -140,6 +140,7 @@ fn rules() -> [Rule; 4] {
         history,
         presence: false,
         notify: pattern == "team:*",
+        search: pattern == "team:*",
         permissions: Permissions::all(who),
     };
     let durable = History::Durable(Retention::ENDLESS);
@@ -164,6 +165,7 @@ impl Stage {
         let parts = Parts {
             log: Arc::new(MemoryLog::new(1, 1 << 20, time.clone())),
             ledger: ledger.clone(),
+            search: None,
             bus: Box::new(move |sink| Arc::new(hub.attach(bus_id, sink))),
             presence: Arc::new(LocalPresence::new()),
             online: Arc::new(LocalOnline::new(GRACE_MS, time.clone(), Arc::new(MemoryLastSeen::default()))),

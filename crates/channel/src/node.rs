@@ -17,6 +17,7 @@ use xpush_core::ports::markers::Ledger;
 use xpush_core::ports::message_log::MessageLog;
 use xpush_core::ports::online::Online;
 use xpush_core::ports::presence::Presence;
+use xpush_core::ports::search::Search;
 use xpush_core::{App, ChannelKey, Clock, Entropy, EventName, History, NodeId, Payload, Problem, User};
 
 use crate::backend::Behalf;
@@ -47,6 +48,8 @@ pub struct Parts {
     pub log: Arc<dyn MessageLog>,
     /// The history of durable channels.
     pub ledger: Arc<dyn Ledger>,
+    /// What finds messages in the ledger by their words, if anything does.
+    pub search: Option<Arc<dyn Search>>,
     /// The way to the other nodes.
     pub bus: MakeBus,
     /// Who is where.
@@ -90,12 +93,15 @@ pub(crate) struct Shared {
     mailboxes: Vec<Arc<Mailbox>>,
     log: Arc<dyn MessageLog>,
     ledger: Arc<dyn Ledger>,
+    search: Option<Arc<dyn Search>>,
     bus: OnceLock<Arc<dyn Bus>>,
     presence: Arc<dyn Presence>,
     online: Arc<dyn Online>,
     access: Arc<dyn Access>,
     pub(crate) seal: Seal,
     clock: Arc<dyn Clock>,
+    /// For what no shard does.
+    entropy: Mutex<Box<dyn Entropy>>,
     cluster: Arc<dyn Cluster>,
     hosting: Option<Hosting>,
     views: Option<Arc<dyn ClusterSink>>,
@@ -291,12 +297,14 @@ impl Shared {
             mailboxes,
             log: parts.log,
             ledger: parts.ledger,
+            search: parts.search,
             bus: OnceLock::new(),
             presence: parts.presence,
             online: parts.online,
             access: parts.access,
             seal: Seal::new(&parts.secret),
             clock: parts.clock,
+            entropy: Mutex::new((parts.entropy)()),
             cluster: parts.cluster,
             hosting: parts.hosting,
             views: parts.views,
@@ -389,6 +397,15 @@ impl Shared {
 
     pub(crate) fn ledger(&self) -> &dyn Ledger {
         &*self.ledger
+    }
+
+    /// A random number.
+    pub(crate) fn word(&self) -> u64 {
+        self.entropy.lock().unwrap_or_else(PoisonError::into_inner).word()
+    }
+
+    pub(crate) fn search(&self) -> Option<&Arc<dyn Search>> {
+        self.search.as_ref()
     }
 
     pub(crate) fn bus(&self) -> &dyn Bus {

@@ -74,6 +74,7 @@ fn access() -> OpenAccess {
         history,
         presence: true,
         notify: false,
+        search: false,
         permissions: Permissions::all(Who::Anyone),
     };
     OpenAccess::demo([
@@ -146,6 +147,7 @@ impl World {
             let parts = Parts {
                 log: log.clone(),
                 ledger: ledger.clone(),
+                search: None,
                 bus: Box::new(move |sink: Arc<dyn BusSink>| hub.attach(id, sink)),
                 presence: presence.clone(),
                 online: online.clone(),

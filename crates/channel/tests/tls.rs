@@ -218,6 +218,7 @@ fn access() -> OpenAccess {
         history: History::None,
         presence: false,
         notify: false,
+        search: false,
         permissions: Permissions::all(Who::Anyone),
     };
     OpenAccess::demo([rule])
@@ -240,6 +241,7 @@ fn parts() -> Parts {
     Parts {
         log: Arc::new(MemoryLog::new(1, 1 << 20, clock.clone())),
         ledger: Arc::new(MemoryLedger::new(1, clock.clone())),
+        search: None,
         bus: Box::new(|sink| Arc::new(LocalHub::new().attach(NodeId::new("node").unwrap(), sink))),
         presence: Arc::new(LocalPresence::new()),
         online: Arc::new(LocalOnline::new(GRACE_MS, clock.clone(), Arc::new(MemoryLastSeen::default()))),

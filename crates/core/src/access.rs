@@ -192,6 +192,22 @@ impl Capabilities {
 }
 
 impl Grant {
+    /// What an app's own back end acts as.
+    pub fn of_server(app: App, sender: Sender) -> Result<Self, Code> {
+        Ok(Self {
+            app,
+            sender,
+            device: None,
+            guest: false,
+            roles: vec![Role::new("server")?],
+            capabilities: None,
+            issued_at: 0,
+            expires_at: None,
+            login: None,
+            info: None,
+        })
+    }
+
     /// The application's back end itself.
     pub fn is_server(&self) -> bool {
         self.roles.iter().any(|role| role.as_str() == "server")
@@ -298,7 +314,14 @@ mod tests {
     }
 
     fn rule(permissions: Permissions) -> Rule {
-        Rule { pattern: "*".into(), history: History::None, presence: true, notify: false, permissions }
+        Rule {
+            pattern: "*".into(),
+            history: History::None,
+            presence: true,
+            notify: false,
+            search: false,
+            permissions,
+        }
     }
 
     fn decide(grant: &Grant, rule: &Rule, channel: &str) -> Decision {

@@ -93,6 +93,7 @@ error_table! {
     TokenExpired        "token_expired"        126  401  No         "The token has expired; connect again with a new one."
     Revoked             "revoked"              127  401  No         "This access was revoked; sign in again."
     BadCredentials      "bad_credentials"      128  401  No         "The user or the password is wrong."
+    NoSearch            "no_search"            129  400  No         "This channel is not searched, or this server cannot search."
     HandshakeTimeout    "handshake_timeout"    130  408  Reconnect  "The connection did not say in time who it is."
     HeartbeatTimeout    "heartbeat_timeout"    131  408  Reconnect  "The client did not answer the heartbeat in time."
     SlowConsumer        "slow_consumer"        132  408  Reconnect  "The client did not read what was sent to it in time."

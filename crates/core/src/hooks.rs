@@ -76,6 +76,9 @@ pub struct HookRecord {
     /// What holds when a question is not answered.
     #[serde(default)]
     pub on_failure: OnFailure,
+    /// Whether `publish` is asked of what the app's own back end publishes, too.
+    #[serde(default)]
+    pub api: bool,
 }
 
 /// An event of clients that is published as it is.

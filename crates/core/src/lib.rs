@@ -15,6 +15,7 @@ pub mod names;
 pub mod placement;
 pub mod ports;
 pub mod rules;
+pub mod search;
 
 mod codec;
 

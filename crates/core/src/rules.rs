@@ -78,6 +78,9 @@ pub struct Rule {
     pub presence: bool,
     /// Whether members who do not follow the channel at the moment hear of new messages.
     pub notify: bool,
+    /// Whether its messages can be found by their words; only of what is durable.
+    #[serde(default)]
+    pub search: bool,
     /// Who may do what: one of them is enough.
     pub permissions: Permissions,
 }
@@ -128,6 +131,11 @@ impl Retention {
 }
 
 impl Rule {
+    /// Whether its messages can be found by their words.
+    pub fn is_searched(&self) -> bool {
+        self.search && self.history.is_durable()
+    }
+
     /// Whether it is for channels that have members.
     pub fn has_members(&self) -> bool {
         self.permissions.name_members()
@@ -294,6 +302,7 @@ mod tests {
             history: History::None,
             presence,
             notify: false,
+            search: false,
             permissions: Permissions::all(Who::Anyone),
         };
         let rules = Rules::new([rule("chat:vip", true), rule("chat:*", false)]);

@@ -107,6 +107,7 @@ impl Core {
         let channel = asked.channel.clone();
         let hooks: Vec<Arc<Hook>> =
             table.asked(&channel.app, HookAsk::Publish, Some(&channel.name)).cloned().collect();
+        let hooks = hooks.into_iter().filter(|hook| hook.record.api || !asked.grant.is_server());
         let mut changed = None;
         for hook in hooks {
             let id = self.fresh_id();

@@ -246,6 +246,9 @@ impl Hooks for Webhooks {
             Ask::Connect => HookAsk::Connect,
             Ask::Subscribe => HookAsk::Subscribe,
             Ask::Publish => HookAsk::Publish,
+            Ask::PublishByServer => {
+                return table.asked(app, HookAsk::Publish, channel).any(|hook| hook.record.api);
+            }
         };
         table.asked(app, ask, channel).next().is_some()
     }

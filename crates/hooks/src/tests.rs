@@ -87,6 +87,7 @@ fn hook(url: &str) -> HookRecord {
         timeout_ms: 2_000,
         concurrency: 4,
         on_failure: OnFailure::Refuse,
+        api: false,
     }
 }
 

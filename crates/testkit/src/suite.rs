@@ -14,6 +14,7 @@ pub mod online;
 pub mod outbox;
 pub mod presence;
 pub mod rate_limit;
+pub mod search;
 
 pub use message_log::edits;
 
@@ -89,6 +90,7 @@ mod tests {
             ("outbox", include_str!("suite/outbox.rs")),
             ("presence", include_str!("suite/presence.rs")),
             ("rate_limit", include_str!("suite/rate_limit.rs")),
+            ("search", include_str!("suite/search.rs")),
         ] {
             let head = format!("$crate::properties!($fixture, {suite}:");
             let (_, list) = source.split_once(&head).expect(suite);

@@ -22,6 +22,7 @@ use xpush_core::ports::message_log::MessageLog;
 use xpush_core::ports::online::{Online, Stays};
 use xpush_core::ports::outbox::Outbox;
 use xpush_core::ports::presence::Presence;
+use xpush_core::ports::search::Search;
 use xpush_core::ports::transfer::Origin;
 use xpush_core::ports::{Done, Failure, PortError};
 use xpush_core::{App, Clock, Code, Entropy, NodeId, NodeName};
@@ -41,7 +42,7 @@ use xpush_s3::S3Blobs;
 use xpush_session::access::{self, Configured, DirectoryAccess};
 use xpush_session::administration::{self, Administration};
 use xpush_session::{erasure, files};
-use xpush_sqlite::{SqliteDirectory, SqliteFiles, SqliteLastSeen, SqliteOutbox};
+use xpush_sqlite::{IndexedErasure, SearchIndex, SqliteDirectory, SqliteFiles, SqliteLastSeen, SqliteOutbox};
 use xpush_zookeeper::ZooKeeperCluster;
 
 use crate::config::{self, Settings, Shared};
@@ -68,6 +69,8 @@ pub(crate) struct Backends {
     stores: Stores,
     /// Contents of files; `None`: there is no store that all servers have.
     blobs: Option<Arc<dyn Blobs>>,
+    /// What finds messages, where the store can.
+    search: Option<Arc<SearchIndex>>,
     secret: [u8; 32],
     traffic: Traffic,
 }
@@ -124,6 +127,19 @@ pub(crate) fn store_file(data_dir: &Path) -> PathBuf {
     data_dir.join("xpush.db")
 }
 
+/// Where a data folder has what messages are found by.
+fn index_file(data_dir: &Path) -> PathBuf {
+    data_dir.join("search.db")
+}
+
+fn open_index(
+    file: &Path,
+    ledger: Arc<xpush_sqlite::Ledger>,
+    rules: Option<xpush_sqlite::Rules>,
+) -> Result<SearchIndex, String> {
+    SearchIndex::open(file, ledger, rules).map_err(|error| format!("cannot open {}: {error}", file.display()))
+}
+
 /// Opens the store of a data folder; others may have it open, too.
 pub(crate) fn open_store(data_dir: &Path) -> Result<Arc<Store>, String> {
     let file = store_file(data_dir);
@@ -150,7 +166,14 @@ pub(crate) fn kept(settings: &Settings) -> Result<erasure::Parts, String> {
     let ledger =
         xpush_sqlite::Ledger::new(store.clone(), clock.clone()).map_err(|error| error.to_string())?;
     let directory = Arc::new(SqliteDirectory::new(store));
-    Ok(erasure::Parts { directory, lasting: Arc::new(ledger), fleeting, clock })
+    let (ledger, file) = (Arc::new(ledger), index_file(&settings.data_dir));
+    let lasting: Arc<dyn Erasure> = if file.exists() {
+        let index = open_index(&file, ledger.clone(), None)?;
+        Arc::new(IndexedErasure { ledger, index })
+    } else {
+        ledger
+    };
+    Ok(erasure::Parts { directory, lasting, fleeting, clock })
 }
 
 /// The database that servers share, to be filled with what a store of this origin holds.
@@ -397,7 +420,15 @@ impl Backends {
         let access = DirectoryAccess::start(parts).await.map_err(|problem| problem.to_string())?;
         let blobs = blobs(settings, &Handle::current())?;
         let traffic = Traffic::default();
-        Ok(Self { clock, access, stores, blobs, secret, traffic })
+        let rules = {
+            let access = access.clone();
+            Arc::new(move || access.apps())
+        };
+        let open = |ledger: &Arc<xpush_sqlite::Ledger>| {
+            open_index(&index_file(&settings.data_dir), ledger.clone(), Some(rules)).map(Arc::new)
+        };
+        let search = stores.tapped.as_ref().map(open).transpose()?;
+        Ok(Self { clock, access, stores, search, blobs, secret, traffic })
     }
 
     /// Which servers there are.
@@ -487,6 +518,7 @@ impl Backends {
         Parts {
             log: self.stores.recent.clone(),
             ledger: self.stores.ledger.clone(),
+            search: self.search.clone().map(|search| search as Arc<dyn Search>),
             bus,
             presence: self.stores.presence.clone(),
             online: self.stores.online.clone(),
@@ -583,6 +615,9 @@ impl Backends {
 
     /// Commits what waits, and closes the store.
     pub(crate) fn close(&self) {
+        if let Some(search) = &self.search {
+            search.close();
+        }
         if let Some(file) = &self.stores.file {
             file.close();
         }

@@ -12,6 +12,7 @@ mod files;
 mod last_seen;
 mod log;
 mod outbox;
+mod search;
 mod store;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,6 +24,7 @@ pub use files::SqliteFiles;
 pub use last_seen::SqliteLastSeen;
 pub use log::{LARGEST_MESSAGE, Ledger};
 pub use outbox::SqliteOutbox;
+pub use search::{IndexedErasure, Rules, SearchIndex};
 pub use store::{Fatal, Fault, OpenError, Options, Store, Synchronous, Weight, Writing};
 
 /// Locks, whatever became of earlier holders: what is kept under these locks is whole after every step.

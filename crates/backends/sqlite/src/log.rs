@@ -9,10 +9,11 @@ mod channels;
 mod erasure;
 pub(crate) mod export;
 mod fences;
+pub(crate) mod indexing;
 mod markers;
 mod page;
 mod retention;
-mod slot;
+pub(crate) mod slot;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ use xpush_core::{ChannelKey, Clock, Epoch, LedgerClock, Position, Retention};
 use crate::lock;
 use crate::store::{Attendant, Fault, Store, Weight, Writing};
 use channels::Channels;
+use indexing::Due;
 use retention::Sweep;
 
 /// Bytes of data and attachments that one message may have: far beyond what any transport lets in, and a bound for what one row can do to a batch.
@@ -49,6 +51,8 @@ struct Inner {
     channels: Mutex<Channels>,
     /// What messages make to do.
     tap: OnceLock<Arc<dyn Tap>>,
+    /// What a search index hears of what is written.
+    due: OnceLock<Arc<Due>>,
 }
 
 /// The ledger's part in each batch.
@@ -71,7 +75,13 @@ impl Ledger {
         let gone = |_| PortError::new(Failure::NotApplied, "the store is closed");
         let (epoch, left_at) = receiver.recv().map_err(gone)??;
         let clock = LedgerClock::new(clock, left_at);
-        let inner = Arc::new(Inner { clock, epoch, channels: Mutex::default(), tap: OnceLock::new() });
+        let inner = Arc::new(Inner {
+            clock,
+            epoch,
+            channels: Mutex::default(),
+            tap: OnceLock::new(),
+            due: OnceLock::new(),
+        });
         store.attend(Box::new(Tail { inner: Arc::clone(&inner), sweep: Sweep::default() }));
         Ok(Self { store, inner })
     }
@@ -134,5 +144,14 @@ impl Attendant for Tail {
     fn sweep(&mut self, writing: &Writing<'_>) -> Result<bool, Fault> {
         let mut channels = lock(&self.inner.channels);
         self.sweep.step(writing, &mut channels, self.inner.clock.now())
+    }
+
+    fn committed(&mut self) {
+        let (changed, everything) = lock(&self.inner.channels).take_news();
+        if let Some(due) = self.inner.due.get()
+            && (everything || !changed.is_empty())
+        {
+            due.note(changed, everything);
+        }
     }
 }

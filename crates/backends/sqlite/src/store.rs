@@ -34,7 +34,7 @@ use crate::lock;
 use batch::{Call, Queued};
 use checkpoint::Checkpoints;
 use metrics::Metrics;
-use queue::Queue;
+pub(crate) use queue::{Queue, Taken};
 
 pub(crate) use batch::Attendant;
 pub use batch::Writing;
@@ -217,6 +217,22 @@ impl Store {
         }
     }
 
+    /// [`read`](Self::read) for threads that may wait.
+    pub(crate) fn read_now<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, PortError> {
+        wait(|done| self.read(job, done))
+    }
+
+    /// [`write`](Self::write) for threads that may wait.
+    pub(crate) fn write_now<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Writing<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, PortError> {
+        wait(|done| self.write(job, done))
+    }
+
     /// Has `attendant` called by the writer from now on.
     pub(crate) fn attend(&self, attendant: Box<dyn Attendant>) {
         lock(&self.shared.attendants).push(attendant);
@@ -277,6 +293,12 @@ fn end_process(what: &str) {
         "the disk has failed to keep what it was given; ending, so that a restart reads what it holds"
     );
     std::process::abort();
+}
+
+fn wait<T: Send + 'static>(start: impl FnOnce(Done<T>)) -> Result<T, PortError> {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    start(Box::new(move |result| drop(sender.send(result))));
+    receiver.recv().unwrap_or_else(|_| Err(closed()))
 }
 
 /// Nothing is taken any more.

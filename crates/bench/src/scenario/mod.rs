@@ -6,6 +6,7 @@ pub(crate) mod api;
 pub(crate) mod durable;
 pub(crate) mod fanout;
 pub(crate) mod heal;
+pub(crate) mod hooks;
 pub(crate) mod idle;
 pub(crate) mod login;
 pub(crate) mod resume;

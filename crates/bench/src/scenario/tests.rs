@@ -35,6 +35,7 @@ fn run_as(dialect: &str, port: u16, words: &str) -> Report {
         Task::Api(scenario) => scenario.run(),
         Task::Across(scenario) => scenario.run(),
         Task::Heal(scenario) => scenario.run(),
+        Task::Hooks(scenario) => scenario.run(),
         Task::Limit(_) => unreachable!("not a scenario"),
     };
     report.expect("the scenario runs")

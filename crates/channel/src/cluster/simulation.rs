@@ -115,6 +115,7 @@ fn rule(pattern: &str) -> Rule {
         history: History::Durable(Retention::ENDLESS),
         presence: false,
         notify: false,
+        search: false,
         permissions: Permissions::all(Who::Anyone),
     }
 }
@@ -183,6 +184,7 @@ impl World {
         let parts = Parts {
             log: self.log.clone(),
             ledger: self.ledger.clone(),
+            search: None,
             bus: Box::new(move |sink: Arc<dyn BusSink>| hub.attach(bus_id, sink)),
             presence: self.presence.clone(),
             online: self.online.clone(),

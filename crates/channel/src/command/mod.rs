@@ -18,6 +18,7 @@ pub(crate) mod read;
 pub(crate) mod recover;
 pub(crate) mod refresh;
 pub(crate) mod sanction;
+pub(crate) mod search;
 pub(crate) mod signal;
 pub(crate) mod status;
 pub(crate) mod subscribe;
@@ -55,6 +56,7 @@ pub(crate) enum Command {
     Status,
     Signal,
     History,
+    Search,
     Presence,
     Call,
     Ping,
@@ -128,6 +130,7 @@ impl Command {
             Self::Status => "status",
             Self::Signal => "signal",
             Self::History => "history",
+            Self::Search => "search",
             Self::Presence => "presence",
             Self::Call => "call",
             Self::Ping => "ping",
@@ -138,7 +141,7 @@ impl Command {
 
     /// The command that a client names.
     pub(crate) fn parse(namespace: Namespace, name: &str) -> Self {
-        const NATIVE: [Command; 16] = [
+        const NATIVE: [Command; 17] = [
             Command::Refresh,
             Command::Subscribe,
             Command::Unsubscribe,
@@ -152,6 +155,7 @@ impl Command {
             Command::Status,
             Command::Signal,
             Command::History,
+            Command::Search,
             Command::Presence,
             Command::Call,
             Command::Ping,
@@ -244,6 +248,7 @@ pub(crate) fn execute(shard: &mut Shard, handle: Handle, call: Call<'_, '_>, per
         (Command::Status, Ok(fields)) => status::run(shard, &request(fields)),
         (Command::Signal, Ok(fields)) => signal::run(shard, request(fields)),
         (Command::History, Ok(fields)) => history::run(shard, request(fields)),
+        (Command::Search, Ok(fields)) => search::run(shard, &request(fields)),
         (Command::Call, Ok(fields)) => call::run(shard, request(fields)),
         (Command::Presence, Ok(fields)) => presence::run(shard, request(fields)),
         (Command::Send, Ok(fields)) => legacy::send(shard, request(fields), call.object),

@@ -71,7 +71,7 @@ impl Command {
             Self::Read | Self::Delivered => one(Action::Subscribe),
             Self::Members => one(Action::Subscribe).with(Action::Invite),
             Self::Edit | Self::Delete => one(Action::Publish).with(Action::Moderate),
-            Self::History => one(Action::History),
+            Self::History | Self::Search => one(Action::History),
             Self::Presence => one(Action::Presence),
             // Of others; of oneself everybody may say and know it.
             Self::Status if fields.get("users").is_some() => one(Action::Presence),
@@ -123,6 +123,8 @@ fn target(command: Command, fields: &Fields<'_>) -> Result<Option<Channel>, Prob
         | Command::Signal
         | Command::History
         | Command::Presence => fields.channel().map(Some),
+        Command::Search if fields.get("channel").is_none() => Ok(None),
+        Command::Search => fields.channel().map(Some),
         Command::Publish => publish::destination(fields).map(Some),
         Command::Status => Channel::new(online::CHANNEL).map(Some).map_err(Problem::from),
         Command::Connect

@@ -25,20 +25,13 @@ impl Shard {
     pub(super) fn publish(&mut self, grant: &Arc<Grant>, publication: Publication) {
         let key = &publication.channel;
         let deletes = matches!(publication.draft.kind, Kind::Delete { .. });
-        let asks = !deletes && self.node.hooks().asks(&key.app, Ask::Publish, Some(&key.name));
+        let ask = if grant.is_server() { Ask::PublishByServer } else { Ask::Publish };
+        let asks = !deletes && self.node.hooks().asks(&key.app, ask, Some(&key.name));
         let Publisher::Session(to, _) = publication.by else { return self.send_home(publication) };
-        if !asks || grant.is_server() {
+        if !asks {
             return self.send_home(publication);
         }
-        let draft = &publication.draft;
-        let asked = Publishing {
-            channel: key.clone(),
-            grant: grant.clone(),
-            event: draft.event.clone(),
-            data: draft.payload.json.clone(),
-            attachments: draft.payload.attachments.len(),
-            edits: draft.kind.target(),
-        };
+        let asked = question(&publication, grant.clone());
         let (number, mailbox) = (self.next_number(), self.mailbox());
         let Some(session) = self.sessions.get(to) else { return };
         session.await_sanction(number, publication);
@@ -54,18 +47,8 @@ impl Shard {
         let ended = self.sessions.get(to).and_then(|session| session.sanction_ends(number));
         let Some(mut publication) = ended else { return };
         let Publisher::Session(_, asked) = publication.by else { return };
-        match result {
-            Ok(Some(data)) if json::validate_bytes(&data, DEPTH).is_err() => {
-                let problem = Problem::new(
-                    xpush_core::Code::Unavailable,
-                    "the app's back end made data that cannot be sent",
-                );
-                self.fail(to, asked, &problem);
-            }
-            Ok(changed) => {
-                if let Some(data) = changed {
-                    publication.draft.payload.json = data;
-                }
+        match amend(&mut publication, result) {
+            Ok(()) => {
                 publication.arrived = self.now;
                 self.send_home(*publication);
             }
@@ -78,4 +61,30 @@ impl Shard {
         let home = self.node.home_of(&publication.channel);
         self.post(home, Inbox::Publish(Box::new(publication)));
     }
+}
+
+/// What the back end is asked about a publication of `grant`'s.
+pub(crate) fn question(publication: &Publication, grant: Arc<Grant>) -> Publishing {
+    let draft = &publication.draft;
+    Publishing {
+        channel: publication.channel.clone(),
+        grant,
+        event: draft.event.clone(),
+        data: draft.payload.json.clone(),
+        attachments: draft.payload.attachments.len(),
+        edits: draft.kind.target(),
+    }
+}
+
+/// What it has answered, made of the publication.
+pub(crate) fn amend(
+    publication: &mut Publication,
+    result: Result<Option<Bytes>, Problem>,
+) -> Result<(), Problem> {
+    let Some(data) = result? else { return Ok(()) };
+    json::validate_bytes(&data, DEPTH).map_err(|_| {
+        Problem::new(xpush_core::Code::Unavailable, "the app's back end made data that cannot be sent")
+    })?;
+    publication.draft.payload.json = data;
+    Ok(())
 }

@@ -61,6 +61,7 @@ impl World {
             let parts = Parts {
                 log: log.clone(),
                 ledger: ledger.clone(),
+                search: None,
                 bus: Box::new(move |sink| Arc::new(hub.attach(bus_id, sink))),
                 presence: presence.clone(),
                 online: online.clone(),
@@ -115,6 +116,7 @@ fn rule() -> Rule {
         history: History::Recent(roomy),
         presence: true,
         notify: false,
+        search: false,
         permissions: Permissions::all(Who::Anyone),
     }
 }

@@ -77,6 +77,7 @@ fn parts(node: &str, ledger: Arc<SeededLedger>, hub: &LocalHub) -> Parts {
         history: History::Durable(Retention::ENDLESS),
         presence: false,
         notify: false,
+        search: false,
         permissions: Permissions::all(Who::Anyone),
     };
     let (hub, node) = (hub.clone(), NodeId::new(node).unwrap());
@@ -84,6 +85,7 @@ fn parts(node: &str, ledger: Arc<SeededLedger>, hub: &LocalHub) -> Parts {
     Parts {
         log: Arc::new(MemoryLog::new(1, 1 << 20, clock.clone())),
         ledger: Arc::new(Handle(ledger)),
+        search: None,
         bus: Box::new(move |sink| Arc::new(SeededBus::new(Arc::new(hub.attach(node, sink)), bus_ledger))),
         presence: Arc::new(LocalPresence::new()),
         online: Arc::new(LocalOnline::new(15_000, clock.clone(), Arc::new(MemoryLastSeen::default()))),

@@ -1,9 +1,11 @@
 //! What an app's own back end may have done on a channel server: the HTTP API asks, a node does it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::access::Grant;
 use crate::error::Problem;
 use crate::message::{Kind, Sender};
 use crate::names::{App, Channel, ChannelKey, ClientId, EventName, User};
@@ -48,6 +50,30 @@ pub struct Ephemeral {
     pub from: Sender,
 }
 
+/// Who looks for words.
+#[derive(Debug, Clone)]
+pub enum SearchBy {
+    /// An app's back end, in all of its app.
+    App(App),
+    /// A user, in the channels whose history it may read; without a channel, in those that it is in.
+    User(Arc<Grant>),
+    /// Somebody who was found to be allowed to read this channel's history, in this channel.
+    Permitted(ChannelKey),
+}
+
+/// What is looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Searching {
+    /// As [`crate::search::Query`] reads it.
+    pub query: Box<str>,
+    /// In this channel only.
+    pub channel: Option<Channel>,
+    /// Behind what the page before gave.
+    pub before: Option<u64>,
+    /// Hits, at most.
+    pub limit: usize,
+}
+
 /// A channel that is live on a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveChannel {
@@ -88,6 +114,8 @@ pub trait Backend: Send + Sync {
     fn status(&self, app: &App, users: Vec<User>, done: Decided<Object>);
     /// A user's channels with what is unread in them, the ones active last first, behind `after`: what the page before gave.
     fn conversations(&self, app: &App, user: &User, after: Option<&str>, limit: usize, done: Decided<Object>);
+    /// Messages that hold the words of a query ([`crate::ports::search`]). `no_search` where that is not offered, `not_found` of a channel that one may not read.
+    fn search(&self, by: SearchBy, asked: Searching, done: Decided<Object>);
     /// The channels of an app that are followed on this node, by name: at most `limit` of those that begin with `prefix` and come behind `after`.
     fn live(
         &self,

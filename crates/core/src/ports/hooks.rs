@@ -61,6 +61,8 @@ pub enum Ask {
     Subscribe,
     /// A message, or an edit, is published.
     Publish,
+    /// The same, by the app's own back end: over HTTP, or by a token of the role `server`.
+    PublishByServer,
 }
 
 /// A message that is to be published.
@@ -118,7 +120,7 @@ pub trait Hooks: Send + Sync {
     fn tell(&self, event: Event);
     /// Whether the app wants to be asked.
     fn asks(&self, app: &App, ask: Ask, channel: Option<&Channel>) -> bool;
-    /// Whether a message may be published: with these data in the place of its own, if any are given; they are validated JSON.
+    /// Whether a message may be published, as those say that are asked about what `grant` publishes: with these data in the place of its own, if any are given; they are validated JSON.
     fn publishing(&self, publishing: Publishing, done: Decided<Option<Bytes>>);
     /// What an event of this name becomes; `None` when the app knows nothing of it.
     fn route(&self, app: &App, name: &str) -> Option<Route>;

@@ -21,6 +21,7 @@ pub mod online;
 pub mod outbox;
 pub mod presence;
 pub mod rate_limit;
+pub mod search;
 pub mod transfer;
 
 use std::fmt;

@@ -208,7 +208,14 @@ fn role(name: &str) -> Role {
 }
 
 fn rule(pattern: &str, permissions: Permissions) -> Rule {
-    Rule { pattern: pattern.into(), history: History::None, presence: false, notify: false, permissions }
+    Rule {
+        pattern: pattern.into(),
+        history: History::None,
+        presence: false,
+        notify: false,
+        search: false,
+        permissions,
+    }
 }
 
 /// An app with one HS256 key.

@@ -32,6 +32,8 @@ enum Who {
     Operator,
     /// Who operates the installation, or shows a key of the app with the scope `admin`.
     Admin,
+    /// Who shows any of these.
+    UserOrServer(Scope),
 }
 
 /// What a route asks of a back end; see [`crate::backend::Server`].
@@ -70,6 +72,7 @@ impl Who {
             Self::User => json!([{"user": []}]),
             Self::Server(_) => json!([{"key": []}, {"server": []}]),
             Self::Either(_) => json!([{"user": []}, {"guest": []}, {"key": []}, {"server": []}]),
+            Self::UserOrServer(_) => json!([{"user": []}, {"key": []}, {"server": []}]),
             Self::EitherOrTicket(_) => {
                 json!([{"user": []}, {"guest": []}, {"key": []}, {"server": []}, {"ticket": []}])
             }
@@ -184,6 +187,13 @@ impl Operation {
         self.parameter(json!({"name": name, "in": "header", "required": true, "schema": schema}))
     }
 
+    /// For whoever shows a user's token, or what [`server`](Self::server) asks for.
+    pub(crate) fn user_or_server(self, scope: Scope) -> Self {
+        let mut operation = self.server(scope);
+        operation.who = Who::UserOrServer(scope);
+        operation
+    }
+
     /// A parameter of the query that may be given once.
     pub(crate) fn query(self, name: &'static str, schema: Value, about: &'static str) -> Self {
         self.parameter(json!({"name": name, "in": "query", "description": about, "schema": schema}))
@@ -285,7 +295,7 @@ impl Operation {
         });
         let about = match self.who {
             Who::Server(scope) => format!("{}\n\nThe scope is `{}`.", self.about, scope.as_str()),
-            Who::Either(scope) | Who::EitherOrTicket(scope) => {
+            Who::Either(scope) | Who::EitherOrTicket(scope) | Who::UserOrServer(scope) => {
                 format!("{}\n\nA back end's key needs the scope `{}`.", self.about, scope.as_str())
             }
             _ => self.about.to_owned(),
@@ -328,7 +338,11 @@ impl Routes {
             _ => MethodFilter::DELETE,
         };
         let mut route = on(filter, handler);
-        if let Who::Server(scope) | Who::Either(scope) | Who::EitherOrTicket(scope) = operation.who {
+        if let Who::Server(scope)
+        | Who::Either(scope)
+        | Who::EitherOrTicket(scope)
+        | Who::UserOrServer(scope) = operation.who
+        {
             route = route.layer(Extension(Needs(scope)));
         }
         self.router = self.router.route(operation.path, route);

@@ -3,6 +3,7 @@
 pub(crate) mod channels;
 mod keys;
 mod messages;
+mod search;
 pub(crate) mod users;
 
 use std::future::Future;
@@ -19,7 +20,7 @@ use xpush_core::message::Sender;
 use xpush_core::ports::access::Decided;
 use xpush_core::ports::backend::{Object, PATIENCE};
 use xpush_core::ports::directory::{Entry, Key, Record, Scope, Via};
-use xpush_core::{App, Channel, ChannelKey, Code, Grant, Problem, Role, User};
+use xpush_core::{App, Channel, ChannelKey, Code, Grant, Problem, User};
 
 use crate::administration::Actor;
 use crate::api::openapi::{Needs, Operation, Routes, schema};
@@ -55,6 +56,7 @@ pub(crate) fn routes() -> Routes {
         .merge(channels::routes())
         .merge(users::routes())
         .merge(keys::routes())
+        .merge(search::routes())
         .on(stats, async |server: Server, api: axum::extract::State<Arc<Api>>| {
             let census = api.parts.backend.census(server.app());
             let (users, connections) = (census.users, census.connections);
@@ -155,18 +157,7 @@ async fn note_use(api: &Api, key: &Key) {
 
 /// What a key's holder acts as.
 pub(crate) fn acting(app: App) -> Result<Grant, Problem> {
-    Ok(Grant {
-        app,
-        sender: Sender { user: User::new(SENDER)?, name: None },
-        device: None,
-        guest: false,
-        roles: vec![Role::new("server")?],
-        capabilities: None,
-        issued_at: 0,
-        expires_at: None,
-        login: None,
-        info: None,
-    })
+    Ok(Grant::of_server(app, Sender { user: User::new(SENDER)?, name: None })?)
 }
 
 /// Starts something on a node; the future waits for what comes of it.

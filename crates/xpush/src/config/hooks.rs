@@ -57,6 +57,10 @@ fn read_hook(place: &Place, mut section: Section<'_>, reading: &Reading) -> Opti
     let concurrency = section.read("concurrency", count(1..=256));
     let words = &[("refuse", OnFailure::Refuse), ("allow", OnFailure::Allow)];
     let on_failure = section.read("on_failure", choice(words)).unwrap_or_default();
+    let api = section.read("api", boolean).unwrap_or(false);
+    if api && !asks.contains(&HookAsk::Publish) {
+        section.complain("api", "has no meaning here: the hook is not asked about \"publish\"");
+    }
     section.finish();
     Some(HookRecord {
         name,
@@ -68,6 +72,7 @@ fn read_hook(place: &Place, mut section: Section<'_>, reading: &Reading) -> Opti
         timeout_ms: timeout,
         concurrency: concurrency.and_then(|count| u32::try_from(count).ok()).unwrap_or(CONCURRENCY),
         on_failure,
+        api,
     })
 }
 

@@ -249,6 +249,9 @@ fn written_hook(hook: &HookRecord) -> Json {
             OnFailure::Allow => "allow",
         });
     }
+    if hook.api {
+        written["api"] = json!(true);
+    }
     if !hook.channels.is_empty() {
         written["channels"] = json!(hook.channels);
     }
@@ -267,6 +270,7 @@ fn written_rule(rule: &Rule) -> Json {
         "history": kept,
         "presence": rule.presence,
         "notify": rule.notify,
+        "search": rule.search,
     });
     for (key, who) in [
         ("subscribe", subscribe),

@@ -65,6 +65,7 @@ fn read_rule(place: &Place, mut section: Section<'_>, reading: &Reading) -> Opti
     let kept = kept.unwrap_or(Kept::None);
     let presence = section.read("presence", boolean).unwrap_or(false);
     let notify = section.read("notify", boolean).unwrap_or(false);
+    let search = section.read("search", boolean).unwrap_or(false);
     let members = section.read("members", boolean).unwrap_or(false);
     let permissions = read_permissions(&mut section, members);
     let retention = read_keep(section.section("keep"), kept);
@@ -73,7 +74,13 @@ fn read_rule(place: &Place, mut section: Section<'_>, reading: &Reading) -> Opti
         Kept::Recent => History::Recent(retention),
         Kept::Durable => History::Durable(retention),
     };
-    let rule = Rule { pattern: pattern.unwrap_or_default(), history, presence, notify, permissions };
+    let rule = Rule { pattern: pattern.unwrap_or_default(), history, presence, notify, search, permissions };
+    if rule.search && !rule.is_searched() {
+        section.complain(
+            "search",
+            "has nothing to search: only what is kept by history = \"durable\" can be found",
+        );
+    }
     check_members(&rule, members, &section);
     section.finish();
     (!rule.pattern.is_empty()).then_some(rule)

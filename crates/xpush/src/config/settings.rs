@@ -152,6 +152,13 @@ impl Settings {
         settings.shared = Shared::read(sections, settings.default_app.is_some());
         let uploads = ["files", "s3"].map(|key| top.section(key));
         settings.uploads = Uploads::read(uploads, settings.shared.is_some());
+        let searches = |app: &ConfiguredApp| app.record.rules.iter().any(|rule| rule.search);
+        if settings.shared.is_some() && settings.apps.iter().any(searches) {
+            top.complain(
+                "apps",
+                "has a rule with `search`, which several servers over MongoDB do not have yet: leave it out",
+            );
+        }
         if settings.listen.is_empty() {
             top.complain("listen", "must name at least one address");
         }

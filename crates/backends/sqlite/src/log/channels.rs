@@ -44,6 +44,8 @@ pub(super) struct Channels {
     placed: u64,
     /// Whether anything was placed since somebody asked.
     wrote: bool,
+    /// What has changed since the last commit: by id, and whether others may have changed more.
+    news: (Vec<i64>, bool),
 }
 
 struct Known {
@@ -122,7 +124,8 @@ impl Channels {
     /// Forgets what may be wrong by now.
     pub(super) fn renew(&mut self, writing: &Writing<'_>) {
         if self.view != writing.view() {
-            *self = Self { view: writing.view(), wrote: self.wrote, ..Self::default() };
+            *self =
+                Self { view: writing.view(), wrote: self.wrote, news: (Vec::new(), true), ..Self::default() };
         }
     }
 
@@ -177,6 +180,11 @@ impl Channels {
         std::mem::take(&mut self.wrote)
     }
 
+    /// The channels that the last batch has changed, and whether others have.
+    pub(super) fn take_news(&mut self) -> (Vec<i64>, bool) {
+        std::mem::take(&mut self.news)
+    }
+
     /// Moves the markers of those who have published.
     pub(super) fn move_senders(&mut self, writing: &Writing<'_>) -> Result<(), Fault> {
         const SQL: &str = "INSERT INTO markers (channel, user, app, delivered, read, moved, made)
@@ -210,6 +218,7 @@ impl Channels {
             known.changed = false;
             retention::trim(writing, &mut known.channel, &mut self.fences, now, &mut budget)?;
             known.channel.update(writing)?;
+            self.news.0.push(known.channel.id);
         }
         if self.known.len() > REMEMBERED {
             self.known.clear();

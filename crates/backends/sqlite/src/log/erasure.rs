@@ -13,6 +13,7 @@ use xpush_core::ports::{Done, PortError};
 use xpush_core::{App, Channel as Name, ChannelKey, UnixMillis, User};
 
 use super::fences::Fences;
+use super::indexing::unindex;
 use super::slot;
 use super::{Inner, Ledger};
 use crate::outbox;
@@ -223,6 +224,7 @@ fn erase(store: &Store, inner: Arc<Inner>, app: App, user: User, found: Found, d
                 more = true;
             }
             more |= end_markers(writing, &app, &user)? == CHANGED;
+            more |= inner.awaits_index(writing)?;
             note(writing, &app, &user, &found, erased, !more)
         })?;
         for (slot, fence) in gone {
@@ -253,6 +255,7 @@ fn blank(
     const TARGET: &str =
         "UPDATE slots SET withdrawn = iif(kind = 0, 1, 0) WHERE revised = ?1 AND withdrawn IS NULL
         AND slot = (SELECT target FROM slots WHERE slot = ?1 AND kind = 2)";
+    const EDITED: &str = "SELECT target FROM slots WHERE slot = ?1 AND kind = 2";
     let mut select = writing.prepare_cached(FENCE)?;
     let fence: Option<Vec<u8>> =
         select.query_row(params![slot, user.as_str()], |row| row.get(0)).optional()?;
@@ -264,6 +267,12 @@ fn blank(
     if changed > 0 {
         writing.prepare_cached(EDITS)?.execute([slot])?;
         writing.prepare_cached(TARGET)?.execute([slot])?;
+        unindex(writing, slot)?;
+        if let Some(target) =
+            writing.prepare_cached(EDITED)?.query_row([slot], |row| row.get(0)).optional()?
+        {
+            unindex(writing, target)?;
+        }
     }
     Ok(changed)
 }
@@ -295,6 +304,7 @@ fn remove(writing: &Writing<'_>, channel: i64, key: &ChannelKey) -> Result<(), F
         SELECT ?2, incarnation + 1 FROM channels WHERE id = ?1
         ON CONFLICT DO UPDATE SET incarnation = max(incarnation, excluded.incarnation)";
     writing.prepare_cached(NOTE)?.execute(params![channel, name_digest(key)])?;
+    unindex(writing, slot::key(channel, 0))?;
     writing.prepare_cached("DELETE FROM markers WHERE channel = ?1")?.execute([channel])?;
     writing.prepare_cached("DELETE FROM channels WHERE id = ?1")?.execute([channel])?;
     Ok(())

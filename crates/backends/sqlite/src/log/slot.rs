@@ -29,17 +29,17 @@ macro_rules! slot_columns {
 pub(super) use slot_columns;
 
 /// The key of a channel's slot.
-pub(super) const fn key(channel: i64, seq: u64) -> i64 {
+pub(crate) const fn key(channel: i64, seq: u64) -> i64 {
     (channel << SEQ_BITS) | seq as i64
 }
 
 /// The channel of a key.
-pub(super) const fn channel(key: i64) -> i64 {
+pub(crate) const fn channel(key: i64) -> i64 {
     key >> SEQ_BITS
 }
 
 /// The seq of a key.
-pub(super) const fn seq(key: i64) -> u64 {
+pub(crate) const fn seq(key: i64) -> u64 {
     key as u64 & ((1 << SEQ_BITS) - 1)
 }
 

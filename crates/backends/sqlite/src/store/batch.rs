@@ -22,6 +22,8 @@ pub(crate) trait Attendant: Send {
     fn flush(&mut self, writing: &Writing<'_>) -> Result<(), Fault>;
     /// About once a second, within a transaction of its own; `flush` follows. True when there is more to do soon.
     fn sweep(&mut self, writing: &Writing<'_>) -> Result<bool, Fault>;
+    /// What it flushed last is on disk.
+    fn committed(&mut self) {}
 }
 
 /// A job, and what its caller waits for.

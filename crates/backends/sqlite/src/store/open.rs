@@ -22,6 +22,7 @@ const SCHEMA: &[&str] = &[
     include_str!("../migrations/0006_outbox.sql"),
     include_str!("../migrations/0007_files.sql"),
     include_str!("../migrations/0008_fences.sql"),
+    include_str!("../migrations/0009_search.sql"),
 ];
 
 /// `XPSH`: says that a SQLite file is one of ours.

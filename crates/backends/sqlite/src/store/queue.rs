@@ -9,7 +9,7 @@ use xpush_core::ports::{Failure, PortError};
 use super::{Weight, closed};
 use crate::lock;
 
-pub(super) struct Queue<T> {
+pub(crate) struct Queue<T> {
     state: Mutex<State<T>>,
     came: Condvar,
     bound: Weight,
@@ -23,7 +23,7 @@ struct State<T> {
 
 /// What became of waiting.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Taken {
+pub(crate) enum Taken {
     /// At least one item.
     Some,
     /// Nothing has come in time.
@@ -33,13 +33,13 @@ pub(super) enum Taken {
 }
 
 impl<T> Queue<T> {
-    pub(super) fn new(bound: Weight) -> Self {
+    pub(crate) fn new(bound: Weight) -> Self {
         let state = State { items: VecDeque::new(), weight: Weight { rows: 0, bytes: 0 }, closed: false };
         Self { state: Mutex::new(state), came: Condvar::new(), bound }
     }
 
     /// An empty queue takes anything, whatever it weighs.
-    pub(super) fn push(&self, item: T, weight: Weight) -> Result<(), (PortError, T)> {
+    pub(crate) fn push(&self, item: T, weight: Weight) -> Result<(), (PortError, T)> {
         let mut state = lock(&self.state);
         if state.closed {
             return Err((closed(), item));
@@ -57,7 +57,7 @@ impl<T> Queue<T> {
     }
 
     /// Waits for items, at most for `patience`, and takes those that fit into `bound`, at least one.
-    pub(super) fn take(&self, into: &mut Vec<T>, bound: Weight, patience: Option<Duration>) -> Taken {
+    pub(crate) fn take(&self, into: &mut Vec<T>, bound: Weight, patience: Option<Duration>) -> Taken {
         let mut state = lock(&self.state);
         while state.items.is_empty() {
             if state.closed {
@@ -90,7 +90,7 @@ impl<T> Queue<T> {
     }
 
     /// Takes nothing more; what waits is still given out.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         lock(&self.state).closed = true;
         self.came.notify_all();
     }

@@ -94,7 +94,9 @@ impl Writer<'_> {
         let writing = Writing::new(self.connection, self.view, self.shared.recent_fences);
         let committed =
             steps(self, &writing).and_then(|()| self.flush(&writing)).and_then(|()| self.end(&writing));
-        if committed.is_err() {
+        if committed.is_ok() {
+            lock(&self.shared.attendants).iter_mut().for_each(|attendant| attendant.committed());
+        } else {
             self.view += 1;
             if !self.connection.is_autocommit()
                 && let Err(error) = self.connection.execute_batch("ROLLBACK")

@@ -207,6 +207,7 @@ fn rule(pattern: &str) -> Rule {
         history: History::Recent(Retention { count: 100_000, bytes: 100_000_000, age_ms: 1_000_000_000 }),
         presence: true,
         notify: false,
+        search: false,
         permissions: Permissions::all(Who::Anyone),
     }
 }
@@ -266,6 +267,7 @@ impl World {
             let parts = Parts {
                 log: self.log.clone(),
                 ledger: self.ledger.clone(),
+                search: None,
                 bus: Box::new(move |sink| hub.attach(bus_id, sink)),
                 presence: self.presence.clone(),
                 online: self.online.clone(),

@@ -58,6 +58,7 @@ fn rule(pattern: &str, who: Who) -> Rule {
         history: History::Recent(Retention { count: 1_000, bytes: 1_000_000, age_ms: 1_000_000_000 }),
         presence: true,
         notify: false,
+        search: false,
         permissions: Permissions::all(who),
     }
 }
@@ -103,6 +104,7 @@ impl World {
         let log = Arc::new(MemoryLog::new(1, 1 << 30, shared_clock.clone()));
         let parts = Parts {
             ledger: Arc::new(MemoryLedger::new(1, shared_clock.clone())),
+            search: None,
             log,
             bus: {
                 let hub = hub.clone();

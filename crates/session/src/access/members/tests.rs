@@ -30,7 +30,14 @@ fn grant(user: User, server: bool) -> Grant {
 
 fn rule(create: Vec<Who>) -> Rule {
     let permissions = Permissions { create, ..Permissions::all(Who::Members) };
-    Rule { pattern: "*".into(), history: History::None, presence: false, notify: false, permissions }
+    Rule {
+        pattern: "*".into(),
+        history: History::None,
+        presence: false,
+        notify: false,
+        search: false,
+        permissions,
+    }
 }
 
 fn wanted(

@@ -191,6 +191,11 @@ async fn what_is_read_is_asked_for_in_order() {
         ("/channels?prefix=ro&after=room:1&limit=2", "live demo \"ro\" Some(\"room:1\") 2"),
         ("/users/ann/channels?after=1:a", "conversations demo ann Some(\"1:a\") 50"),
         ("/users/ann/status", "status demo [User(\"ann\")]"),
+        ("/search?query=a%20b", "search app demo \"a b\" None None 20"),
+        (
+            "/search?query=x&channel=room:1&before=7&limit=9",
+            "search app demo \"x\" Some(Channel(\"room:1\")) Some(7) 9",
+        ),
     ] {
         world.get(path, &key).await.ok();
         assert_eq!(world.backend.asked.lock().unwrap().pop().unwrap(), asked, "{path}");

@@ -98,6 +98,7 @@ pub(super) fn app(accounts: Accounts) -> AppRecord {
         history: xpush_core::History::None,
         presence: false,
         notify: false,
+        search: false,
         permissions: Permissions::all(Who::Members),
     };
     let key =

@@ -3,7 +3,9 @@
 use std::sync::Mutex;
 
 use xpush_core::ports::access::Decided;
-use xpush_core::ports::backend::{Backend, Census, Ephemeral, LiveChannel, Object, Publication};
+use xpush_core::ports::backend::{
+    Backend, Census, Ephemeral, LiveChannel, Object, Publication, SearchBy, Searching,
+};
 use xpush_core::ports::markers::Markers;
 use xpush_core::ports::message_log::Range;
 use xpush_core::{App, Channel, ChannelKey, Code, Problem, User};
@@ -82,6 +84,16 @@ impl Backend for Recorder {
     ) {
         let note = self.note(format!("conversations {app} {user} {after:?} {limit}"));
         self.markers.conversations(app, user, None, limit, Box::new(move |_| done(Ok(note))));
+    }
+
+    fn search(&self, by: SearchBy, asked: Searching, done: Decided<Object>) {
+        let by = match by {
+            SearchBy::App(app) => format!("app {app}"),
+            SearchBy::User(grant) => format!("user {}", grant.sender.user),
+            SearchBy::Permitted(channel) => format!("in {channel}"),
+        };
+        let Searching { query, channel, before, limit } = asked;
+        done(Ok(self.note(format!("search {by} {query:?} {channel:?} {before:?} {limit}"))));
     }
 
     fn live(

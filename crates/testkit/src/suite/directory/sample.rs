@@ -178,6 +178,7 @@ fn full_app() -> AppRecord {
         history,
         presence: true,
         notify: true,
+        search: true,
         permissions: Permissions { create: vec![Who::Users], ..Permissions::all(who) },
     };
     let bounded = Retention { count: 5, bytes: 6, age_ms: 7 };
@@ -215,6 +216,7 @@ fn full_app() -> AppRecord {
             timeout_ms: 9,
             concurrency: 10,
             on_failure: OnFailure::Allow,
+            api: true,
         }],
         files: vec![FileRule {
             channels: "chat:*".into(),
