@@ -31,6 +31,7 @@ export const GROUPS: readonly (readonly [heading: string, entries: readonly Entr
       ["files", "Files"],
       ["search", "Search"],
       ["administration", "Administration"],
+      ["admin-page", "The administration page"],
       ["deploying", "Deploying"],
       ["cluster", "Several servers"],
       ["placement", "Placement"],

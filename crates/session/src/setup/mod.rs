@@ -5,8 +5,7 @@ use std::sync::Arc;
 use aws_lc_rs::{constant_time, digest};
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderValue, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Redirect;
 use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -63,15 +62,9 @@ pub(crate) fn routes() -> Routes {
     Routes::new().on(operation, set_up)
 }
 
-/// The page that asks for name and password. The token is in the URL's fragment, which no browser sends.
+/// Leads to the page that asks for name and password. The token is in the URL's fragment, which no browser sends, and every browser takes along.
 pub(crate) fn page() -> Router {
-    Router::new()
-        .route("/setup", get(async || asset("text/html; charset=utf-8", include_str!("page.html"))))
-        .route(
-            "/setup/page.js",
-            get(async || asset("text/javascript; charset=utf-8", include_str!("page.js"))),
-        )
-        .route("/setup/page.css", get(async || asset("text/css; charset=utf-8", include_str!("page.css"))))
+    Router::new().route("/setup", get(async || Redirect::temporary("/admin/?setup")))
 }
 
 /// `POST /setup`: makes the operator, exactly once.
@@ -142,17 +135,4 @@ async fn has_operator(store: &Store) -> Result<bool, PortError> {
 
 fn digest_of(token: &str) -> Box<[u8]> {
     digest::digest(&digest::SHA256, token.as_bytes()).as_ref().into()
-}
-
-fn asset(content_type: &'static str, text: &'static str) -> Response {
-    const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
-         frame-ancestors 'none'";
-    let headers = [
-        (header::CONTENT_TYPE, content_type),
-        (header::CACHE_CONTROL, "no-store"),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-    ];
-    (headers.map(|(name, value)| (name, HeaderValue::from_static(value))), text).into_response()
 }

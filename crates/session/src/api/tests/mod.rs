@@ -298,11 +298,7 @@ impl World {
 }
 
 pub(super) fn request(method: &str, path: &str, token: &str, body: &str) -> Request {
-    let path = if path.starts_with("/setup/") || path == "/setup-page" {
-        path.replace("-page", "")
-    } else {
-        format!("/api/v1{path}")
-    };
+    let path = if path == "/setup-page" { "/setup".to_owned() } else { format!("/api/v1{path}") };
     let mut request = Request::builder().method(method).uri(path).header("host", "xpush.example");
     if !token.is_empty() {
         request = request.header("authorization", format!("Bearer {token}"));
