@@ -6,7 +6,7 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use xpush_core::access::{AppSettings, Apps};
+use xpush_core::access::{AppLimits, AppSettings, Apps};
 use xpush_core::ports::erasure::Erasure;
 use xpush_core::ports::message_log::{Draft, MessageLog};
 use xpush_core::ports::search::{Found, Places, Search, Wanted};
@@ -78,6 +78,7 @@ pub fn apps(searched: bool) -> Arc<Apps> {
         rules: Arc::new(Rules::new([rule("chat:*", searched), rule("@*", true), rule("*", false)])),
         recovery: false,
         hooks: Arc::default(),
+        limits: AppLimits::default(),
     };
     let by_name: HashMap<_, _> =
         ["demo", "other"].map(|name| (app(name), Arc::new(settings(name)))).into_iter().collect();
