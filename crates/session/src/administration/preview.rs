@@ -232,7 +232,14 @@ mod tests {
     use super::*;
 
     fn rule(pattern: &str, permissions: Permissions) -> Rule {
-        Rule { pattern: pattern.into(), history: History::None, presence: true, notify: false, permissions }
+        Rule {
+            pattern: pattern.into(),
+            history: History::None,
+            presence: true,
+            notify: false,
+            search: false,
+            permissions,
+        }
     }
 
     fn ask(rules: &Rules, channel: &str, user: Option<(&str, bool)>, member: Option<MemberRecord>) -> Value {
