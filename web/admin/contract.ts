@@ -17,6 +17,7 @@ export interface Rule {
   keep?: Keep;
   presence?: boolean;
   notify?: boolean;
+  search?: boolean;
   members?: boolean;
   subscribe?: Who;
   publish?: Who;

@@ -319,6 +319,7 @@ function OneRule({ rule, back, complaints, change, remove }: OneRuleProps) {
         )}
         <SwitchField label="Presence" hint="Subscribers are counted and listed." on={rule.presence ?? false} onChange={(presence) => change({ presence })} testId="rule-presence" />
         <SwitchField label="Notifications" hint="Members hear of messages in channels that they do not follow at the moment." on={rule.notify ?? false} onChange={(notify) => change({ notify })} />
+        {rule.history === "durable" && <SwitchField label="Search" hint="Whoever may read the history finds messages by their words. The index takes about as much disk as they do." on={rule.search ?? false} onChange={(search) => change({ search })} />}
         <div class="permissions">
           <h3>Who may</h3>
           {[...ACTIONS, ...(ofMembers ? OF_MEMBERS : [])].map(([key, label, hint]) => (
@@ -353,6 +354,7 @@ function inWords(rule: Rule): string {
     HISTORY[rule.history ?? "none"],
     rule.presence && "presence",
     rule.notify && "notifications",
+    rule.search && "search",
     same(rule.subscribe, rule.publish) ? `for ${whoWords(rule.subscribe)}` : `read by ${whoWords(rule.subscribe)}, written by ${whoWords(rule.publish)}`,
   ]
     .filter(Boolean)

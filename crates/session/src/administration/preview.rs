@@ -86,6 +86,9 @@ fn settings(rule: &Rule, channel: &Channel) -> Value {
         {"name": "notify", "value": rule.notify, "reason": from(
             if rule.notify { "members who do not follow it hear of new messages" } else { "nobody hears of it who does not follow it" },
         )},
+        {"name": "search", "value": rule.search, "reason": from(
+            if rule.search { "whoever may read its history can search it" } else { "nobody searches it" },
+        )},
         {"name": "members", "value": members, "reason": if personal {
             "it is a user's own channel".to_owned()
         } else if members {

@@ -299,6 +299,7 @@ impl Server {
     }
 
     /// A client that brings a token of its app.
+    #[allow(clippy::disallowed_methods, reason = "real servers go by the real time of day")]
     pub(crate) fn connect_as(&self, user: &str) -> io::Result<Connection> {
         let expires = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 600;
         let header = jsonwebtoken::Header { kid: Some("k1".into()), ..Default::default() };
