@@ -468,7 +468,7 @@ impl World {
 
 const BAD_BUS: Hostility =
     Hostility { drop: 0.2, max_delay_ms: 150, reorder: true, gap_probability: 0.05, follow_delay_ms: 60 };
-const BAD_STORE: Trouble = Trouble { max_delay_ms: 600, fails: 0.05, forgets: 0.05 };
+const BAD_STORE: Trouble = Trouble { max_delay_ms: 600, fails: 0.05, forgets: 0.05, contends: false };
 
 /// One cluster, from its first start until everything has come right again.
 fn sail(seed: u64) -> Summary {
