@@ -33,6 +33,8 @@ pub(crate) struct ShardCounters {
     pub(crate) opened: Tally,
     pub(crate) closed: Tally,
     pub(crate) commands: Tally,
+    /// Publications of this node's own clients and back ends that reached their home.
+    pub(crate) published: Tally,
     /// Messages put into outboxes.
     pub(crate) deliveries: Tally,
     /// Publications given to their channels' hosts.
@@ -192,6 +194,11 @@ impl Collector for Sums {
             ("opened", "Connections opened", sum(|shard| &shard.opened)),
             ("closed", "Connections closed", sum(|shard| &shard.closed)),
             ("commands", "Commands taken", sum(|shard| &shard.commands)),
+            (
+                "published",
+                "Publications of this server's own clients and back ends",
+                sum(|shard| &shard.published),
+            ),
             ("deliveries", "Messages put into outboxes", sum(|shard| &shard.deliveries)),
             ("forwarded", "Publications given to their channels' hosts", sum(|shard| &shard.forwarded)),
             ("appended_for_others", "Publications taken as their channels' host", sum(|shard| &shard.guests)),

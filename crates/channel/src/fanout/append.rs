@@ -68,6 +68,7 @@ impl Appends {
 impl Shard {
     /// A local publish: into the log if the channel keeps one, then to everybody.
     pub(crate) fn home_publish(&mut self, publication: Publication) {
+        self.counters.published.add(1);
         if let Some(home_ref) = self.enqueue(publication) {
             self.append(home_ref);
             self.watch_appends(home_ref);
@@ -76,6 +77,7 @@ impl Shard {
 
     /// Several local publishes: those of one channel go into the log together.
     pub(crate) fn home_publish_all(&mut self, publications: Vec<Publication>) {
+        self.counters.published.add(publications.len() as u64);
         let mut homes: Vec<HomeRef> = Vec::new();
         for publication in publications {
             if let Some(home_ref) = self.enqueue(publication)

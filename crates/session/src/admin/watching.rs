@@ -47,7 +47,7 @@ const COUNTERS: [(&str, &str); 5] = [
     ("connections", "xpush_connections"),
     ("commands", "xpush_commands_total"),
     ("published", "xpush_published_total"),
-    ("delivered", "xpush_delivered_total"),
+    ("delivered", "xpush_deliveries_total"),
     ("refused", "xpush_refused_total"),
 ];
 

@@ -40,7 +40,10 @@ pub(super) fn read_rules(
     }
     for (place, rule) in given {
         let Some(rule) = read_rule(place, rule, reading) else { continue };
-        if let Some(earlier) = rules.iter().position(|earlier| matches(&earlier.pattern, &rule.pattern)) {
+        // `*` is not for the server's own channels.
+        let reaches = |earlier: &Rule| earlier.pattern.starts_with('$') || !rule.pattern.starts_with('$');
+        let covers = |earlier: &Rule| reaches(earlier) && matches(&earlier.pattern, &rule.pattern);
+        if let Some(earlier) = rules.iter().position(covers) {
             let (pattern, earlier, there) = (&rule.pattern, &rules[earlier].pattern, places[earlier]);
             reading.complain(
                 place,

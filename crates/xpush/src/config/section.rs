@@ -252,7 +252,9 @@ fn hint(known: &BTreeSet<String>, section: &str, key: &str) -> Option<String> {
     if let Some(name) = nearest(key, siblings(known, section)) {
         return Some(format!("did you mean `{name}`?"));
     }
-    let elsewhere = known.iter().find(|path| leaf(path) == key)?;
+    // What an app has for itself, too, is rather meant for all.
+    let named = known.iter().filter(|path| leaf(path) == key);
+    let elsewhere = named.min_by_key(|path| path.split('.').count())?;
     Some(match elsewhere.rsplit_once('.') {
         Some((home, _)) => format!("it belongs in [{home}]"),
         None => "it belongs at the top of the file, before the first [section]".to_owned(),

@@ -43,7 +43,7 @@ fn the_annotated_file_has_every_key() {
         .lines()
         .map(|line| match line.strip_prefix("# ") {
             Some(rest) if rest.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')) => rest,
-            Some(rest) if rest.starts_with("[[") => rest,
+            Some(rest) if rest.starts_with("[[") || (rest.starts_with('[') && rest.ends_with(']')) => rest,
             _ => line,
         })
         .collect();
