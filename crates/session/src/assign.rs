@@ -51,7 +51,7 @@ pub(crate) fn routes() -> Routes {
         .tag("connecting")
         .query("app", of("App"), "The server's default app without it.")
         .needed_query("channel", channels, "May be given several times.")
-        .query("not", json!({"type": "array", "items": {"type": "string"}, "maxItems": MOST_AVOIDED}), NOT)
+        .query("not", json!({"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[a-zA-Z0-9_.-]+$"}, "maxItems": MOST_AVOIDED}), NOT)
         .ok(schema::object(&[("ok", schema::object(&[("channels", schema::array(assigned), true)]), true)]))
         .answers_with(431, "The URL is too long.", None)
         .refuses(&[Code::BadChannel, Code::UnknownApp]);

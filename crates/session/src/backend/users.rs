@@ -49,7 +49,7 @@ pub(super) fn routes() -> Routes {
         .tag("users")
         .about("What is not given stays; `null` takes a name, an info or a password away. Whoever is `disabled` is disconnected and let in no more. A changed password ends the user's logins.")
         .server(Scope::Users)
-        .body(schema::request(&writable().into_iter().chain([("disabled", flag(), false)]).collect::<Vec<_>>()))
+        .optional_body(schema::request(&writable().into_iter().chain([("disabled", flag(), false)]).collect::<Vec<_>>()))
         .ok(of("UserRecord"))
         .refuses(&[Code::BadContentType, Code::Conflict]);
     let delete = Operation::delete("/users/{user}", "deleteUser", "Remove a user")

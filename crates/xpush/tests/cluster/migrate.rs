@@ -30,6 +30,11 @@ default_app = "demo"
 [apps.demo]
 guests = true
 
+[[apps.demo.keys]]
+id = "k1"
+algorithm = "HS256"
+secret = "a secret that only this test and its servers know"
+
 [[apps.demo.rules]]
 channels = "kept:*"
 history = "durable"
