@@ -16,7 +16,7 @@ use xpush_testkit::ManualClock;
 use xpush_testkit::sample::{app, channel, draft_with, user};
 use xpush_testkit::service::wait_until;
 use xpush_testkit::suite::answer;
-use xpush_testkit::suite::search::{SearchStore, apps};
+use xpush_testkit::suite::search::SearchStore;
 
 /// A store's ledger and its index. The index ends first.
 struct Opened {
@@ -31,7 +31,7 @@ fn ledger(folder: &Path) -> Arc<Ledger> {
 }
 
 fn open(folder: &Path) -> Opened {
-    let (ledger, held) = (ledger(folder), Arc::new(Mutex::new(apps(true))));
+    let (ledger, held) = (ledger(folder), Arc::new(Mutex::new(SearchStore::apps(true))));
     let rules: Rules = {
         let held = held.clone();
         Arc::new(move || held.lock().unwrap().clone())

@@ -61,31 +61,31 @@ const ROOMY: Retention = Retention { count: 100_000, bytes: 1 << 30, age_ms: u64
 /// When the first message of a test is published: 2026-01-01.
 const START: u64 = 1_767_225_600_000;
 
-/// Both apps, where `searched` says of a pattern whether it is.
-pub fn apps(searched: bool) -> Arc<Apps> {
-    let rule = |pattern: &str, search| Rule {
-        pattern: pattern.into(),
-        history: History::Durable(ROOMY),
-        presence: false,
-        notify: false,
-        search,
-        permissions: Permissions::all(Who::Anyone),
-    };
-    let settings = |name: &str| AppSettings {
-        app: app(name),
-        guests: true,
-        origins: Vec::new(),
-        rules: Arc::new(Rules::new([rule("chat:*", searched), rule("@*", true), rule("*", false)])),
-        recovery: false,
-        hooks: Arc::default(),
-        limits: AppLimits::default(),
-    };
-    let by_name: HashMap<_, _> =
-        ["demo", "other"].map(|name| (app(name), Arc::new(settings(name)))).into_iter().collect();
-    Arc::new(Apps { by_name, default: None })
-}
-
 impl SearchStore {
+    /// Both apps, where `searched` says of a pattern whether it is.
+    pub fn apps(searched: bool) -> Arc<Apps> {
+        let rule = |pattern: &str, search| Rule {
+            pattern: pattern.into(),
+            history: History::Durable(ROOMY),
+            presence: false,
+            notify: false,
+            search,
+            permissions: Permissions::all(Who::Anyone),
+        };
+        let settings = |name: &str| AppSettings {
+            app: app(name),
+            guests: true,
+            origins: Vec::new(),
+            rules: Arc::new(Rules::new([rule("chat:*", searched), rule("@*", true), rule("*", false)])),
+            recovery: false,
+            hooks: Arc::default(),
+            limits: AppLimits::default(),
+        };
+        let by_name: HashMap<_, _> =
+            ["demo", "other"].map(|name| (app(name), Arc::new(settings(name)))).into_iter().collect();
+        Arc::new(Apps { by_name, default: None })
+    }
+
     fn append(&self, channel: &ChannelKey, retention: Retention, drafts: Vec<Draft>) -> Vec<u64> {
         let appended = answer(|done| self.log.append(channel, retention, drafts, done)).expect("an answer");
         assert_eq!(appended.failure, None);
@@ -306,16 +306,16 @@ pub fn what_no_rule_searches_is_not_found(store: &SearchStore) {
     store.say(&channel("chat:lobby"), "ann", &["said"]);
     store.wait_for("said", 1);
     assert_eq!(store.find(these(&["quiet:a", "chat:lobby"]), "whispered").len(), 0);
-    (store.rule)(apps(false));
+    (store.rule)(SearchStore::apps(false));
     assert_eq!(store.lobby("said").len(), 0, "from the moment that the rule says so");
 }
 
 pub fn channels_that_are_searched_from_now_on_are_found_whole(store: &SearchStore) {
-    (store.rule)(apps(false));
+    (store.rule)(SearchStore::apps(false));
     let texts: Vec<String> = (0..1_200).map(|number| format!("number {number}")).collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     store.say(&channel("chat:lobby"), "ann", &texts);
-    (store.rule)(apps(true));
+    (store.rule)(SearchStore::apps(true));
     store.wait_for("number", 1_200);
 }
 
