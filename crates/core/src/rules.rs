@@ -49,6 +49,20 @@ pub enum Action {
     Invite,
 }
 
+impl Action {
+    /// How tokens and the API name it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Subscribe => "subscribe",
+            Self::Publish => "publish",
+            Self::History => "history",
+            Self::Presence => "presence",
+            Self::Moderate => "moderate",
+            Self::Invite => "invite",
+        }
+    }
+}
+
 /// Who may do something.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Who {

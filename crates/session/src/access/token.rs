@@ -280,17 +280,13 @@ fn for_channel(channel: Value, allowed: Option<Value>) -> Result<ForChannel, Pro
 
 fn actions(names: &[String]) -> Result<Actions, Problem> {
     names.iter().try_fold(Actions::NONE, |actions, name| {
-        Ok(actions.with(match name.as_str() {
-            "*" => return Ok(Actions::ALL),
-            "subscribe" => Action::Subscribe,
-            "publish" => Action::Publish,
-            "history" => Action::History,
-            "presence" => Action::Presence,
-            "moderate" => Action::Moderate,
-            "invite" => Action::Invite,
-            // An action that is misspelt would be missed much later.
-            _ => return Err(bad("actions: subscribe, publish, history, presence, moderate, invite or *")),
-        }))
+        if name == "*" {
+            return Ok(Actions::ALL);
+        }
+        let named = Actions::EACH.into_iter().find(|action| action.as_str() == name);
+        // An action that is misspelt would be missed much later.
+        let unknown = || bad("actions: subscribe, publish, history, presence, moderate, invite or *");
+        Ok(actions.with(named.ok_or_else(unknown)?))
     })
 }
 

@@ -62,19 +62,11 @@ pub(super) fn sign_ticket(
     (issued_at, expires_at): (UnixMillis, UnixMillis),
     secret: &[u8],
 ) -> Result<String, Code> {
-    let named = [
-        (Action::Subscribe, "subscribe"),
-        (Action::Publish, "publish"),
-        (Action::History, "history"),
-        (Action::Presence, "presence"),
-        (Action::Moderate, "moderate"),
-        (Action::Invite, "invite"),
-    ];
-    let named = named.iter().filter(|(action, _)| actions.contains(*action));
-    let words: Vec<&str> = named.map(|(_, name)| *name).collect();
+    let named = Actions::EACH.into_iter().filter(|action| actions.contains(*action));
+    let named: Vec<&str> = named.map(Action::as_str).collect();
     let claims = serde_json::json!({
         "iss": "xpush", "app": channel.app, "sub": user, "iat": issued_at / 1_000, "exp": expires_at / 1_000,
-        "channels": {channel.name.as_str(): words}, "roles": [],
+        "channels": {channel.name.as_str(): named}, "roles": [],
     });
     let mut header = Header::new(Algorithm::HS256);
     header.kid = Some(KEY_ID.to_owned());

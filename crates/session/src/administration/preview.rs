@@ -27,15 +27,6 @@ pub struct Question<'a> {
     pub blocked: bool,
 }
 
-const ACTIONS: [(Action, &str); 6] = [
-    (Action::Subscribe, "subscribe"),
-    (Action::Publish, "publish"),
-    (Action::History, "history"),
-    (Action::Presence, "presence"),
-    (Action::Moderate, "moderate"),
-    (Action::Invite, "invite"),
-];
-
 /// The answer, as a JSON object.
 pub fn answer(question: &Question<'_>) -> Value {
     let Question { rules, channel, draft, .. } = question;
@@ -101,7 +92,7 @@ fn settings(rule: &Rule, channel: &Channel) -> Value {
 
 fn everyone(rule: &Rule, channel: &Channel) -> Value {
     let mut everyone = json!({});
-    for (action, name) in ACTIONS {
+    for action in Actions::EACH {
         let who = rule.permissions.of(action);
         let personal = channel.owner().is_some() && action != Action::Publish;
         let text = if personal {
@@ -112,7 +103,7 @@ fn everyone(rule: &Rule, channel: &Channel) -> Value {
         } else {
             spoken(who)
         };
-        everyone[name] = json!({"who": words(who), "text": text});
+        everyone[action.as_str()] = json!({"who": words(who), "text": text});
     }
     let create = &rule.permissions.create;
     everyone["create"] = json!({"who": words(create), "text": spoken(create)});
@@ -141,12 +132,12 @@ fn of_user(question: &Question<'_>, rule: &Rule, user: &User, guest: bool) -> Va
         }
         Decision::Ask(allowed) => Permission::of(allowed.and(as_member(rule, question.member.as_ref()))),
     };
-    let may: Vec<Value> = ACTIONS
-        .iter()
-        .map(|(action, name)| {
-            let allowed = permission.actions.contains(*action);
-            let reason = reason(question, rule, &grant, *action, allowed);
-            json!({"action": name, "allowed": allowed, "reason": reason})
+    let may: Vec<Value> = Actions::EACH
+        .into_iter()
+        .map(|action| {
+            let allowed = permission.actions.contains(action);
+            let reason = reason(question, rule, &grant, action, allowed);
+            json!({"action": action.as_str(), "allowed": allowed, "reason": reason})
         })
         .collect();
     let mut told = json!({"user": user, "guest": guest, "roles": question.roles, "may": may});
