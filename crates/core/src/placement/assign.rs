@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use crate::placement::ring::Weight;
+use crate::placement::ring::{Ring, Weight};
 use crate::placement::table::Table;
 
 /// Below this part of its capacity no server is past its share: where there is hardly anybody, a handful is no skew.
@@ -108,6 +108,15 @@ impl Assigner {
             |weight: Weight| Server { weight: u64::from(weight.points()), now: Occupancy::default() };
         let servers = table.ring().nodes().iter().map(|node| server(node.weight)).collect();
         Self { table, servers, connections: 0, weights: 0, eligible: 0 }
+    }
+
+    /// Goes by this ring from now on, if it did by another; what is known of the servers stays. The first one makes an assigner.
+    pub fn see(assigner: &mut Option<Self>, ring: &Ring) {
+        match assigner {
+            Some(assigner) if assigner.table.ring() == ring => {}
+            Some(assigner) => assigner.follow(Arc::new(assigner.table.changed(ring.clone()))),
+            none => *none = Some(Self::new(Arc::new(Table::new(ring.clone())))),
+        }
     }
 
     /// By another ring from now on; what is known of the servers stays.

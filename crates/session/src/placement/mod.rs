@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
-use xpush_core::placement::{Assigner, Assignment, Host, Occupancy, Reason, Ring, Table};
+use xpush_core::placement::{Assigner, Assignment, Host, Occupancy, Reason};
 use xpush_core::ports::Done;
 use xpush_core::ports::cluster::{ClusterSink, Node, View};
 use xpush_core::ports::hosts::{self, Hosts};
@@ -99,14 +99,7 @@ impl Placement for ByRing {
 impl State {
     fn see(&mut self, view: Arc<View>) {
         if let Some(ring) = &view.ring {
-            match &mut self.assigner {
-                Some(assigner) if *assigner.table().ring() == **ring => {}
-                Some(assigner) => {
-                    let table = assigner.table().changed(Ring::clone(ring));
-                    assigner.follow(Arc::new(table));
-                }
-                none => *none = Some(Assigner::new(Arc::new(Table::new(Ring::clone(ring))))),
-            }
+            Assigner::see(&mut self.assigner, ring);
         }
         if let Some(assigner) = &mut self.assigner {
             let table = assigner.table().clone();

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use tokio::sync::mpsc;
+use xpush_core::placement::Ring;
 use xpush_core::ports::cluster::{Cluster, Load, Roles, Standing};
 use xpush_core::{App, Channel, Clock, NodeName};
 use xpush_embedded::{LocalHosts, SoloCluster};

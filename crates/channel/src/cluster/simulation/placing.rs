@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex};
 
-use xpush_core::placement::{Assigner, Epsilon, NodeLoad, Occupancy, Planner, Ring, Standing, Table};
+use xpush_core::placement::{Assigner, Epsilon, NodeLoad, Occupancy, Planner, Ring, Standing};
 use xpush_core::ports::cluster::{self, Cluster, ClusterSink, Node, Roles, View};
 use xpush_core::{ChannelKey, Clock, NodeId, NodeName};
 use xpush_testkit::{ManualClock, sample};
@@ -74,14 +74,7 @@ impl Placing {
     pub(super) fn assign(&mut self, channel: &ChannelKey) -> Option<NodeId> {
         let view = self.view();
         let ring = view.ring.as_ref()?;
-        match &mut self.assigner {
-            Some(assigner) if *assigner.table().ring() == **ring => {}
-            Some(assigner) => {
-                let table = assigner.table().changed(Ring::clone(ring));
-                assigner.follow(Arc::new(table));
-            }
-            none => *none = Some(Assigner::new(Arc::new(Table::new(Ring::clone(ring))))),
-        }
+        Assigner::see(&mut self.assigner, ring);
         let assigner = self.assigner.as_mut()?;
         let table = assigner.table().clone();
         let there: HashMap<&NodeName, &Node> = view.channel_nodes().map(|node| (&node.name, node)).collect();
