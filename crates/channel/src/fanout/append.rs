@@ -68,7 +68,6 @@ impl Appends {
 impl Shard {
     /// A local publish: into the log if the channel keeps one, then to everybody.
     pub(crate) fn home_publish(&mut self, publication: Publication) {
-        self.counters.published.add(1);
         if let Some(home_ref) = self.enqueue(publication) {
             self.append(home_ref);
             self.watch_appends(home_ref);
@@ -77,7 +76,6 @@ impl Shard {
 
     /// Several local publishes: those of one channel go into the log together.
     pub(crate) fn home_publish_all(&mut self, publications: Vec<Publication>) {
-        self.counters.published.add(publications.len() as u64);
         let mut homes: Vec<HomeRef> = Vec::new();
         for publication in publications {
             if let Some(home_ref) = self.enqueue(publication)
@@ -94,6 +92,10 @@ impl Shard {
 
     /// Queues a publication for its channel's log, which is to be given it; without history it is handed around at once.
     fn enqueue(&mut self, publication: Publication) -> Option<HomeRef> {
+        // What another node has left to this one was counted there.
+        if !matches!(publication.by, Publisher::Node(..)) {
+            self.counters.published.add(1);
+        }
         if publication.rule.history == History::None {
             let draft = publication.draft.clone();
             let message = Arc::new(draft.message(publication.channel.clone(), None));

@@ -35,7 +35,7 @@ const AGAIN_MS: u64 = 200;
 const WAITS_MS: u64 = 500;
 /// A host that says nothing for so long is passed over, in ms.
 const SILENCE_MS: u64 = 600;
-/// For how long, in ms.
+/// So long it stays passed over, in ms.
 const DEAF_MS: u64 = 10_000;
 /// Forwards whose answers are kept, for those who have not heard them.
 const ANSWERED: usize = 16;
