@@ -20,33 +20,12 @@ use xpush_embedded::SystemClock;
 use xpush_testkit::fleet::{Process, history};
 use xpush_testkit::service::wait_until;
 
-use crate::world::World;
+use crate::world::{World, app};
 
-/// The same app as the cluster's, without the cluster.
+/// A server of its own: without the cluster, but with its app.
 const ALONE: &str = r#"
 listen = "ADDRESS"
 default_app = "demo"
-
-[apps.demo]
-guests = true
-
-[[apps.demo.keys]]
-id = "k1"
-algorithm = "HS256"
-secret = "a secret that only this test and its servers know"
-
-[[apps.demo.rules]]
-channels = "kept:*"
-history = "durable"
-
-[[apps.demo.rules]]
-channels = "seen:*"
-history = "none"
-presence = true
-
-[[apps.demo.rules]]
-channels = "live:*"
-history = "none"
 "#;
 
 /// A command for operators, in a server's folder.
@@ -262,8 +241,8 @@ fn clients_of_a_server_that_was_alone_go_on_in_the_cluster() {
     let mut world = World::services("moved-in");
     let ways = world.ways();
     let folder = world.add_with(&ways, |config| config);
-    fs::write(folder.join("alone.toml"), ALONE.replace("ADDRESS", &world.servers[0].address.to_string()))
-        .unwrap();
+    let alone = ALONE.replace("ADDRESS", &world.servers[0].address.to_string());
+    fs::write(folder.join("alone.toml"), alone + &app()).unwrap();
     ok(&folder, "alone.toml", &["app", "create", "shop"]);
     ok(&folder, "alone.toml", &["app", "key", "create", "shop", "--scope", "publish"]);
     ok(&folder, "alone.toml", &["member", "add", "room:a", "ann", "--app", "shop"]);

@@ -54,7 +54,10 @@ timeout = "4s"
 
 [limits]
 events_per_second = 0
+"#;
 
+/// The app that all servers have.
+const APP: &str = r#"
 [apps.demo]
 guests = true
 
@@ -79,6 +82,11 @@ history = "none"
 
 /// What the app signs its users' tokens with.
 const SECRET: &str = "a secret that only this test and its servers know";
+
+/// The app, as a part of a configuration.
+pub(crate) fn app() -> String {
+    APP.replace("SECRET", SECRET)
+}
 
 /// What servers stand on, and the servers, named `push-1`, `push-2` and so on. It stays in a folder of its own when the test fails.
 pub(crate) struct World {
@@ -156,13 +164,12 @@ impl World {
         let folder = self.folder.join(folder);
         fs::create_dir_all(&folder).unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let config = CONFIG
+        let config = (CONFIG.to_owned() + &app())
             .replace("ADDRESS", &address.to_string())
             .replace("NAME", name)
             .replace("ZOOKEEPER", &ways.zookeeper)
             .replace("SESSION", &SESSION.as_millis().to_string())
             .replace("REDIS", &ways.redis.to_string())
-            .replace("SECRET", SECRET)
             .replace("MONGODB", &self.mongo.uri());
         fs::write(folder.join("xpush.toml"), config).unwrap();
         Server { name: name.to_owned(), address, folder, process: None }
