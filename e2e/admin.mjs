@@ -32,11 +32,26 @@ export class Operator {
     return response.headers.get('set-cookie').split(';')[0];
   }
 
-  async call(method, path, body, revision) {
+  /** The same one at another server of the installation. */
+  at(server) {
+    return new Operator(server, this.cookie);
+  }
+
+  static async signIn(server, user) {
+    return new Operator(server, await Operator.cookie(server, '/sign-in', { user, password: PASSWORD }));
+  }
+
+  /** Asks: `{status, body}`. */
+  async ask(method, path, body, revision) {
     const headers = { cookie: this.cookie, 'x-xpush-admin': '1', ...(body !== undefined && { 'content-type': 'application/json' }), ...(revision !== undefined && { 'if-match': `"${revision}"` }) };
     const response = await fetch(`${this.server.url}/api/v1/admin${path}`, { method, headers, ...(body !== undefined && { body: JSON.stringify(body) }) });
-    const said = await response.json();
-    if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${JSON.stringify(said)}`);
+    return { status: response.status, body: await response.json() };
+  }
+
+  /** Asks for what is not refused. */
+  async call(method, path, body, revision) {
+    const { status, body: said } = await this.ask(method, path, body, revision);
+    if (status >= 300) throw new Error(`${method} ${path}: ${status} ${JSON.stringify(said)}`);
     return said;
   }
 

@@ -1,17 +1,16 @@
 // A whole cluster of real processes on free ports: ZooKeeper, Redis, a MongoDB-compatible server, session servers, channel servers, and nginx with
 // config/nginx/xpush.conf in front. Every one of them is ended by its pid.
-import { execFile, spawn } from 'node:child_process';
-import { once } from 'node:events';
+import { execFile } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
+import { PATIENCE_MS, Program, answers } from './program.mjs';
+import { missingS3 } from './s3.mjs';
 import { BINARY, freePort } from './server.mjs';
-import { until, within } from './wait.mjs';
+import { until } from './wait.mjs';
 
-/** For what a busy machine may take long to do. */
-export const PATIENCE_MS = 60_000;
+export { PATIENCE_MS };
 
 /** Debian's `libzookeeper-java`, which names in its manifest most of what it needs. */
 const ZOOKEEPER = ['/usr/share/java/zookeeper.jar', '/usr/share/java/netty-codec.jar', '/usr/share/java/netty-resolver.jar'];
@@ -35,75 +34,7 @@ export function missingServices() {
   if (!found('nginx')) lines.push('nginx (apt-get install nginx)');
   if (!found('java') || !ZOOKEEPER.every(existsSync)) lines.push('ZooKeeper (apt-get install zookeeper default-jre-headless)');
   if (!existsSync(SECANTUSDB)) lines.push(`${SECANTUSDB} (cargo xtask test installs it, or set SECANTUSDB_BIN)`);
-  return lines;
-}
-
-const running = new Set();
-const killAll = () => running.forEach((child) => child.kill('SIGKILL'));
-process.on('exit', killAll);
-
-/** One program, its output, and its end. */
-class Program {
-  log = '';
-
-  constructor(name, program, args, options = {}) {
-    this.name = name;
-    this.child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options });
-    this.child.unref();
-    this.child.once('error', (error) => (this.log += error));
-    running.add(this.child);
-    this.child.once('exit', () => running.delete(this.child));
-    for (const stream of [this.child.stdout, this.child.stderr]) {
-      stream.unref();
-      stream.setEncoding('utf8').on('data', (text) => (this.log = (this.log + text).slice(-40_000)));
-    }
-  }
-
-  get alive() {
-    return this.child.pid !== undefined && this.child.exitCode === null && this.child.signalCode === null;
-  }
-
-  /** Waits until `probe` is true, while the program lives. */
-  ready(probe) {
-    return until(
-      async () => {
-        if (!this.alive) throw new Error(`${this.name} ended with ${this.child.exitCode ?? this.child.signalCode}:\n${this.log}`);
-        return probe();
-      },
-      `${this.name} ready`,
-      PATIENCE_MS,
-    );
-  }
-
-  /** Sends `signal` and waits for the end; the exit code. */
-  async end(signal = 'SIGKILL') {
-    if (this.alive) {
-      const exit = once(this.child, 'exit');
-      this.child.kill(signal);
-      await within(exit, `end of ${this.name} after ${signal}`, PATIENCE_MS);
-    }
-    return this.child.exitCode;
-  }
-}
-
-/** Whether somebody listens there, and answers `question` with `answer` if there is one. */
-async function answers(port, question = '', answer = '') {
-  const socket = connect(port, '127.0.0.1');
-  try {
-    return await within(
-      new Promise((resolve) => {
-        let text = '';
-        socket.on('error', () => resolve(false));
-        socket.on('close', () => resolve(false));
-        socket.on('connect', () => (answer ? socket.write(question) : resolve(true)));
-        socket.on('data', (data) => (text += data).includes(answer) && resolve(true));
-      }),
-      'answer',
-      2_000,
-    ).catch(() => false);
-  } finally {
-    socket.destroy();
-  }
+  return [...lines, ...missingS3()];
 }
 
 export class Cluster {
@@ -169,6 +100,14 @@ export class Cluster {
     const folder = join(this.#folder, name);
     mkdirSync(folder, { recursive: true });
     return folder;
+  }
+
+  /** Ends a service and starts it again where it was: `zookeeper`, `redis` or `mongo`. What it wrote is there again; Redis keeps nothing. */
+  async restart(name) {
+    const index = this.#services.findIndex((service) => service.name === name);
+    await this.#services[index].end('SIGTERM');
+    this.#services.splice(index, 1);
+    await { zookeeper: () => this.#zookeeper(), redis: () => this.#redis(), mongo: () => this.#mongo() }[name]();
   }
 
   async #zookeeper() {

@@ -12,7 +12,7 @@ import { CHROMIUM } from './browser.mjs';
 import { missingServices } from './cluster.mjs';
 import { BINARY, CLIENT_COMPILER } from './server.mjs';
 
-const FILE_MS = 120_000;
+const FILE_MS = 300_000;
 const FOLDERS = ['suites', 'badinput'];
 
 // Socket.IO 1 and 2 use what Node has deprecated since.
@@ -70,7 +70,7 @@ async function findMissing() {
   executable(CLIENT_COMPILER, 'npm ci --prefix ../clients/js');
   const hint = 'python3 -m venv e2e/.venv && e2e/.venv/bin/pip install -r e2e/python/requirements.txt, or set XPUSH_PYTHON';
   if (executable(PYTHON, hint)) {
-    const { code } = await execute(PYTHON, ['-c', 'import socketio, websocket, requests']);
+    const { code } = await execute(PYTHON, ['-c', 'import jwt, socketio, websocket, requests']);
     if (code !== 0) lines.push(`the packages of e2e/python/requirements.txt in ${PYTHON} (${hint})`);
   }
   return [...lines, ...missingServices()];

@@ -9,16 +9,19 @@
 //   ```text shows               are lines that it prints, among others, sooner or later
 //   ```text shows=watch.mjs     the same of the terminal in which `watch.mjs` was started
 //
-// The address 127.0.0.1:8000 is the server's, whatever port it has. Where no block starts a server, there is one with the text's xpush.toml.
+// The address 127.0.0.1:8000 is the server's, whatever port it has, and 127.0.0.1:9000 that of a back end of the reader's own. Where no block starts a server, there is one with the text's xpush.toml.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { PYTHON } from './python.mjs';
 import { BINARY, freePort } from './server.mjs';
 import { until, within } from './wait.mjs';
 
 const ADDRESS = '127.0.0.1:8000';
+/** Of the reader's back end: as an address, and as what a program listens on. */
+const BACK_END = ['127.0.0.1:9000', 'listen(9000'];
 const MARK = 'end-of-block';
 
 /** `{language, words, text, line}` of each block. */
@@ -96,6 +99,7 @@ export class Reader {
   static async open(packages) {
     const reader = new Reader();
     reader.port = await freePort();
+    reader.backEnd = await freePort();
     // What is started in it may run as somebody else, as nginx does.
     chmodSync(reader.#folder, 0o755);
     const programs = join(reader.#folder, '.bin');
@@ -109,14 +113,15 @@ export class Reader {
     const { NODE_OPTIONS, NODE_TEST_CONTEXT, ...env } = process.env;
     // Whoever reads has no account of these tests' own settings.
     for (const name of Object.keys(env)) if (name.startsWith('XPUSH_')) delete env[name];
-    reader.env = { ...env, PATH: `${programs}:${env.PATH}`, HOME: reader.#folder, XPUSH_LISTEN: `127.0.0.1:${reader.port}` };
+    reader.env = { ...env, PATH: `${programs}:${dirname(PYTHON)}:${env.PATH}`, HOME: reader.#folder, XPUSH_LISTEN: `127.0.0.1:${reader.port}` };
     reader.terminal = new Terminal(reader.#folder, reader.env);
     return reader;
   }
 
   /** Does what a block says; `before` is what the one before has printed: `{output}`. */
   async take({ words, text }, before) {
-    const typed = text.replaceAll(ADDRESS, `127.0.0.1:${this.port}`);
+    const own = BACK_END.reduce((text, place) => text.replaceAll(place, place.replace('9000', this.backEnd)), text);
+    const typed = own.replaceAll(ADDRESS, `127.0.0.1:${this.port}`);
     const file = words.find((word) => word.startsWith('file='))?.slice('file='.length);
     if (file) writeFileSync(join(this.#folder, file), `${typed}\n`);
     else if (words.includes('run')) return { output: await this.terminal.run(typed) };

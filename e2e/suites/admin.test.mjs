@@ -5,7 +5,7 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { PASSWORD, complaints, setUpToken } from '../admin.mjs';
+import { PASSWORD, complaints, firstOperator, setUpToken } from '../admin.mjs';
 import { launch, watched } from '../browser.mjs';
 import { Client } from '../clients.mjs';
 import { Server } from '../server.mjs';
@@ -44,8 +44,8 @@ async function show(place, on = page) {
   await on.locator('#content h1').waitFor();
 }
 
-async function signIn(on, password = PASSWORD) {
-  await on.goto(`${server.url}/admin/`);
+async function signIn(on, password = PASSWORD, at = server) {
+  await on.goto(`${at.url}/admin/`);
   await shown('sign-in-user', on).fill('ada');
   await shown('sign-in-password', on).fill(password);
   await shown('sign-in', on).click();
@@ -65,10 +65,8 @@ test('the link that the server printed makes the first operator, once', async ()
 
   const other = await visitor();
   await other.goto(`${server.url}/setup#${token}`);
-  await shown('setup-user', other).fill('eve');
-  await shown('setup-password', other).fill(PASSWORD);
-  await shown('setup', other).click();
-  await shown('entrance-failure', other).waitFor();
+  await shown('setup-used', other).click();
+  await shown('sign-in', other).waitFor();
   await other.context().close();
 });
 
@@ -304,6 +302,96 @@ test('who does not know the password stays outside, and so does who has signed o
   await shown('sign-in', other).waitFor();
   await other.reload();
   await shown('sign-in', other).waitFor();
+  await other.context().close();
+});
+
+test('two servers on one host, each on a port of its own, keep their sign-ins apart', async (t) => {
+  const second = await Server.start();
+  t.after(() => second.stop());
+  await firstOperator(second);
+  const here = await visitor();
+  const there = await watched(here.context());
+  await signIn(here);
+  await here.locator('#content h1').waitFor();
+  await signIn(there, PASSWORD, second);
+  await there.locator('#content h1').waitFor();
+  for (const one of [here, there]) {
+    await one.reload();
+    await one.locator('#content h1').waitFor();
+  }
+  await shown('operator-menu', there).click();
+  await shown('menu-sign-out', there).click();
+  await shown('sign-in', there).waitFor();
+  await here.reload();
+  await here.locator('#content h1').waitFor();
+  await here.context().close();
+});
+
+test('who guesses is told how long to wait', async () => {
+  const other = await visitor();
+  await other.goto(`${server.url}/admin/`);
+  await shown('sign-in-user', other).fill('mallory');
+  await until(async () => {
+    await shown('sign-in-password', other).fill('a guess of some length');
+    await shown('sign-in', other).click();
+    await until(async () => (await shown('sign-in', other).getAttribute('aria-busy')) !== 'true', 'answered');
+    return /Try again in \d+ s/.test(await shown('entrance-failure', other).innerText());
+  }, 'told to wait');
+  await other.context().close();
+});
+
+test('a password is changed by who knows the one before, and every other sign-in ends', async () => {
+  const [here, there] = [await visitor(), await visitor()];
+  for (const one of [here, there]) {
+    await signIn(one);
+    await one.locator('#content h1').waitFor();
+  }
+  const change = async (current, next) => {
+    await shown('password-current', here).fill(current);
+    await shown('password-new', here).fill(next);
+    await here.getByRole('button', { name: 'Change it' }).click();
+  };
+  await shown('operator-menu', here).click();
+  await shown('menu-password', here).click();
+  await change('wrong wrong wrong', 'another horse, another battery');
+  await here.getByRole('dialog').getByRole('alert').getByText(/./).first().waitFor();
+  assert.equal(await shown('sign-in', here).count(), 0, 'a wrong password is no end');
+  await change(PASSWORD, 'another horse, another battery');
+  await here.getByRole('dialog').waitFor({ state: 'detached' });
+  await here.reload();
+  await here.locator('#content h1').waitFor();
+  await there.reload();
+  await shown('sign-in', there).waitFor();
+  await signIn(there);
+  await shown('entrance-failure', there).waitFor();
+  // As it was.
+  await shown('operator-menu', here).click();
+  await shown('menu-password', here).click();
+  await change('another horse, another battery', PASSWORD);
+  await here.getByRole('dialog').waitFor({ state: 'detached' });
+  for (const one of [here, there]) await one.context().close();
+  // This window's sign-in has ended, too.
+  await signIn(page);
+  await page.locator('#content h1').waitFor();
+});
+
+test('who goes to another view hears of it, and what was begun is there after another sign-in', async () => {
+  const other = await visitor();
+  await signIn(other);
+  await show('audit', other);
+  await other.locator('nav a', { hasText: 'Servers' }).press('Enter');
+  await other.getByRole('heading', { name: 'Servers' }).waitFor();
+  await until(() => other.evaluate(() => document.activeElement?.tagName === 'H1' && document.activeElement.textContent), 'on the heading');
+  await show(`apps/${APP}/rules`, other);
+  await shown('rule-add', other).click();
+  await shown('save-bar', other).waitFor();
+  await other.context().clearCookies();
+  await other.evaluate(() => (location.hash = '#/audit'));
+  await shown('sign-in', other).waitFor();
+  await shown('sign-in-user', other).fill('ada');
+  await shown('sign-in-password', other).fill(PASSWORD);
+  await shown('sign-in', other).click();
+  await shown('save-bar', other).waitFor();
   await other.context().close();
 });
 

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
 import { launch, watched } from '../browser.mjs';
 import { Client } from '../clients.mjs';
+import { picture } from '../pictures.mjs';
 import { PYTHON } from '../python.mjs';
 import { Server } from '../server.mjs';
 import { Inbox, until } from '../wait.mjs';
@@ -53,7 +54,7 @@ async function visit(options = {}) {
 
 async function arrive(page) {
   await page.goto(server.url);
-  await until(() => shown(page, 'conn-state').getAttribute('data-status').then((status) => status === 'online'), 'connected');
+  await until(() => shown(page, 'conn-state').getAttribute('data-status').then((status) => status === 'connected'), 'connected');
   return page;
 }
 
@@ -82,7 +83,7 @@ test('two browsers chat with each other and count each other', async () => {
   await until(async () => (await line(ann, 'Hello').getAttribute('data-read')) === 'true', 'read');
   for (const page of [ann, bob]) {
     assert.equal(await shown(page, 'chat-message').count(), 2, 'each message once');
-    assert.match(await text(page, 'latency'), /^\d+(\.\d+)? ms$/);
+    await until(async () => /^\d+(\.\d+)? ms$/.test(await text(page, 'latency')), 'a round trip');
     assert.deepEqual(page.complaints, []);
   }
   await contexts[1].close();
@@ -93,7 +94,7 @@ test('a duplicated window and a reload are the same visitor', async () => {
   const page = await visit();
   await online(page, 1);
   const [copy] = await Promise.all([contexts[0].waitForEvent('page'), page.evaluate(() => void window.open(location.href))]);
-  await until(() => shown(copy, 'conn-state').getAttribute('data-status').then((status) => status === 'online'), 'connected');
+  await until(() => shown(copy, 'conn-state').getAttribute('data-status').then((status) => status === 'connected'), 'connected');
   await online(copy, 1);
   await page.reload();
   await online(page, 1);
@@ -152,7 +153,7 @@ test('the cut network gets back everything that it missed', async () => {
   const [, missed, recovered] = /^(\d+) missed, (\d+) recovered$/.exec(await text(page, 'cut-result'));
   assert.ok(Number(missed) > 0);
   assert.equal(missed, recovered);
-  assert.equal(await shown(page, 'conn-state').getAttribute('data-status'), 'online');
+  assert.equal(await shown(page, 'conn-state').getAttribute('data-status'), 'connected');
 });
 
 test('the page finds a restarted server again', async () => {
@@ -161,9 +162,9 @@ test('the page finds a restarted server again', async () => {
   await say(page, 'before the restart');
   await until(async () => (await line(page, 'before the restart').getAttribute('data-status')) === 'sent', 'acknowledged');
   await server.end('SIGKILL');
-  await until(() => shown(page, 'conn-state').getAttribute('data-status').then((status) => status !== 'online'), 'disconnected');
+  await until(() => shown(page, 'conn-state').getAttribute('data-status').then((status) => status !== 'connected'), 'disconnected');
   await server.launch();
-  await until(() => shown(page, 'conn-state').getAttribute('data-status').then((status) => status === 'online'), 'connected again', 15_000);
+  await until(() => shown(page, 'conn-state').getAttribute('data-status').then((status) => status === 'connected'), 'connected again', 15_000);
   await online(page, 1);
   await say(page, 'after the restart');
   await until(async () => (await line(page, 'after the restart').getAttribute('data-status')) === 'sent', 'acknowledged');
@@ -259,7 +260,7 @@ describe('looks', () => {
         await line(page, 'I am, on').last().waitFor();
         await page.evaluate(() => document.fonts.ready);
 
-        if (process.env.XPUSH_SCREENSHOTS === '1') await picture(page, `start-${width}-${colorScheme}.png`);
+        if (process.env.XPUSH_SCREENSHOTS === '1') await afterACut(page, `start-${width}-${colorScheme}`);
 
         const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
         assert.ok(overflow <= 0, `${overflow} px stick out`);
@@ -273,16 +274,14 @@ describe('looks', () => {
     }
   }
 
-  /** The page after a cut, with everything recovered. */
-  async function picture(page, name) {
+  /** A picture of the page after a cut, with everything recovered. */
+  async function afterACut(page, name) {
     await shown(page, 'cut-switch').click();
     await shown(page, 'cut-result').waitFor({ timeout: 30_000 });
     await until(async () => (await shown(page, 'cut-switch').getAttribute('aria-checked')) === 'false', 'over');
     await until(async () => /^\d/.test(await text(page, 'latency')), 'measured');
-    const folder = join(E2E, '../docs/screenshots');
-    mkdirSync(folder, { recursive: true });
     await page.evaluate(() => scrollTo(0, 0));
-    await page.screenshot({ path: join(folder, name), fullPage: true });
+    await picture(page, name, { fullPage: true });
   }
 
   test('the page allows itself nothing that it does not need', async () => {

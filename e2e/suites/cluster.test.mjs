@@ -6,7 +6,9 @@ import { after, before, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 import { Client, Refused, freshChannel, publishEnd } from '../clients.mjs';
 import { CHANNEL_SERVERS, Cluster, PATIENCE_MS } from '../cluster.mjs';
+import { download, png, upload } from '../files.mjs';
 import { run } from '../python.mjs';
+import { S3 } from '../s3.mjs';
 import { CLIENT_COMPILER } from '../server.mjs';
 import { until, within } from '../wait.mjs';
 
@@ -23,8 +25,14 @@ presence = true
 channels = "recent:*"
 history = "recent"
 [[apps.demo.rules]]
+channels = "found:*"
+history = "durable"
+search = true
+[[apps.demo.rules]]
 channels = "live:*"
 history = "none"
+[[apps.demo.files]]
+channels = "*"
 `;
 
 /** Between two messages of a writer, so that two cores can follow. */
@@ -34,19 +42,21 @@ const CLIENT = join(import.meta.dirname, '../../clients/js');
 // Where it finds what it imports.
 const built = join(CLIENT, `build/e2e-${process.pid}`);
 
-let cluster, connect;
+let cluster, s3, connect;
 before(
   async () => {
     mkdirSync(built, { recursive: true });
     const { code, stdout } = await run(CLIENT_COMPILER, ['-p', join(CLIENT, 'tsconfig.build.json'), '--outDir', built]);
     assert.equal(code, 0, stdout);
     ({ connect } = await import(join(built, 'index.js')));
-    cluster = await Cluster.start(APPS);
+    s3 = await S3.start();
+    cluster = await Cluster.start(APPS + s3.config);
   },
   { timeout: 2 * PATIENCE_MS },
 );
 after(async () => {
   await cluster?.stop();
+  await s3?.stop();
   rmSync(built, { recursive: true, force: true });
 });
 
@@ -208,6 +218,22 @@ test('nothing is kept, and still every server delivers', async () => {
   clients.forEach((client) => client.close());
 });
 
+test('every server finds what was said at any of them, and no more what was deleted', { timeout: PATIENCE_MS }, async () => {
+  const channel = freshChannel('found');
+  const clients = await Promise.all(CHANNEL_SERVERS.map((name) => Client.open({ url: cluster.urlOf(name) }, OPEN)));
+  const texts = ['the ferry leaves', 'the ferry arrives', 'no ship today'];
+  const seqs = [];
+  for (const [n, text] of texts.entries()) seqs.push((await clients[n % clients.length].publish(channel, { text })).seq);
+  const search = async (client, query) => (await client.call('search', { channel, query })).hits.map(({ message }) => message.seq);
+  for (const client of clients) {
+    const found = () => search(client, 'ferry').then((hits) => hits.length === 2 && hits);
+    assert.deepEqual(await until(found, 'both are found', PATIENCE_MS), [seqs[1], seqs[0]]);
+  }
+  await clients[1].call('delete', { channel, seq: seqs[1] });
+  for (const client of clients) assert.deepEqual(await search(client, 'ferry'), [seqs[0]]);
+  clients.forEach((client) => client.close());
+});
+
 test('how far one has read is told to one\'s other device at another server, and to nobody else', async () => {
   const channel = freshChannel('chat');
   const at = (server, secret) => Client.open({ url: cluster.urlOf(server) }, { identity: { guest: `the secret of ${secret} at two servers` } });
@@ -288,6 +314,30 @@ test('a server is killed: its clients go on at another one, and nothing is lost 
   t.diagnostic(`${count} messages; the killed server's reader heard again after ${healed.toFixed(0)} ms, others were silent for ${far.longestSilence().toFixed(0)} ms at most`);
   await cluster.launch(victim);
   await cluster.settled(CHANNEL_SERVERS);
+});
+
+test('a file goes in by one session server and out by the other, and is gone at both', { timeout: PATIENCE_MS }, async () => {
+  const channel = freshChannel();
+  const token = /xk_demo\.[\w.-]+/.exec(await cluster.command('app', 'key', 'create', 'demo', '--scope', 'admin'))[0];
+  const [one, other] = ['s1', 's2'].map((name) => ({ url: cluster.urlOf(name) }));
+  const { file } = await until(async () => {
+    const { status, body } = await upload(one, { channel, token, user: 'ann', name: 'sky.png', body: png(600, 300) });
+    return status === 201 ? body : undefined;
+  }, 'the key is known at the first server');
+  const whole = await until(async () => {
+    const got = await download(other, file.url, { token });
+    return got.status === 200 ? got : undefined;
+  }, 'the key is known at the second server');
+  assert.equal(whole.bytes.length, file.size);
+  const part = await download(other, file.url, { token, headers: { range: 'bytes=1-3' } });
+  assert.deepEqual([part.status, part.bytes.toString()], [206, 'PNG']);
+  // A ticket of the one is good at the other, also through nginx.
+  const { ticket } = await (await fetch(`${one.url}/api/v1/channels/${channel}/files/ticket`, { method: 'POST', headers: { authorization: `Bearer ${token}` } })).json();
+  for (const server of [other, cluster]) assert.equal((await download(server, `${file.thumbnail.url}?ticket=${ticket}`)).status, 200);
+  assert.deepEqual(s3.objects(), [file.id, `${file.id}.thumbnail`]);
+  assert.equal((await download(other, file.url, { token, method: 'DELETE' })).status, 200);
+  assert.equal((await download(one, file.url, { token })).status, 404);
+  assert.deepEqual(s3.objects(), []);
 });
 
 test('a server is drained: its clients move on without noticing, and it takes nobody', { timeout: 2 * PATIENCE_MS }, async (t) => {

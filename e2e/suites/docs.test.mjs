@@ -1,13 +1,15 @@
 // The page at /docs/ in a real browser: the API as the server describes it, and the texts of docs/.
 import assert from 'node:assert/strict';
-import { readFileSync, readdirSync } from 'node:fs';
+import { readFileSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { launch, watched } from '../browser.mjs';
+import { FOLDER, SHOWN, picture } from '../pictures.mjs';
 import { Server } from '../server.mjs';
 
 const AXE = readFileSync(join(import.meta.dirname, '../node_modules/axe-core/axe.min.js'), 'utf8');
-const TEXTS = readdirSync(join(import.meta.dirname, '../../docs')).filter((name) => name.endsWith('.md'));
+const DOCS = join(import.meta.dirname, '../../docs');
+const TEXTS = readdirSync(DOCS).filter((name) => name.endsWith('.md'));
 
 let server, browser, page;
 before(async () => {
@@ -105,11 +107,15 @@ test('what is searched for is found, by the keyboard alone', async () => {
   assert.equal(await page.getByTestId('search').inputValue(), '');
 });
 
-for (const width of [1280, 375]) {
-  test(`accessible and within the window, ${width} pixels wide`, async () => {
-    await page.setViewportSize({ width, height: 800 });
-    for (const name of ['reference', 'protocol']) {
+const WIDTHS = { 1280: 800, 375: 812 };
+for (const [width, scheme] of Object.keys(WIDTHS).flatMap((width) => ['light', 'dark'].map((scheme) => [Number(width), scheme]))) {
+  test(`accessible and within the window, ${width} pixels wide, ${scheme}`, async () => {
+    await page.setViewportSize({ width, height: WIDTHS[width] });
+    await page.emulateMedia({ colorScheme: scheme, reducedMotion: 'reduce' });
+    for (const name of ['reference', 'protocol', 'admin-page', 'tutorial']) {
       await read(name);
+      await page.evaluate(() => document.fonts.ready);
+      await picture(page, name === 'tutorial' ? `docs-${width}-${scheme}` : `docs-${name}-${width}-${scheme}`);
       await page.evaluate(AXE);
       const { violations } = await page.evaluate(() => window.axe.run());
       assert.deepEqual(violations.map(({ id, nodes }) => [id, nodes[0].html]), []);
@@ -117,5 +123,14 @@ for (const width of [1280, 375]) {
     }
   });
 }
+
+test('every picture of docs/screenshots is shown by a text, and all together they weigh little', () => {
+  const files = readdirSync(FOLDER);
+  assert.deepEqual(files.toSorted(), SHOWN.map((name) => `${name}.webp`).toSorted());
+  const texts = [join(DOCS, '../README.md'), ...TEXTS.map((name) => join(DOCS, name))].map((path) => readFileSync(path, 'utf8')).join('\n');
+  for (const name of files) assert.ok(texts.includes(`screenshots/${name}`), `${name} is shown nowhere`);
+  const bytes = files.map((name) => statSync(join(FOLDER, name)).size).reduce((sum, one) => sum + one, 0);
+  assert.ok(bytes <= 2_500_000, `${bytes} bytes`);
+});
 
 test('the browser has nothing to complain of', () => assert.deepEqual(page.complaints, []));

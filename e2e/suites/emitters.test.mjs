@@ -1,11 +1,18 @@
 // Back ends that publish by socket.io's ordinary emitter over Redis (https://www.npmjs.com/package/@socket.io/redis-emitter): every server serves its own subscribers.
 import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { createClient } from '@redis/client';
 import { Emitter } from '@socket.io/redis-emitter';
 import { Client, freshChannel } from '../clients.mjs';
 import { CHANNEL_SERVERS, Cluster, PATIENCE_MS } from '../cluster.mjs';
+import { run } from '../python.mjs';
+import { blocksOf } from '../snippets.mjs';
 import { until } from '../wait.mjs';
+
+const E2E = join(import.meta.dirname, '..');
 
 const APPS = `
 [apps.demo]
@@ -44,6 +51,22 @@ async function figure(server, name) {
 
 const taken = (server) => figure(server, 'xpush_emissions_taken_total');
 const refused = (server) => figure(server, 'xpush_emissions_refused_total');
+
+test('the lines of docs/cluster.md do what it says', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'xpush-emitter-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  symlinkSync(join(E2E, 'node_modules'), join(folder, 'node_modules'));
+  const { text } = blocksOf(readFileSync(join(E2E, '../docs/cluster.md'), 'utf8')).find(({ words }) => words.includes('file=goal.mjs'));
+  assert.ok(text.includes('redis://redis.example.com:6379'));
+  writeFileSync(join(folder, 'goal.mjs'), text.replace('redis://redis.example.com:6379', cluster.redis));
+  const client = await Client.open({ url: cluster.urlOf('n2') });
+  await client.subscribe('live:scores');
+  const { code, stderr } = await run(process.execPath, [join(folder, 'goal.mjs')]);
+  assert.equal(code, 0, stderr);
+  const { event, data, from } = await client.push('message');
+  assert.deepEqual([event, data, from.user], ['goal', { team: 'home' }, 'server']);
+  client.close();
+});
 
 test('an emission reaches the subscribers of every server, once', async () => {
   const channel = freshChannel('live');

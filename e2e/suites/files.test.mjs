@@ -1,6 +1,6 @@
 // Files: two members and a stranger, ranges, ends, and everything that somebody may try to slip in.
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { MESSENGER, register } from '../accounts.mjs';
@@ -150,12 +150,36 @@ describe('what is refused', () => {
     assert.ok(server.rss() - before < 100e6, 'a bomb takes no memory');
   });
 
+  test('an image whose decoder is killed, which costs the server nothing', async () => {
+    const { ann, bob, channel } = await room();
+    const tasks = `/proc/${server.pid}/task`;
+    // A thread may have ended meanwhile.
+    const children = (task) => (existsSync(`${tasks}/${task}/children`) ? readFileSync(`${tasks}/${task}/children`, 'utf8').split(' ').filter(Boolean) : []);
+    const decoders = () => readdirSync(tasks).flatMap(children);
+    assert.deepEqual(decoders(), []);
+    const body = png(6_000, 6_000);
+    // As a panic ends it, the bound of its computing time, and a machine without memory. A SIGSEGV that is only sent is passed over by Rust's guard of stacks.
+    for (const signal of ['SIGABRT', 'SIGXCPU', 'SIGKILL']) {
+      await until(() => decoders().length === 0, 'the decoder before is gone');
+      const uploading = upload(server, { channel, token: ann.token, body });
+      const [decoder] = await until(() => (decoders().length > 0 ? decoders() : undefined), 'an image is being decoded');
+      process.kill(Number(decoder), signal);
+      const got = await uploading;
+      assert.deepEqual([got.status, code(got), got.body.error?.retry], [422, 'bad_image', 'no'], signal);
+      assert.ok(server.alive);
+    }
+    await until(() => decoders().length === 0, 'no decoder is left');
+    // The next one is as good as any.
+    const { body: { file } } = await upload(server, { channel, token: ann.token, body: png(400, 200) });
+    assert.equal((await download(server, file.thumbnail.url, { token: bob.token })).status, 200);
+  });
+
   test('nothing hidden in an image comes out again', async () => {
     const { ann, bob, channel } = await room();
     const script = '<script>alert(document.domain)</script>';
     const polyglot = Buffer.concat([png(64, 64, { text: script }), Buffer.from(`<html>${script}`)]);
     const { body } = await upload(server, { channel, token: ann.token, name: 'x.html', type: 'text/html', body: polyglot });
-    assert.deepEqual([body.file.type, body.file.name], ['image/png', 'x.html']);
+    assert.deepEqual([body.file.type, body.file.name], ['image/png', 'x.png']);
     const image = await download(server, body.file.url, { token: bob.token });
     assert.ok(!image.bytes.includes('script') && image.bytes.subarray(1, 4).toString() === 'PNG');
     const thumbnail = await download(server, body.file.thumbnail.url, { token: bob.token });

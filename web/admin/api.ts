@@ -1,5 +1,5 @@
 import type * as Is from "./contract.ts";
-import { request } from "./session.ts";
+import { ROOT, request } from "./session.ts";
 
 type Signal = AbortSignal | undefined;
 
@@ -17,6 +17,7 @@ function query(fields: Record<string, string | number | undefined>): string {
 
 export const appList = async () => (await get<{ apps: Is.Summary[] }>("/apps")).apps;
 export const app = (app: string, signal?: Signal) => get<Is.App>(of(app), signal);
+export const snippets = (app: string, url: string, signal: Signal) => get<Is.Snippets>(of(app, "snippets") + query({ url }), signal);
 export const createApp = (app: string, settings: Partial<Is.Settings>) =>
   request<{ app: Is.App; key?: { id: string; algorithm: string; secret: string } }>("POST", "/apps", { app, settings });
 export const changeApp = (app: string, part: Partial<Is.Settings>, revision: number) => request<Is.App>("PATCH", of(app), part, { revision });
@@ -71,8 +72,10 @@ export const ticket = (app: string, channel: string) => request<Is.Ticket>("POST
 
 // Files, hooks
 
-export const files = (app: string, channel: string, after: string | undefined, signal: Signal) =>
-  get<{ files: Is.StoredFile[]; after?: string }>(of(app, "files") + query({ channel, after }), signal);
+export const files = (app: string, filter: { name: string; channel: string; user: string; type: string }, after: string | undefined, signal: Signal) =>
+  get<{ files: Is.StoredFile[]; after?: string }>(of(app, "files") + query({ ...filter, after }), signal);
+/** Where a file's bytes are, for whoever is signed in. */
+export const fileUrl = (app: string, file: string, part: "content" | "thumbnail") => `${ROOT}${of(app, "files", file, part)}`;
 export const deleteFile = (app: string, file: string) => request("DELETE", of(app, "files", file));
 export const hooks = async (app: string, signal: Signal) => (await get<{ hooks: Is.HookState[] }>(of(app, "hooks"), signal)).hooks;
 export const testHook = (app: string, name: string) => request<{ ok: boolean; status?: number; ms: number; error?: string }>("POST", of(app, "hooks", name, "test"), {});

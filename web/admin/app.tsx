@@ -14,7 +14,8 @@ export function App() {
     // The link is void: it is of no use in the browser's history.
     history.replaceState(null, "", "/admin/");
     setToken(undefined);
-    go("apps", "new");
+    // Who is signed in makes an app next; who came by a used link signs in.
+    go(...(me.value ? ["apps", "new"] : ["overview"]));
   }
 
   return (

@@ -1,9 +1,8 @@
 import { signal } from "@preact/signals";
 import { useState } from "preact/hooks";
 import { Button } from "../ui/button.tsx";
-import { Dialog } from "../ui/dialog.tsx";
 import { TextField } from "../ui/field.tsx";
-import { Icon } from "../ui/icon.tsx";
+import { FormDialog } from "../ui/form_dialog.tsx";
 
 export interface Question {
   title: string;
@@ -23,6 +22,11 @@ export function ask(next: Question): void {
   question.value = next;
 }
 
+/** Takes something away, when it was asked once more. `label`: of what, for whoever does not see the row. */
+export function RemoveButton({ label, ...question }: Question & { label: string }) {
+  return <Button kind="quiet" small icon="trash" aria-label={label} onClick={() => ask(question)} />;
+}
+
 /** Where questions appear: once on a page. */
 export function Confirm() {
   return question.value ? <Asked key={question.value.title} question={question.value} /> : null;
@@ -30,43 +34,11 @@ export function Confirm() {
 
 function Asked({ question: { title, words, yes, typed, act } }: { question: Question }) {
   const [text, type] = useState("");
-  const [busy, setBusy] = useState(false);
-  const [failure, setFailure] = useState<string>();
-  const ready = typed === undefined || text.trim() === typed;
   const close = () => (question.value = undefined);
-
-  async function go(): Promise<void> {
-    if (!ready) return;
-    setBusy(true);
-    setFailure(undefined);
-    await act().then(close, (error: Error) => setFailure(error.message));
-    setBusy(false);
-  }
-
   return (
-    <Dialog
-      title={title}
-      onClose={close}
-      onSubmit={() => void go()}
-      testId="confirm"
-      actions={
-        <>
-          <Button kind="quiet" onClick={close}>
-            Cancel
-          </Button>
-          <Button kind="danger" type="submit" busy={busy} disabled={!ready} testId="confirm-yes">
-            {yes}
-          </Button>
-        </>
-      }
-    >
+    <FormDialog title={title} close={close} yes={yes} act={() => act().then(close)} ready={typed === undefined || text.trim() === typed} danger testId="confirm" yesTestId="confirm-yes">
       <p>{words}</p>
       {typed !== undefined && <TextField label={`Type ${typed} to go on`} value={text} onChange={type} mono autocomplete="off" spellcheck={false} autocapitalize="none" testId="confirm-typed" />}
-      {failure && (
-        <p class="note bad" role="alert">
-          <Icon name="alert" /> {failure}
-        </p>
-      )}
-    </Dialog>
+    </FormDialog>
   );
 }

@@ -28,6 +28,19 @@ export interface Rule {
   create?: Who;
 }
 
+/** As a rule begins. */
+export const NEW_RULE: Rule = {
+  channels: "",
+  history: "durable",
+  presence: true,
+  notify: false,
+  subscribe: "anyone",
+  publish: "anyone",
+  read_history: "anyone",
+  see_presence: "anyone",
+  moderate: [],
+};
+
 export type Algorithm = "HS256" | "RS256" | "ES256" | "EdDSA";
 
 export interface SigningKey {
@@ -91,6 +104,8 @@ export interface Settings {
 export interface Changed {
   at: number;
   by: string;
+  /** What an API key is called. */
+  name?: string;
   via: Via;
   note?: string;
 }
@@ -278,6 +293,11 @@ export interface StoredFile {
   by: string;
   at: number;
   expires_at?: number | null;
+  /** Of an image, in pixels. */
+  width?: number;
+  height?: number;
+  /** Whether there is one. */
+  thumbnail: boolean;
 }
 
 export interface HookState {
@@ -292,17 +312,24 @@ export interface HookState {
   last_error?: { at: number; message: string } | null;
 }
 
-export interface Stats {
+/** Over all servers that have answered. */
+export interface Stats extends Counters {
   node: string;
   at: number;
   started_at: number;
+  users: Record<string, number>;
+  connections_by_app: Record<string, number>;
+  nodes: readonly ({ node: string; name: string } & Counters)[];
+  /** Names of servers that did not answer in time. */
+  missing: readonly string[];
+}
+
+export interface Counters {
   connections: number;
   commands: number;
   published: number;
   delivered: number;
   refused: number;
-  users: Record<string, number>;
-  connections_by_app: Record<string, number>;
 }
 
 export interface Nodes {
@@ -332,6 +359,8 @@ export interface Entry {
   id: string;
   at: number;
   by: string;
+  /** What an API key is called. */
+  name?: string;
   via: Via;
   app?: string | null;
   what: string;
@@ -342,4 +371,19 @@ export interface Entry {
   code?: string | null;
   note?: string | null;
   address?: string | null;
+}
+
+/** A language or program, and what is copied: each a file, or what is typed into a terminal. */
+export interface Language {
+  key: string;
+  title: string;
+  files: readonly { name: string; text: string }[];
+}
+
+export interface Snippets {
+  url: string;
+  app: string;
+  channel: string;
+  clients: readonly Language[];
+  back_ends: readonly Language[];
 }

@@ -1,11 +1,11 @@
 import type { ComponentChildren } from "preact";
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { Button } from "../ui/button.tsx";
 import { TextField } from "../ui/field.tsx";
 import { Icon } from "../ui/icon.tsx";
 import { ThemeSwitch } from "../ui/theme.tsx";
-import { Problem, useAttempt } from "./attempt.tsx";
-import { needsSetUp, setUp, signIn, signedOutBecause } from "./session.ts";
+import { Problem, useAttempt } from "../ui/attempt.tsx";
+import { isSetUpNeeded, needsSetUp, setUp, signIn, signedOutBecause } from "./session.ts";
 
 const SHORTEST = 8;
 
@@ -56,6 +56,17 @@ export function SetUp({ token, done }: { token: string; done(): void }) {
     done();
   });
   const short = password !== "" && [...password].length < SHORTEST;
+  const [used, setUsed] = useState(false);
+  useEffect(() => void isSetUpNeeded().then((needed) => setUsed(!needed), () => undefined), []);
+  if (used) {
+    return (
+      <Entrance title="There is an operator already" lead="This link has been used. Whoever made the first operator can make more of them.">
+        <Button kind="primary" onClick={done} testId="setup-used">
+          Sign in
+        </Button>
+      </Entrance>
+    );
+  }
   return (
     <Entrance title="Welcome to XPUSH" lead="Make the first operator. This link works once; others are made by operators.">
       <ol class="steps" aria-label="What comes">

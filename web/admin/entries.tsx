@@ -1,3 +1,4 @@
+import { Badge } from "../ui/badge.tsx";
 import { Blank } from "../ui/blank.tsx";
 import { Drawing } from "../ui/drawing.tsx";
 import { Icon, type IconName } from "../ui/icon.tsx";
@@ -29,12 +30,19 @@ const WHAT: Record<string, readonly [words: string, icon: IconName]> = {
   "user.revoke": ["ended the connections of", "user"],
   "user.delete": ["erased the user", "trash"],
   "device.revoke": ["logged out the device", "user"],
+  "user.block": ["let the user hear no more from", "cut"],
+  "user.unblock": ["let the user hear again from", "user"],
   "members.change": ["changed the members of", "users"],
   "message.publish": ["published in", "send"],
   "message.delete": ["deleted a message in", "trash"],
   "channel.tail": ["listened to", "play"],
   "hook.test": ["tested the hook", "hook"],
   "file.delete": ["deleted the file", "file"],
+  "server.drain": ["is emptying the server", "server"],
+  "server.undrain": ["let clients to the server again", "server"],
+  "server.rebalance": ["had clients follow the load", "server"],
+  "epoch.new": ["began a new epoch", "refresh"],
+  "store.restore": ["restored the store from", "refresh"],
 };
 
 /** What was done, the newest first. */
@@ -65,7 +73,7 @@ function Line({ entry, short }: { entry: Entry; short: boolean }) {
       </span>
       <div class="entry-words">
         <p>
-          <strong>{entry.by}</strong> {words} {entry.target && entry.target !== entry.app && <code>{entry.target}</code>}
+          <strong title={entry.name && entry.by}>{entry.name ?? entry.by}</strong> {words} {entry.target && entry.target !== entry.app && <code>{entry.target}</code>}
           {entry.app && (
             <>
               {" "}
@@ -73,8 +81,8 @@ function Line({ entry, short }: { entry: Entry; short: boolean }) {
               <a href={href("apps", entry.app, "connect")}>{entry.app}</a>
             </>
           )}
-          {entry.outcome === "refused" && <span class="badge bad">refused{entry.code && `: ${entry.code}`}</span>}
-          {entry.outcome === "begun" && <span class="badge warn">not completed</span>}
+          {entry.outcome === "refused" && <Badge kind="bad" icon="alert">refused{entry.code && `: ${entry.code}`}</Badge>}
+          {entry.outcome === "begun" && <Badge kind="warn">not completed</Badge>}
         </p>
         {entry.note && <p class="soft">“{entry.note}”</p>}
         {differences.length > 0 && (

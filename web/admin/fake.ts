@@ -1,4 +1,4 @@
-import type * as Is from "./contract.ts";
+import * as Is from "./contract.ts";
 
 /** A server in the page, for development only: enough of docs/administration.md to see every view with something in it. */
 export function install(): void {
@@ -24,18 +24,7 @@ type Answer = { status: number; body: unknown };
 const ok = (body: unknown): Answer => ({ status: 200, body });
 const refusal = (status: number, code: string, message: string): Answer => ({ status, body: { error: { code, message, retry: "no" } } });
 
-const rule = (channels: string, more: Partial<Is.Rule> = {}): Is.Rule => ({
-  channels,
-  history: "durable",
-  presence: true,
-  notify: false,
-  subscribe: "anyone",
-  publish: "anyone",
-  read_history: "anyone",
-  see_presence: "anyone",
-  moderate: [],
-  ...more,
-});
+const rule = (channels: string, more: Partial<Is.Rule> = {}): Is.Rule => ({ ...Is.NEW_RULE, channels, ...more });
 
 const apps: Record<string, Is.App> = {
   demo: {
@@ -135,7 +124,7 @@ function respond(method: string, [first, app = "", what, id, more]: string[], bo
       return body.password === "wrong wrong" ? refusal(401, "bad_credentials", "The user or the password is wrong.") : ok(me);
     case "stats":
       published += Math.round(40 + 25 * Math.sin(Date.now() / 7_000));
-      return ok({ node: "5e4a3a97348a0b2d", at: Date.now(), started_at: now - 9 * DAY, connections: 1_284, commands: published * 2, published, delivered: published * 31, refused: 12, users: { demo: 3, shop: 1_020 }, connections_by_app: { demo: 4, shop: 1_280 } } satisfies Is.Stats);
+      return ok({ node: "5e4a3a97348a0b2d", at: Date.now(), started_at: now - 9 * DAY, connections: 1_284, commands: published * 2, published, delivered: published * 31, refused: 12, users: { demo: 3, shop: 1_020 }, connections_by_app: { demo: 4, shop: 1_280 }, nodes: [{ node: "a", name: "push-1", connections: 1_284, commands: published * 2, published, delivered: published * 31, refused: 12 }], missing: [] } satisfies Is.Stats);
     case "nodes":
       return ok({
         standing: "live",
@@ -176,6 +165,17 @@ function respond(method: string, [first, app = "", what, id, more]: string[], bo
         ...(body.user && { user: { user: body.user, roles: [], may: [{ action: "subscribe", allowed: true, reason: "anyone may" }, { action: "publish", allowed: true, reason: "anyone may" }, { action: "moderate", allowed: false, reason: "nobody but the server" }] } }),
       });
     }
+    case "snippets": {
+      const language = (key: string, title: string, name: string, text: string) => ({ key, title, files: [{ name, text }] });
+      const url = query.get("url") ?? "";
+      return ok({
+        url,
+        app,
+        channel: "chat:hello",
+        clients: [language("javascript", "JavaScript", "client.mjs", `import { io } from "socket.io-client";\n\nconst socket = io("${url}", { auth: { app: "${app}", name: "Ann" } });\n`)],
+        back_ends: [language("curl", "curl", "Terminal", `XPUSH_KEY='YOUR-API-KEY'\ncurl '${url}/api/v1/messages' -H "authorization: Bearer $XPUSH_KEY"\n`)],
+      } satisfies Is.Snippets);
+    }
     case "versions":
       return ok({ versions: Array.from({ length: one.revision }, (_, index) => ({ revision: one.revision - index, current: index === 0, changed: { at: now - index * DAY, by: "ada", via: "page" }, what: index === one.revision - 1 ? [] : ["rules"] })) });
     case "signing-keys":
@@ -199,7 +199,7 @@ function respond(method: string, [first, app = "", what, id, more]: string[], bo
         hooks: (one.settings.hooks ?? []).map((hook, index) => ({ name: hook.name, url: hook.url, events: hook.events ?? [], asks: hook.asks ?? [], breaker: index === 0 ? "closed" : "open", waiting: index * 412, oldest: index === 0 ? null : now - 5 * 60_000, given_up: index === 0 ? [] : [{ id: "e1", at: now - HOUR, attempts: 100, what: "connected: user ann", why: "status 500" }], last_error: index === 0 ? null : { at: now - 30_000, message: "status 500" } })),
       });
     case "files":
-      return ok({ files: [["f1", "price list 2026, with a rather long name.pdf", "application/pdf", 482_113], ["f2", "screen.png", "image/png", 92_001]].map(([file, name, type, size], index) => ({ file, name, type, size, channel: "chat:hello", by: "ann", at: now - index * DAY })) });
+      return ok({ files: [["f1", "price list 2026, with a rather long name.pdf", "application/pdf", 482_113], ["f2", "screen.png", "image/png", 92_001]].map(([file, name, type, size], index) => ({ file, name, type, size, channel: "chat:hello", by: "ann", at: now - index * DAY, thumbnail: false })) });
   }
   return undefined;
 }

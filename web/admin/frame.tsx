@@ -19,6 +19,9 @@ import { SaveBar } from "./save.tsx";
 import { signOut } from "./session.ts";
 import { Shown } from "./shown.tsx";
 
+/** Who was signed in last, in this window. */
+let lastHere: string | undefined;
+
 /** The side is over the page, on phones. */
 const sideOpen = signal(false);
 
@@ -45,12 +48,26 @@ export function Frame({ operator }: { operator: { user: string; name: string } }
   const main = useRef<HTMLElement>(null);
   const at = place.value;
 
-  useEffect(() => void apps.load(), []);
+  useEffect(() => {
+    void apps.load();
+    // What somebody else has left unsaved here is not this operator's to save.
+    if (lastHere !== undefined && lastHere !== operator.user) forget();
+    lastHere = operator.user;
+  }, []);
 
   useEffect(() => {
     sideOpen.value = false;
     main.current?.scrollTo(0, 0);
   }, [at.join("/")]);
+
+  // Whoever goes to another view is there, and hears of it; what is chosen within one stays where it was chosen.
+  const view = at.slice(0, 3).join("/");
+  const arrived = useRef(view);
+  useEffect(() => {
+    if (arrived.current === view) return;
+    arrived.current = view;
+    main.current?.querySelector("h1")?.focus({ preventScroll: true });
+  }, [view]);
 
   useEffect(() => {
     const asked = (event: BeforeUnloadEvent) => {
@@ -120,7 +137,7 @@ function Side({ operator, at }: { operator: { user: string; name: string }; at: 
         <nav aria-label={`App ${app}`}>
           <ul>
             {VIEWS.map((view) => (
-              <Item key={view} to={["apps", app, view]} icon={NAMES[view][1]} current={at[0] === "apps" && (at[2] ?? "connect") === view}>
+              <Item key={view} to={["apps", app, view]} icon={NAMES[view][1]} current={at[0] === "apps" && at[1] === app && (at[2] ?? "connect") === view}>
                 {NAMES[view][0]}
                 {view === "rules" && drafts.value.get(app)?.dirty.value && <span class="unsaved" title="Not saved yet" />}
               </Item>
@@ -215,10 +232,16 @@ function skip(event: Event): void {
   document.getElementById("content")?.focus();
 }
 
+/** Nothing that was begun here is left. */
+function forget(): void {
+  drafts.value = new Map();
+  edits.value = new Map();
+}
+
 function leave(): void {
-  if (unsaved.value && !confirm("There are changes that are not saved. Sign out and lose them?")) return;
+  if ((unsaved.value || edits.value.size > 0) && !confirm("There are changes that are not saved. Sign out and lose them?")) return;
   signOut().then(
-    () => (drafts.value = new Map()),
+    forget,
     (error: Error) => say(error.message, "bad"),
   );
 }

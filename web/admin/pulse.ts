@@ -8,7 +8,10 @@ export const SECONDS = 60;
 
 const SECOND = 1_000;
 
-/** What the server that answers does, a frame a second. A second without an answer is a gap. */
+/** Of what nothing is known yet. */
+export const EMPTY: readonly undefined[] = Array<undefined>(SECONDS).fill(undefined);
+
+/** What all servers do together, a frame a second. A second without an answer is a gap. */
 export interface Pulse {
   stats: Stats;
   nodes: Nodes | undefined;
@@ -55,10 +58,12 @@ async function beat(): Promise<void> {
 }
 
 function next(before: Pulse | undefined, stats: Stats, nodes: Nodes): Pulse {
-  // Another server answers, or it has begun anew: its counters tell nothing about the second before.
-  const last = before?.stats.node === stats.node && before.stats.started_at === stats.started_at ? before.stats : undefined;
+  const last = before?.stats;
   const seconds = last ? (stats.at - last.at) / SECOND : 0;
-  const rate = (key: "published" | "delivered") => (last && seconds > 0 ? Math.max(0, (stats[key] - last[key]) / seconds) : undefined);
+  // Of a server that was not there a second ago (a node's id is of one start) its counters tell nothing about that second.
+  const pairs = stats.nodes.flatMap((node) => last?.nodes.filter((was) => was.node === node.node).map((was) => [was, node] as const) ?? []);
+  const rate = (key: "published" | "delivered") =>
+    pairs.length > 0 && seconds > 0 ? pairs.reduce((sum, [was, is]) => sum + Math.max(0, is[key] - was[key]), 0) / seconds : undefined;
   const values: Record<Series, number | undefined> = {
     connections: stats.connections,
     users: Object.values(stats.users).reduce((sum, one) => sum + one, 0),
@@ -66,8 +71,7 @@ function next(before: Pulse | undefined, stats: Stats, nodes: Nodes): Pulse {
     delivered: rate("delivered"),
   };
   const skipped = Array<undefined>(Math.min(SECONDS, Math.max(0, Math.round(seconds) - 1))).fill(undefined);
-  const empty = Array<undefined>(SECONDS).fill(undefined);
-  const moved = (key: Series) => [...(before?.series[key] ?? empty), ...skipped, values[key]].slice(-SECONDS);
+  const moved = (key: Series) => [...(before?.series[key] ?? EMPTY), ...skipped, values[key]].slice(-SECONDS);
   const series = { connections: moved("connections"), users: moved("users"), published: moved("published"), delivered: moved("delivered") };
   return { stats, nodes, series };
 }

@@ -38,9 +38,12 @@ export async function arrive(): Promise<void> {
   } catch (error) {
     me.value = null;
     if (!(error instanceof Failure) || ![401, 404].includes(error.status)) signedOutBecause.value = (error as Error).message;
-    needsSetUp.value = await request<{ needed: boolean }>("GET", "/setup").then(({ needed }) => needed, () => false);
+    needsSetUp.value = await isSetUpNeeded().catch(() => false);
   }
 }
+
+/** Whether there is no operator yet, and the link by which one can be made. */
+export const isSetUpNeeded = async (): Promise<boolean> => (await request<{ needed: boolean }>("GET", "/setup")).needed;
 
 export async function signIn(user: string, password: string): Promise<void> {
   try {
@@ -70,6 +73,9 @@ export interface Options {
   revision?: number;
 }
 
+/** Below which everything is that the page asks for. */
+export const ROOT = "/api/v1/admin";
+
 /** A request below `/api/v1/admin`: what it says. A refusal is thrown. */
 export async function request<T>(method: string, path: string, body?: unknown, { signal, revision }: Options = {}): Promise<T> {
   // No page of another origin can send this header without asking.
@@ -81,17 +87,20 @@ export async function request<T>(method: string, path: string, body?: unknown, {
   if (signal) init.signal = signal;
   let response: Response;
   try {
-    response = await fetch(`/api/v1/admin${path}`, init);
+    response = await fetch(`${ROOT}${path}`, init);
   } catch (error) {
     if (signal?.aborted) throw error;
     throw new Failure(0, { code: "unreachable", message: "The server cannot be reached." });
   }
   const said = await response.text().then((text) => JSON.parse(text || "{}") as object, () => undefined).catch(() => undefined);
   if (response.ok && said) return said as T;
-  if (response.status === 401 && me.value && path !== "/sign-in") {
+  const error = (said as { error?: ErrorBody } | undefined)?.error;
+  // A wrong password, where one is asked for again, is no end.
+  if (response.status === 401 && error?.code !== "bad_credentials" && me.value) {
     signedOutBecause.value = "Your sign-in has ended.";
     me.value = null;
   }
-  const error = (said as { error?: ErrorBody } | undefined)?.error;
+  const wait = response.headers.get("retry-after");
+  if (error && wait) error.message += ` Try again in ${wait} s.`;
   throw new Failure(response.status, error ?? { code: "internal", message: `The server answered with status ${response.status}.` }, said);
 }

@@ -111,7 +111,7 @@ function render(block: Block, page: string): ComponentChildren {
       );
     case "image":
       // Pictures lie beside the texts, and nowhere else.
-      return /^[a-z-]+\/[a-z0-9-]+\.(svg|png)$/.test(block.target) ? <img src={`/docs/${block.target}`} alt={block.words} /> : <p>{block.words}</p>;
+      return /^[a-z-]+\/[a-z0-9-]+\.(svg|webp)$/.test(block.target) ? <img src={`/docs/${block.target}`} alt={block.words} /> : <p>{block.words}</p>;
     case "list": {
       const items = block.items.map((item) => <li>{inline(item, page)}</li>);
       return block.ordered ? <ol>{items}</ol> : <ul>{items}</ul>;

@@ -48,6 +48,7 @@ export const GROUPS: readonly (readonly [heading: string, entries: readonly Entr
       ["configuration", "Configuration"],
       ["errors", "Errors"],
       ["benchmarks", "Benchmarks"],
+      ["soak", "Long runs"],
     ],
   ],
 ];

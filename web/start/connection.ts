@@ -1,5 +1,5 @@
 import { signal, type ReadonlySignal } from "@preact/signals";
-import { connect, type Client, type State, type Welcome } from "@xpush/client";
+import { connect, type Client, type Shown, type State, type Welcome } from "@xpush/client";
 import { keepName, visitorName, windowStorage } from "./visitor.ts";
 
 /** Seconds of latency that are kept. */
@@ -7,17 +7,14 @@ export const LATENCY_SECONDS = 60;
 
 const SECOND = 1_000;
 
-/** A loss shorter than this is over before it could be read. */
-const PATIENCE_MS = 400;
-
 /** This page's connection, as signals. */
 export class Connection {
   readonly client: Client;
   readonly state: ReadonlySignal<State>;
   readonly welcome: ReadonlySignal<Welcome | undefined>;
   readonly name: ReadonlySignal<string>;
-  /** There has been no connection for long enough to say so. */
-  readonly away: ReadonlySignal<boolean>;
+  /** The same, as it is to be shown. */
+  readonly shown: ReadonlySignal<Shown>;
   /** One round trip a second in ms, oldest first; `undefined` where there was none. */
   readonly latency: ReadonlySignal<readonly (number | undefined)[]>;
   readonly #name = signal(visitorName());
@@ -28,22 +25,13 @@ export class Connection {
     this.client = connect(location.origin, { name: this.#name.value, storage: windowStorage, assign: true });
     const state = signal(this.client.state);
     const welcome = signal(this.client.welcome);
-    const away = signal(false);
-    let patience: ReturnType<typeof setTimeout> | undefined;
-    this.client.on("state", (next) => {
-      state.value = next;
-      if (next.status === "online") {
-        clearTimeout(patience);
-        patience = undefined;
-        away.value = false;
-      } else {
-        patience ??= setTimeout(() => (away.value = true), PATIENCE_MS);
-      }
-    });
+    const shown = signal(this.client.connection);
+    this.client.on("state", (next) => (state.value = next));
+    this.client.on("connection", (next) => (shown.value = next));
     this.client.on("welcome", (next) => (welcome.value = next));
     this.state = state;
     this.welcome = welcome;
-    this.away = away;
+    this.shown = shown;
     this.name = this.#name;
     this.latency = this.#latency;
     setInterval(() => void this.#sample(), SECOND);

@@ -1,6 +1,6 @@
 import type { ReadonlySignal } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
-import type { State } from "@xpush/client";
+import type { Shown } from "@xpush/client";
 import { Icon, type IconName } from "../ui/icon.tsx";
 import { Sparkline } from "../ui/sparkline.tsx";
 import { LATENCY_SECONDS, type Connection } from "./connection.ts";
@@ -9,24 +9,25 @@ import type { Lobby } from "./lobby.ts";
 
 /** The connection's state in two words, always in sight. */
 export function ConnectionPill({ connection, experiment }: { connection: Connection; experiment: Experiment }) {
-  const state = connection.state.value;
-  const { tone, icon, text } = pill(state, experiment.phase.value === "cut");
+  const shown = connection.shown.value;
+  const { tone, icon, text } = pill(shown, experiment.phase.value === "cut");
   return (
-    <span class={`pill ${tone}`} role="status" data-testid="conn-state" data-status={state.status}>
+    <span class={`pill ${tone}`} role="status" data-testid="conn-state" data-status={shown.status}>
       <Icon name={icon} />
       {text}
     </span>
   );
 }
 
-function pill(state: State, cutByUs: boolean): { tone: string; icon: IconName; text: string } {
-  switch (state.status) {
-    case "online":
+function pill(shown: Shown, cutByUs: boolean): { tone: string; icon: IconName; text: string } {
+  switch (shown.status) {
+    case "connected":
+    case "moving":
       return { tone: "good", icon: "check", text: "Connected" };
     case "connecting":
-      return { tone: "", icon: "clock", text: state.attempt > 0 ? "Reconnecting" : "Connecting" };
-    case "waiting":
-      return { tone: "warn", icon: "alert", text: "Disconnected" };
+      return { tone: "", icon: "clock", text: "Connecting" };
+    case "reconnecting":
+      return { tone: "warn", icon: "clock", text: "Reconnecting" };
     case "paused":
       return { tone: "warn", icon: "cut", text: cutByUs ? "Cut by you" : "Paused" };
     case "closed":
@@ -36,17 +37,20 @@ function pill(state: State, cutByUs: boolean): { tone: string; icon: IconName; t
 
 /** A slim bar while there is no connection: why, and when it is tried again. */
 export function ConnectionBar({ connection, experiment, lobby }: { connection: Connection; experiment: Experiment; lobby: Lobby }) {
-  const state = connection.state.value;
-  if (!connection.away.value || state.status === "online") return null;
-
+  const shown = connection.shown.value;
   const waiting = lobby.waiting.value;
   const queued = waiting > 0 && ` · ${waiting === 1 ? "1 message waits" : `${waiting} messages wait`}`;
-  switch (state.status) {
+  switch (shown.status) {
+    // A first connection is there in a moment: the page says so where it says everything else.
+    case "connected":
+    case "moving":
+    case "connecting":
+      return null;
     case "closed":
       return (
         <div class="bar bad" role="alert">
           <Icon name="alert" />
-          <span>The server refused the connection: {state.error?.message ?? "closed"}</span>
+          <span>The server refused the connection: {shown.error?.message ?? "closed"}</span>
           <button type="button" onClick={() => location.reload()}>
             Try again
           </button>
@@ -62,25 +66,15 @@ export function ConnectionBar({ connection, experiment, lobby }: { connection: C
           </button>
         </div>
       );
-    case "connecting":
+    case "reconnecting":
       return (
-        <div class="bar">
+        <div class="bar" data-testid="reconnecting">
           <Icon name="clock" />
           <span class="figures">
-            {state.attempt > 0 ? "Reconnecting…" : "Connecting…"}
+            Reconnecting… {shown.retryAt !== undefined && <Countdown until={shown.retryAt} />}
             {queued}
           </span>
-        </div>
-      );
-    case "waiting":
-      return (
-        <div class="bar">
-          <Icon name="alert" />
-          <span class="figures">
-            Reconnecting… <Countdown until={state.retryAt} />
-            {queued}
-          </span>
-          <button type="button" onClick={() => connection.client.retryNow()}>
+          <button type="button" disabled={shown.retryAt === undefined} onClick={() => connection.client.retryNow()}>
             Try now
           </button>
         </div>

@@ -21,7 +21,8 @@ const clock = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-d
 
 export function LobbyCard({ connection, lobby }: { connection: Connection; lobby: Lobby }) {
   const told = lobby.presence.value;
-  const presence = connection.away.value || told?.unknown ? undefined : told;
+  const { status } = connection.shown.value;
+  const presence = (status === "connected" || status === "moving") && !told?.unknown ? told : undefined;
   const me = connection.welcome.value?.user;
   const others = (presence?.users ?? []).filter(({ user }) => user !== me);
   const people = [

@@ -7,7 +7,7 @@ export interface ButtonProps extends Omit<ButtonHTMLAttributes, "icon" | "size">
   small?: boolean;
   /** What it has begun is not over: it cannot be begun again. */
   busy?: boolean;
-  testId?: string;
+  testId?: string | undefined;
   children?: ComponentChildren;
 }
 

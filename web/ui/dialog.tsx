@@ -9,8 +9,8 @@ export interface DialogProps {
   onSubmit?: () => void;
   children: ComponentChildren;
   actions?: ComponentChildren;
-  wide?: boolean;
-  testId?: string;
+  wide?: boolean | undefined;
+  testId?: string | undefined;
 }
 
 /** A window over the page, which waits for an answer. The browser keeps the focus in it and gives it back. */

@@ -9,9 +9,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 mod alone;
+mod backend;
 mod tables;
 
 use self::alone::{ALONE, Sqlite};
+use self::backend::BACKEND;
 pub(crate) use self::tables::number;
 use self::tables::{document, report};
 use crate::repo::Repo;
@@ -33,6 +35,7 @@ alone meanwhile.
 
 Scenarios: single saturated deep idle ack storm rooms slow start
 and of XPUSH alone: durable paced resume resumed page login present
+and with what stands behind an app, `backend` for all of them: api api-durable batch hooks upload search
 
 `cargo xtask bench cluster` is about several servers, and takes options of its own (--help).
 ";
@@ -61,6 +64,8 @@ struct Site<'a> {
     repo: &'a Repo,
     /// For data and logs.
     scratch: PathBuf,
+    /// The load shows a key of the app, which is made for it.
+    shows_key: bool,
 }
 
 /// A load, and which of its figures is compared.
@@ -81,6 +86,8 @@ enum Goal {
     Ratio(f64),
     /// At most so much.
     AtMost(f64),
+    /// At least so much.
+    AtLeast(f64),
     /// At least so many times what SQLite takes by itself.
     OfSqlite(f64),
     /// No goal: told as a multiple of the limit server's.
@@ -221,7 +228,7 @@ pub(crate) fn command(repo: &Repo, words: &[&str]) -> Result<bool, String> {
     }
     let scratch = std::env::temp_dir().join(format!("xpush-bench-{}", std::process::id()));
     fs::create_dir_all(&scratch).map_err(|error| format!("{}: {error}", scratch.display()))?;
-    let site = Site { repo, scratch };
+    let site = Site { repo, scratch, shows_key: false };
     let outcome = compare(&site, &options, &contenders);
     let _ = fs::remove_dir_all(&site.scratch);
     outcome
@@ -245,10 +252,17 @@ fn compare(site: &Site<'_>, options: &Options, contenders: &[&Contender]) -> Res
         results.push((load, cells));
     }
     let (alone, sqlite) = by_itself(site, options);
+    let behind = backend::measure_all(site, options)?;
     let starts = if options.wants("start") { starts(site)? } else { Vec::new() };
-    let mut report = report(contenders, &results, &starts);
+    let mut report = match results.is_empty() && starts.is_empty() {
+        true => String::new(),
+        false => report(contenders, &results, &starts),
+    };
     if !alone.is_empty() {
         report += &alone::report(&alone, &sqlite);
+    }
+    if !behind.is_empty() {
+        report += &backend::report(&behind);
     }
     println!("\n{report}");
     if options.complete() {
@@ -259,7 +273,7 @@ fn compare(site: &Site<'_>, options: &Options, contenders: &[&Contender]) -> Res
     }
     let ours = contenders.iter().position(|contender| contender.name == "XPUSH");
     let compared = ours.is_none_or(|ours| results.iter().all(|(_, cells)| cells[ours].trouble.is_empty()));
-    Ok(compared && alone.iter().all(|(_, cell)| cell.trouble.is_empty()))
+    Ok(compared && alone.iter().chain(&behind).all(|(_, cell)| cell.trouble.is_empty()))
 }
 
 /// One load on XPUSH with this configuration: the load generator's JSON line. Nothing is built.
@@ -280,7 +294,7 @@ pub(crate) fn load_once(
     };
     let scratch = std::env::temp_dir().join(format!("xpush-load-{}", std::process::id()));
     fs::create_dir_all(&scratch).map_err(|error| format!("{}: {error}", scratch.display()))?;
-    let site = Site { repo, scratch };
+    let site = Site { repo, scratch, shows_key: false };
     let written = fs::write(site.scratch.join("xpush.toml"), config).map_err(|error| error.to_string());
     let line = written.and_then(|()| measure(&site, xpush_itself(), &load, &Options::parse(&[])?));
     let _ = fs::remove_dir_all(&site.scratch);
@@ -293,19 +307,29 @@ fn by_itself(site: &Site<'_>, options: &Options) -> (Vec<(&'static Load, Cell)>,
     let wanted = ALONE.iter().filter(|load| options.wants(load.name));
     let results: Vec<_> = wanted
         .map(|load| {
-            let mut cell = Cell { lines: vec![], trouble: vec![] };
-            for round in 1..=options.rounds {
-                cell.enter(measure(site, xpush_itself(), load, options));
-                let figure = cell.lines.last().and_then(|line| number(line, load.figure));
-                println!("{} round {round}: {figure:?} {}", load.name, load.unit);
-                if let (Goal::OfSqlite(_), Some(line)) = (&load.goal, cell.lines.last()) {
+            let beside = |line: &str| {
+                if let Goal::OfSqlite(_) = load.goal {
                     sqlite.run_beside(site, line);
                 }
-            }
-            (load, cell)
+            };
+            (load, rounds(site, load, options, beside))
         })
         .collect();
     (results, sqlite)
+}
+
+/// A load's rounds on XPUSH; `beside` is run after each, with the last line that was measured.
+fn rounds(site: &Site<'_>, load: &Load, options: &Options, mut beside: impl FnMut(&str)) -> Cell {
+    let mut cell = Cell { lines: vec![], trouble: vec![] };
+    for round in 1..=options.rounds {
+        cell.enter(measure(site, xpush_itself(), load, options));
+        let figure = cell.lines.last().and_then(|line| number(line, load.figure));
+        println!("{} round {round}: {figure:?} {}", load.name, load.unit);
+        if let Some(line) = cell.lines.last() {
+            beside(line);
+        }
+    }
+    cell
 }
 
 fn xpush_itself() -> &'static Contender {
@@ -333,7 +357,10 @@ impl Options {
                     options.rounds = value()?.parse().map_err(|error| format!("--rounds: {error}"))?
                 }
                 "--without" => options.without.push((*value()?).to_owned()),
-                name if name == "start" || LOADS.iter().chain(&ALONE).any(|load| load.name == name) => {
+                "backend" => options.scenarios.extend(BACKEND.iter().map(|load| load.name.to_owned())),
+                name if name == "start"
+                    || LOADS.iter().chain(&ALONE).chain(&BACKEND).any(|load| load.name == name) =>
+                {
                     options.scenarios.push(name.to_owned());
                 }
                 _ => return Err(format!("no such option or scenario: {word}\n\n{HELP}")),
@@ -463,7 +490,10 @@ fn peer_target(repo: &Repo) -> PathBuf {
 /// A peer that cannot be built is told and fails later, by itself; the rest goes on.
 fn build(repo: &Repo, contenders: &[&Contender]) -> Result<(), String> {
     show(&mut in_checkout(repo, &["cargo", "build", "--release", "--package", "xpush"]))?;
-    show(&mut in_checkout(repo, &["cargo", "build", "--release", "-p", "xpush-sqlite", "--example", "raw"]))?;
+    show(&mut in_checkout(
+        repo,
+        &["cargo", "build", "--release", "-p", "xpush-sqlite", "--example", "raw_sqlite"],
+    ))?;
     let wanted = |name: &str| contenders.iter().any(|contender| contender.name == name);
     let mut peers = Vec::new();
     if wanted("socketioxide") {
@@ -501,6 +531,9 @@ fn measure(site: &Site<'_>, contender: &Contender, load: &Load, options: &Option
     generator.args(options.spin.then_some("--spin"));
     generator.args(["--json", "--dialect", contender.dialect, "--url", &url]);
     generator.args(["--server-pid", &server.process.id().to_string()]);
+    if site.shows_key {
+        generator.env("XPUSH_API_KEY", backend::key(site, server.port)?);
+    }
     let output = generator.stdin(Stdio::null()).output().map_err(|error| format!("taskset: {error}"))?;
     let line = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     if line.is_empty() { Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()) } else { Ok(line) }
@@ -558,6 +591,7 @@ mod tests {
         for words in [&["--quick"][..], &["single"], &["--without", "XPUSH"], &["--rounds", "1"]] {
             assert!(!complete(words), "{words:?}");
         }
+        assert!(Options::parse(&["backend"]).unwrap().wants("hooks"));
         assert!(Options::parse(&["singel"]).is_err());
         assert!(Options::parse(&["--rounds"]).is_err());
     }

@@ -2,7 +2,7 @@ import { backoffDelay, type Backoff } from "./backoff.ts";
 import { Deferred } from "./deferred.ts";
 import { Emitter } from "./emitter.ts";
 import { MarkerMover, type Mark } from "./marker.ts";
-import { Outbox, type Carrier } from "./outbox.ts";
+import { Outbox, type Carrier, type Entry } from "./outbox.ts";
 import {
   newId,
   XpushError,
@@ -181,6 +181,8 @@ export class Channel extends Emitter<ChannelEvents> {
   #typedAt = -Infinity;
   #subscription: Subscription | undefined;
   #position: Position | undefined;
+  /** Behind the position, what we have said ourselves: it is known here before it comes back. */
+  #said: Position | undefined;
   #resume: Resume | undefined;
   #presence: Presence | undefined;
 
@@ -238,7 +240,7 @@ export class Channel extends Emitter<ChannelEvents> {
     const token = options.token ?? present?.token;
     const same = presence === present?.presence && receipts === present.receipts && token === present.token;
     if (present && same && !options.since) return present.settled.promise;
-    if (options.since) this.#position = options.since;
+    if (options.since) [this.#position, this.#said] = [options.since, undefined];
     this.#end(new XpushError("unsubscribed", "replaced by a newer subscription", "no"));
     const settled = new Deferred<Subscribed>();
     // Who does not wait for the answer hears of a refusal by the event.
@@ -264,7 +266,7 @@ export class Channel extends Emitter<ChannelEvents> {
   publish(data: Data, options: PublishOptions = {}): Promise<Published> {
     const fields = { channel: this.name, data, ...options, id: options.id ?? newId() };
     this.#typedAt = -Infinity;
-    return this.#outbox.add<Published>({ command: "publish", fields }).then((published) => {
+    return this.#add<Published>({ command: "publish", fields }).then((published) => {
       if (options.echo === false) this.#skipOwn(published);
       if (this.#marker && published.seq !== undefined) this.#markedUpTo("read", published.seq);
       return published;
@@ -273,21 +275,21 @@ export class Channel extends Emitter<ChannelEvents> {
 
   /** Replaces the data of the message at `seq`: one's own, or anybody's for who may moderate. Waits and retries as a publish does. */
   edit(seq: number, data: Data, { id = newId() }: ChangeOptions = {}): Promise<Changed> {
-    return this.#outbox.add({ command: "edit", fields: { channel: this.name, seq, data, id } });
+    return this.#add({ command: "edit", fields: { channel: this.name, seq, data, id } });
   }
 
   /** Withdraws the message at `seq`: one's own, or anybody's for who may moderate. Waits and retries as a publish does. */
   delete(seq: number, { id = newId() }: ChangeOptions = {}): Promise<Changed> {
-    return this.#outbox.add({ command: "delete", fields: { channel: this.name, seq, id } });
+    return this.#add({ command: "delete", fields: { channel: this.name, seq, id } });
   }
 
-  /** Everything up to `seq` (default: up to what was delivered here) has been read. Kept while offline; never goes back. */
-  read(seq = this.#position?.seq ?? 0): Promise<Marker> {
+  /** Everything up to `seq` (default: up to what was delivered or said here) has been read. Kept while offline; never goes back. */
+  read(seq = this.#known()?.seq ?? 0): Promise<Marker> {
     return this.#advanceMarker("read", seq);
   }
 
   /** Everything up to `seq` has reached this user. Kept while offline; never goes back. */
-  delivered(seq = this.#position?.seq ?? 0): Promise<Marker> {
+  delivered(seq = this.#known()?.seq ?? 0): Promise<Marker> {
     return this.#advanceMarker("delivered", seq);
   }
 
@@ -556,10 +558,27 @@ export class Channel extends Emitter<ChannelEvents> {
     this.emit("recovered", { channel: this.name, missed: resume.missed, recovered: resume.recovered });
   }
 
+  /** Waits for the place of what is said. */
+  async #add<Acked extends Partial<Position>>(entry: Entry): Promise<Acked> {
+    const acked = await this.#outbox.add<Acked>(entry);
+    this.#say(acked);
+    return acked;
+  }
+
+  /** How far everything is known here: what was delivered, and behind it what we have said. */
+  #known(): Position | undefined {
+    const [position, said] = [this.#position, this.#said];
+    return said && position?.epoch === said.epoch && position.seq < said.seq ? said : position;
+  }
+
+  /** The server has acked what we said; when others' messages precede it, it is not known how far one is. */
+  #say(acked: Partial<Position>): void {
+    if (follows(this.#known(), acked)) this.#said = { epoch: acked.epoch, seq: acked.seq };
+  }
+
   /** Our own message, which is not echoed, is no hole; one that others' messages precede must still wait for them. */
-  #skipOwn({ epoch, seq }: Published): void {
-    const { epoch: ours, seq: last } = this.#position ?? {};
-    if (epoch !== undefined && epoch === ours && last !== undefined && seq === last + 1) this.#position = { epoch, seq };
+  #skipOwn(published: Partial<Position>): void {
+    if (follows(this.#position, published)) this.#position = { epoch: published.epoch, seq: published.seq };
   }
 
   async #advanceMarker(mark: Mark, seq: number): Promise<Marker> {
@@ -599,6 +618,11 @@ export class Channel extends Emitter<ChannelEvents> {
       });
     });
   }
+}
+
+/** Whether `next` is the place after `last`. */
+function follows(last: Position | undefined, next: Partial<Position>): next is Position {
+  return last !== undefined && next.epoch === last.epoch && next.seq === last.seq + 1;
 }
 
 /** Forward only; what is read has been delivered. */

@@ -29,6 +29,7 @@ import {
   type Status,
   type Welcome,
 } from "./protocol.ts";
+import { Showing, type Shown } from "./shown.ts";
 import { takeToken, type TokenReason, type TokenSource } from "./token.ts";
 
 /** How a client connects; everything may be left out. */
@@ -66,6 +67,8 @@ export type State =
 /** What a client tells. */
 export interface ClientEvents {
   state: State;
+  /** What a person is to be told of the connection; it changes less often than `state`. */
+  connection: Shown;
   welcome: Welcome;
   /** A command without an ack failed. This client asks for acks always; another part of the app may not. */
   rejected: { readonly cmd: string; readonly error: ErrorBody };
@@ -146,6 +149,7 @@ export class Client extends Emitter<ClientEvents> {
   #assigned: string | undefined;
   #unreached: string | undefined;
   #state: State = { status: "paused" };
+  readonly #showing = new Showing((shown) => this.emit("connection", shown));
   #welcome: Welcome | undefined;
   #link: Link | undefined;
   /** Commands that `#link` has still to answer. */
@@ -188,6 +192,11 @@ export class Client extends Emitter<ClientEvents> {
 
   get state(): State {
     return this.#state;
+  }
+
+  /** The connection as a person is to be told of it: nothing that is over within 0.4 s, and one `reconnecting` over all attempts. */
+  get connection(): Shown {
+    return this.#showing.shown;
   }
 
   /** Who the server says we are; undefined until the first connection. */
@@ -311,7 +320,7 @@ export class Client extends Emitter<ClientEvents> {
       this.#down(new XpushError("timeout", "the server did not answer", "later"));
     }, CONNECT_TIMEOUT);
     this.#link = this.#dial();
-    this.emit("state", this.#state);
+    this.#stateIsTold();
   }
 
   /** Begins a connection to where we belong now. */
@@ -381,12 +390,12 @@ export class Client extends Emitter<ClientEvents> {
     const delay = backoffDelay(this.#backoff, this.#attempt++);
     this.#leave({ status: "waiting", attempt: this.#attempt, retryAt: Date.now() + delay, error });
     this.#timer = setTimeout(() => this.#connect(), delay);
-    this.emit("state", this.#state);
+    this.#stateIsTold();
   }
 
   #rest(next: State): void {
     this.#leave(next);
-    this.emit("state", next);
+    this.#stateIsTold();
   }
 
   /** Gives up the present link and what was planned. The state changes first: what the link still answers must see it. */
@@ -410,7 +419,12 @@ export class Client extends Emitter<ClientEvents> {
 
   #setState(state: State): void {
     this.#state = state;
-    this.emit("state", state);
+    this.#stateIsTold();
+  }
+
+  #stateIsTold(): void {
+    this.emit("state", this.#state);
+    this.#showing.see(this.#state, this.#move !== undefined);
   }
 
   #push(name: string, body: unknown): void {
@@ -485,6 +499,7 @@ export class Client extends Emitter<ClientEvents> {
     if (this.#state.status !== "online") return this.#reconnect();
     const move: Move = { link: this.#dial(), moved: new Set() };
     this.#move = move;
+    this.#showing.see(this.#state, true);
     this.#planMove(move, CONNECT_TIMEOUT, () => this.#moveDown(move));
   }
 
@@ -534,6 +549,7 @@ export class Client extends Emitter<ClientEvents> {
     old?.drop();
     const { transport = "" } = move;
     if (this.#state.status === "online" && this.#state.transport !== transport) this.#setState({ status: "online", transport });
+    this.#showing.see(this.#state, false);
     if (this.#ownState !== "online") this.status({ state: this.#ownState }).catch(() => undefined);
     for (const [name, channel] of this.#channels) if (!move.moved.has(name)) channel.connected();
     for (const command of move.held ?? []) command();
@@ -542,6 +558,7 @@ export class Client extends Emitter<ClientEvents> {
   /** The new connection cannot be had: another one is tried as long as the present one lasts. */
   #moveDown(move: Move): void {
     this.#dropMove();
+    this.#showing.see(this.#state, false);
     this.#url = undefined;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#beginMove(), backoffDelay(this.#backoff, this.#moves++));

@@ -62,6 +62,7 @@ export {
   type Subscribed,
   type Welcome,
 } from "./protocol.ts";
+export type { Shown } from "./shown.ts";
 export type { Run } from "./stretch.ts";
 export { Timeline, type TimelineEntry, type TimelineEvents, type TimelineOptions } from "./timeline.ts";
 export type { TokenReason, TokenSource } from "./token.ts";

@@ -223,6 +223,19 @@ test("own messages without echo leave no hole, and none of the others is skipped
   assert.equal(channel.position?.seq, 13);
 });
 
+test("what was said here is read here, though it has not come back yet; what others have said before it is not", async () => {
+  subscribeAndRead();
+  const change = (seq: number) => ({ channel: "room", id: "x", epoch: "e1", seq, target: 1, at: 1 });
+  const said = [channel.publish("a"), channel.edit(13, "b"), channel.delete(13)];
+  server.link.take("publish").ok({ channel: "room", id: "x", epoch: "e1", seq: 13, at: 1 });
+  server.link.take("edit").ok(change(14));
+  server.link.take("delete").ok(change(16));
+  await Promise.all(said);
+  assert.equal(channel.position?.seq, 12);
+  void channel.read();
+  assert.equal(server.link.take("read").fields["seq"], 14);
+});
+
 test("a throwing listener neither stops the stream nor stays unheard", async (context) => {
   const thrown: unknown[] = [];
   context.mock.method(globalThis, "queueMicrotask", (task: () => void) => {

@@ -10,6 +10,7 @@ mod client;
 mod dialect;
 mod disk;
 mod exposition;
+mod http;
 mod ledger;
 mod limit;
 mod meter;
@@ -82,6 +83,10 @@ enum Task {
     Heal(scenario::heal::Heal),
     /// A back end that is asked about every message, beside a fan-out
     Hooks(scenario::hooks::Hooks),
+    /// Publishes into channels that are searched, beside such that are not
+    Search(scenario::search::Search),
+    /// A large file, in constant memory
+    Upload(scenario::upload::Upload),
     /// Run the limit server, the yardstick (Ctrl-C ends it)
     Limit(limit::Limit),
 }
@@ -157,6 +162,8 @@ fn perform(args: Args) -> io::Result<bool> {
         Task::Across(scenario) => (scenario.run()?, scenario.target.json),
         Task::Heal(scenario) => (scenario.run()?, scenario.target.json),
         Task::Hooks(scenario) => (scenario.run()?, scenario.target.json),
+        Task::Search(scenario) => (scenario.run()?, scenario.durable.target.json),
+        Task::Upload(scenario) => (scenario.run()?, scenario.target.json),
         Task::Limit(limit) => return limit.serve().map(|()| true),
     };
     let mut stdout = io::stdout().lock();

@@ -11,6 +11,10 @@ const SENT: std::ops::Range<usize> = 18..30;
 /// The shortest payload that holds a stamp.
 pub(crate) const MIN_LEN: usize = 31;
 
+/// What fills payloads: words as people write them, which a search index takes in as such.
+const PROSE: &[u8] = b"the ferry leaves the harbour at half past seven and anybody who wants a seat near a window had better come early \
+    because most cabins were sold months ago to walkers bound for northern islands where spring is late but light lasts until midnight ";
+
 /// One message's identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
@@ -49,7 +53,7 @@ impl Payload {
     /// Payloads of `len` bytes, at least [`MIN_LEN`].
     pub(crate) fn new(len: usize) -> Self {
         let mut text = b"xp1:0000:00000000:000000000000:".to_vec();
-        text.extend((b'a'..=b'z').cycle().take(len.saturating_sub(MIN_LEN)));
+        text.extend(PROSE.iter().cycle().take(len.saturating_sub(MIN_LEN)));
         Self { text, mark: memmem::Finder::new(MARK) }
     }
 

@@ -7,10 +7,11 @@ use bytes::Bytes;
 use xpush_core::names::reserved_event;
 use xpush_core::ports::access::Decided;
 use xpush_core::ports::backend::{
-    Backend, Census, Ephemeral, LiveChannel, Object, Publication as Wanted, SearchBy, Searching,
+    Backend, Census, Ephemeral, Everywhere, LiveChannel, Object, Publication as Wanted, SearchBy, Searching,
 };
 use xpush_core::ports::bus::{Enlisting, Envelope, Event, Inbound, Signal, Topic};
 use xpush_core::ports::hooks::Ask;
+use xpush_core::ports::inquiry::Asked;
 use xpush_core::ports::message_log::{Draft, Range};
 use xpush_core::ports::online::Status;
 use xpush_core::ports::presence::Roster;
@@ -21,12 +22,14 @@ use xpush_core::{
 };
 use xpush_wire::json;
 
+use crate::cluster::inquiring::{self, Inquire};
 use crate::command::{channels, presence, publish, sanction, signal, status};
 use crate::dialect::object;
 use crate::fanout::inbox::{Inbox, Publication, Publisher, Reply};
 use crate::fanout::topic::Topics;
 use crate::node::Shared;
 use crate::search;
+use crate::session::online::TELLER;
 use crate::session::{online, sid};
 
 /// Levels that the packet around the data has on Socket.IO: what comes from here is nested no deeper than what comes from there.
@@ -62,7 +65,7 @@ pub(crate) struct Tally {
 struct Counted {
     channels: BTreeMap<Channel, u64>,
     open: usize,
-    done: Option<Decided<Vec<LiveChannel>>>,
+    done: Option<Box<dyn FnOnce(Vec<LiveChannel>) + Send>>,
 }
 
 impl Batch {
@@ -107,6 +110,17 @@ impl Answers {
 }
 
 impl Tally {
+    /// Of at most `limit` channels of an app that begin with `prefix` and come behind `after`; `shards` are to be asked.
+    pub(crate) fn new(
+        (app, prefix, after): (App, Box<str>, Option<Box<str>>),
+        limit: usize,
+        shards: usize,
+        done: Box<dyn FnOnce(Vec<LiveChannel>) + Send>,
+    ) -> Self {
+        let counted = Counted { channels: BTreeMap::new(), open: shards, done: Some(done) };
+        Self { app, prefix, after, limit, counted: Mutex::new(counted) }
+    }
+
     /// A shard's share of the answer.
     pub(crate) fn take(&self, topics: &Topics) {
         let wanted = |key: &ChannelKey| {
@@ -124,7 +138,7 @@ impl Tally {
             && let Some(done) = counted.done.take()
         {
             let channels = std::mem::take(&mut counted.channels).into_iter().take(self.limit);
-            done(Ok(channels.map(|(channel, subscribers)| LiveChannel { channel, subscribers }).collect()));
+            done(channels.map(|(channel, subscribers)| LiveChannel { channel, subscribers }).collect());
         }
     }
 }
@@ -224,13 +238,12 @@ impl Backend for Behalf {
         prefix: &str,
         after: Option<&str>,
         limit: usize,
-        done: Decided<Vec<LiveChannel>>,
+        done: Decided<Everywhere<Vec<LiveChannel>>>,
     ) {
-        let open = self.0.config.shards;
-        let counted = Mutex::new(Counted { channels: BTreeMap::new(), open, done: Some(done) });
-        let after = after.map(Into::into);
-        let tally = Arc::new(Tally { app: app.clone(), prefix: prefix.into(), after, limit, counted });
-        self.0.post_all(|| Inbox::Tally(tally.clone()));
+        let asked =
+            Asked::Followed { app: app.clone(), prefix: prefix.into(), after: after.map(Into::into), limit };
+        let done = Box::new(move |answers| done(Ok(inquiring::followed(answers, limit))));
+        self.0.mailbox(TELLER).post(Inbox::Inquire(Box::new(Inquire { asked, done })));
     }
 
     fn enlist(&self, channel: &ChannelKey, user: &User, follows: bool) -> Result<(), Problem> {
@@ -242,9 +255,9 @@ impl Backend for Behalf {
         Ok(())
     }
 
-    fn census(&self, app: &App) -> Census {
-        let (users, connections) = self.0.connected(app);
-        Census { users, connections }
+    fn census(&self, apps: Vec<App>, done: Decided<Everywhere<Vec<Census>>>) {
+        let done = Box::new(move |answers| done(Ok(inquiring::census(answers))));
+        self.0.mailbox(TELLER).post(Inbox::Inquire(Box::new(Inquire { asked: Asked::Census(apps), done })));
     }
 
     fn node(&self) -> &str {
@@ -279,7 +292,8 @@ impl Shared {
         self.online().status(&app, users, Box::new(answered));
     }
 
-    fn publication(&self, wanted: Wanted, by: Publisher) -> Result<Publication, Problem> {
+    /// What somebody publishes on an app's behalf, if that may be.
+    pub(crate) fn publication(&self, wanted: Wanted, by: Publisher) -> Result<Publication, Problem> {
         let Wanted { channel, kind, event, data, id, from } = wanted;
         let rule = self.rule(&channel)?;
         publish::clients_write(&channel.name)?;
@@ -303,8 +317,12 @@ impl Shared {
 
     /// Whether another part of the app's back end is to be asked about what this one publishes.
     fn asks_about(&self, publication: &Publication) -> bool {
-        let (key, deletes) = (&publication.channel, matches!(publication.draft.kind, Kind::Delete { .. }));
-        !deletes && self.hooks().asks(&key.app, Ask::PublishByServer, Some(&key.name))
+        !matches!(publication.draft.kind, Kind::Delete { .. }) && self.asks_about_server(&publication.channel)
+    }
+
+    /// The same of whatever is no deletion.
+    pub(crate) fn asks_about_server(&self, channel: &ChannelKey) -> bool {
+        self.hooks().asks(&channel.app, Ask::PublishByServer, Some(&channel.name))
     }
 
     /// Asks about publications into one channel, one after the other: they keep their order.

@@ -19,6 +19,10 @@ const GATHER: usize = 16;
 
 /// Runs until the shard is stopped.
 pub(crate) fn run(mut shard: Shard, mut poll: Poll, mailbox: &Arc<Mailbox>) {
+    // A message does not wait for what else the server does.
+    if let Err(error) = xpush_sched::ask_for_slice(xpush_sched::SHORTEST) {
+        tracing::debug!(%error, "no shorter slice");
+    }
     let mut events = Events::with_capacity(EVENTS);
     while !shard.is_stopped() {
         let wait = if shard.unread.is_empty() { shard.wheel.wait(shard.now) } else { Some(0) };

@@ -26,6 +26,7 @@ mod fanout;
 mod front;
 mod metrics;
 mod node;
+mod planted;
 mod search;
 mod session;
 mod shard;

@@ -55,6 +55,8 @@ struct Reason {
 pub(crate) struct Metrics {
     registry: Registry,
     refused: Family<Reason, Counter>,
+    /// All of them together.
+    refusals: AtomicU64,
     relayed: Counter,
     moved: Counter,
     ahead: Ahead,
@@ -116,12 +118,18 @@ impl Metrics {
             drift.parts.clone(),
         );
         registry.register_collector(Box::new(Sums(shards.to_vec())));
-        Self { registry, refused, relayed, moved, ahead, drift }
+        Self { registry, refused, refusals: AtomicU64::new(0), relayed, moved, ahead, drift }
     }
 
     /// One refusal more.
     pub(crate) fn refused(&self, code: Code) {
         self.refused.get_or_create(&Reason { reason: code.as_str() }).inc();
+        self.refusals.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Refusals so far, for whatever reason.
+    pub(crate) fn refusals(&self) -> u64 {
+        self.refusals.load(Ordering::Relaxed)
     }
 
     /// One request more that another node answers.

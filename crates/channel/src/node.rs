@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use xpush_core::ports::Done;
 use xpush_core::ports::access::{Access, AccessSink, Changed};
-use xpush_core::ports::backend::Backend;
+use xpush_core::ports::backend::{Backend, Intake};
 use xpush_core::ports::bus::{Bus, BusSink, Envelope, Event, Inbound, Topic};
 use xpush_core::ports::cluster::{self, Cluster, ClusterSink, Standing, View};
 use xpush_core::ports::hooks::{Hooks, NoHooks};
+use xpush_core::ports::inquiry::{Counters, Crowd};
 use xpush_core::ports::markers::Ledger;
 use xpush_core::ports::message_log::MessageLog;
 use xpush_core::ports::online::Online;
@@ -30,7 +31,7 @@ use crate::fanout::inbox::{Inbox, Mailbox};
 use crate::front::address::Addresses;
 use crate::front::advice::Advice;
 use crate::front::relay::Relay;
-use crate::metrics::{Metrics, ShardCounters};
+use crate::metrics::{Metrics, ShardCounters, Tally};
 use crate::session::moving::Assign;
 use crate::session::online::TELLER;
 use crate::session::resume::Seal;
@@ -112,6 +113,7 @@ pub(crate) struct Shared {
     assign: OnceLock<Assign>,
     hosts: OnceLock<HostOf>,
     hooks: OnceLock<Arc<dyn Hooks>>,
+    intake: OnceLock<Arc<dyn Intake>>,
     view: std::sync::RwLock<Option<Arc<View>>>,
     /// The users that are connected here, by how many connections: while there are other nodes, each is followed on the bus.
     users: Mutex<HashMap<(App, User), u32, foldhash::fast::RandomState>>,
@@ -171,17 +173,12 @@ impl Node {
 
     /// The nodes, as known here.
     pub fn view(&self) -> Option<Arc<View>> {
-        self.shared.view.read().ok()?.clone()
+        self.shared.newest_view()
     }
 
     /// Live connections.
     pub fn connections(&self) -> u64 {
         self.shared.connections()
-    }
-
-    /// Publications that wait for their places.
-    fn unfinished(&self) -> u64 {
-        self.shared.counters.iter().map(|shard| shard.unfinished.get()).sum()
     }
 
     /// Whether new connections are refused.
@@ -207,40 +204,37 @@ impl Node {
         let _ = self.shared.hooks.set(hooks);
     }
 
+    /// Reads requests of apps' own back ends from now on: what publishes is done by shards, without the HTTP front. To be called before anybody is served, and once.
+    pub fn read_by(&self, intake: Arc<dyn Intake>) {
+        // A second one is no more right than the first.
+        let _ = self.shared.intake.set(intake);
+    }
+
     /// Asks clients to go on at the server that is assigned to their channel, and spreads that over `within`. Only clients that follow `moved` are asked, and only
     /// where another server is assigned; each goes by itself, within two seconds.
     pub fn rebalance(&self, within: Duration) {
-        let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-        self.shared.post_all(|| Inbox::Rebalance { within_ms });
+        self.shared.rebalance(millis(within));
     }
 
     /// Empties the node for as long as it is `wanted`, and takes connections again afterwards: as [`Node::drain`], but that the node goes on. Clients are told within
     /// `within`, in which each has its while.
     pub fn empty(&self, wanted: bool, within: Duration) {
-        if self.shared.draining.swap(wanted, Ordering::Relaxed) == wanted {
-            return;
-        }
-        let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-        match wanted {
-            true => self.shared.post_all(|| Inbox::Drain { within_ms }),
-            false => self.shared.post_all(|| Inbox::Refill),
-        }
+        self.shared.empty(wanted, millis(within));
     }
 
     /// Takes no more connections, tells every client (one after the other, when there are other nodes), waits for what is being stored, sends what is still to be sent, leaves the cluster; then, or after
     /// `within`, stops. What keeps the messages may be closed afterwards.
     pub async fn drain(&self, within: Duration) {
-        self.shared.draining.store(true, Ordering::Relaxed);
-        let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-        self.shared.post_all(|| Inbox::Drain { within_ms });
-        self.shared.relay.end_tunnels(within_ms * 3 / 8);
+        let shared = &self.shared;
+        shared.begin_drain(millis(within));
+        shared.relay.end_tunnels(millis(within) * 3 / 8);
         let emptied = async {
-            while self.connections() > 0 || self.unfinished() > 0 || self.shared.relay.tunnels() > 0 {
+            while !shared.is_empty() || shared.relay.tunnels() > 0 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
         if tokio::time::timeout(within, emptied).await.is_err() {
-            let (connections, unfinished) = (self.connections(), self.unfinished());
+            let (connections, unfinished) = (shared.connections(), shared.unfinished());
             tracing::warn!(
                 connections,
                 unfinished,
@@ -314,6 +308,7 @@ impl Shared {
             assign: OnceLock::new(),
             hosts: OnceLock::new(),
             hooks: OnceLock::new(),
+            intake: OnceLock::new(),
             view: std::sync::RwLock::new(None),
             users: Mutex::default(),
             config,
@@ -350,6 +345,38 @@ impl Shared {
     /// Live connections.
     pub(crate) fn connections(&self) -> u64 {
         self.counters.iter().map(|shard| shard.connections.get()).sum()
+    }
+
+    /// Publications that wait for their places.
+    fn unfinished(&self) -> u64 {
+        self.counters.iter().map(|shard| shard.unfinished.get()).sum()
+    }
+
+    /// Nobody is connected, and everything is stored.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.connections() == 0 && self.unfinished() == 0
+    }
+
+    /// Takes nobody new, and tells every client to go; for good.
+    pub(crate) fn begin_drain(&self, within_ms: u64) {
+        self.draining.store(true, Ordering::Relaxed);
+        self.post_all(|| Inbox::Drain { within_ms });
+    }
+
+    /// See [`Node::empty`].
+    pub(crate) fn empty(&self, wanted: bool, within_ms: u64) {
+        if self.draining.swap(wanted, Ordering::Relaxed) == wanted {
+            return;
+        }
+        match wanted {
+            true => self.post_all(|| Inbox::Drain { within_ms }),
+            false => self.post_all(|| Inbox::Refill),
+        }
+    }
+
+    /// See [`Node::rebalance`].
+    pub(crate) fn rebalance(&self, within_ms: u64) {
+        self.post_all(|| Inbox::Rebalance { within_ms });
     }
 
     /// Channels with subscribers.
@@ -439,6 +466,11 @@ impl Shared {
         }
     }
 
+    /// What reads the requests of apps' own back ends, where this server has the API.
+    pub(crate) fn intake(&self) -> Option<&dyn Intake> {
+        self.intake.get().map(|intake| &**intake)
+    }
+
     #[cfg(test)]
     pub(crate) fn hook(&self, hooks: Arc<dyn Hooks>) {
         assert!(self.hooks.set(hooks).is_ok(), "hooked twice");
@@ -455,8 +487,18 @@ impl Shared {
     }
 
     #[cfg(test)]
+    pub(crate) fn assign_by(&self, assign: Assign) {
+        assert!(self.assign.set(assign).is_ok(), "named twice");
+    }
+
+    #[cfg(test)]
     pub(crate) fn host_by(&self, hosts: HostOf) {
         assert!(self.hosts.set(hosts).is_ok(), "named twice");
+    }
+
+    /// The nodes, as known here.
+    pub(crate) fn newest_view(&self) -> Option<Arc<View>> {
+        self.view.read().ok()?.clone()
     }
 
     /// Whether there are other nodes, whose messages may be lost on the way.
@@ -491,12 +533,25 @@ impl Shared {
         self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many users of an app are connected here, and how many connections they have.
-    pub(crate) fn connected(&self, app: &App) -> (u64, u64) {
+    /// Who of an app is connected here, as one of `apps` that are asked about.
+    pub(crate) fn crowd(&self, app: &App, apps: usize) -> Crowd {
         let users = self.users();
-        let of_app =
-            users.iter().filter(|((of, _), _)| of == app).map(|(_, connections)| u64::from(*connections));
-        of_app.fold((0, 0), |(users, connections), of_user| (users + 1, connections + of_user))
+        let of_app = users.iter().filter(|((of, _), _)| of == app);
+        Crowd::of(of_app.map(|((_, user), connections)| (user, u64::from(*connections))), apps)
+    }
+
+    /// What the shards and the front have counted.
+    pub(crate) fn counted(&self) -> Counters {
+        let sum = |field: fn(&ShardCounters) -> &Tally| -> u64 {
+            self.counters.iter().map(|shard| field(shard).get()).sum()
+        };
+        Counters {
+            connections: sum(|shard| &shard.connections),
+            commands: sum(|shard| &shard.commands),
+            published: sum(|shard| &shard.published),
+            delivered: sum(|shard| &shard.deliveries),
+            refused: self.metrics.refusals(),
+        }
     }
 
     pub(crate) fn post_all(&self, make: impl Fn() -> Inbox) {
@@ -520,9 +575,16 @@ impl BusSink for Shared {
                 let home = self.home_of(&message.channel);
                 self.mailbox(home).post(Inbox::Newest(message.clone()));
             }
+            Inbound::Envelope(Envelope { origin, event: Event::Inquiry(inquiry) }) => {
+                self.mailbox(TELLER).post(Inbox::Asked(origin.clone(), inquiry.clone()));
+            }
+            Inbound::Envelope(Envelope { origin, event: Event::Report(report) }) => {
+                self.mailbox(TELLER).post(Inbox::Told(origin.clone(), report.clone()));
+            }
             Inbound::Envelope(envelope) => {
-                let home = self.home_of(envelope.event.channel());
-                self.mailbox(home).post(Inbox::Bus(inbound));
+                if let Some(channel) = envelope.event.channel() {
+                    self.mailbox(self.home_of(channel)).post(Inbox::Bus(inbound));
+                }
             }
             Inbound::Gap(Some(Topic::Channel(channel))) => {
                 let home = self.home_of(channel);
@@ -567,6 +629,10 @@ impl ClusterSink for Shared {
             *newest = Some(view);
         }
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Stands in while the bus is being made; nothing is published then.

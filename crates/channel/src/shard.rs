@@ -12,6 +12,7 @@ use std::sync::mpsc::Receiver;
 use mio::Registry;
 use xpush_core::{Code, Entropy, Monotonic};
 
+use crate::cluster::inquiring::Inquiries;
 use crate::cluster::keeping::{Keeper, Knowledge};
 use crate::cluster::recount::Recount;
 use crate::command::patience::Awaited;
@@ -27,6 +28,7 @@ use crate::session::change::Revocations;
 use crate::session::kept::Recoverable;
 use crate::session::online::{self, Telling};
 use crate::session::users::Users;
+use crate::transport::api;
 
 /// Messages taken from the inbox in one turn, so that sockets get their turn too.
 const INBOX_BATCH: usize = 4_096;
@@ -39,6 +41,8 @@ pub(crate) struct Shard {
     pub(crate) node: Arc<Shared>,
     pub(crate) now: Monotonic,
     pub(crate) sessions: Sessions,
+    /// Back ends that ask the HTTP API.
+    pub(crate) apis: api::Connections,
     /// Whose the sessions are.
     pub(crate) users: Users,
     pub(crate) revocations: Revocations,
@@ -67,6 +71,8 @@ pub(crate) struct Shard {
     pub(crate) lag_ms: u64,
     /// In one shard of the node: leases, and what the dead leave behind.
     pub(crate) keeper: Keeper,
+    /// In one shard of the node: what other nodes are asked.
+    pub(crate) inquiries: Inquiries,
     /// In one shard of the node: what it tells of who is online.
     pub(crate) telling: Telling,
     pub(crate) draining: bool,
@@ -128,6 +134,10 @@ pub(crate) enum Timer {
     Kept,
     /// A command of this number may have waited long enough for a store.
     Question(u32),
+    /// A back end's connection may have been silent for too long.
+    Api(Handle),
+    /// Other nodes have been asked long enough ago.
+    Inquiry(u32),
 }
 
 impl Shard {
@@ -156,6 +166,7 @@ impl Shard {
             node,
             now,
             sessions: Sessions::new(index, outbox_limit),
+            apis: api::Connections::default(),
             users: Users::default(),
             revocations: Revocations::default(),
             recoverable: Recoverable::default(),
@@ -174,6 +185,7 @@ impl Shard {
             bus_down: false,
             lag_ms: 0,
             keeper: Keeper::new(now),
+            inquiries: Inquiries::default(),
             telling: Telling::begin(index, now),
             draining: false,
             stopped: false,
@@ -272,6 +284,8 @@ impl Shard {
                 Timer::Chronicles => self.chronicles_timer(),
                 Timer::Kept => self.kept_timer(),
                 Timer::Question(number) => self.question_is_old(number),
+                Timer::Api(handle) => self.api_timer(handle),
+                Timer::Inquiry(number) => self.inquiry_is_old(number),
                 Timer::Heads => {
                     if std::mem::take(&mut self.homes.unsure) || self.node.has_peers() {
                         self.compare_heads();
@@ -297,6 +311,7 @@ impl Shard {
             self.flush(*slot);
         }
         self.sessions.recycle(dirty);
+        self.flush_apis();
         self.counters.channels.set(self.topics.len() as u64);
         self.counters.unfinished.set(self.homes.unfinished);
     }
@@ -310,6 +325,7 @@ impl Shard {
     fn handle(&mut self, inbox: Inbox) {
         match inbox {
             Inbox::Open(open) => self.open(*open),
+            Inbox::OpenApi(opened) => self.open_api(*opened),
             Inbox::Poll(poll) => self.poll(poll),
             Inbox::Post(post) => self.posted(*post),
             Inbox::Probe(probe) => self.begin_probe(*probe),
@@ -319,9 +335,14 @@ impl Shard {
             Inbox::PublishAll(publications) => self.home_publish_all(publications),
             Inbox::Enlist(enlisting) => enlist::run(self, &enlisting),
             Inbox::Tally(tally) => tally.take(&self.topics),
+            Inbox::Inquire(inquire) => self.inquire(*inquire),
+            Inbox::Asked(origin, inquiry) => self.report(&origin, &inquiry),
+            Inbox::Told(origin, report) => self.reported(&origin, &report),
             Inbox::Signal { signal, exclude } => self.home_signal(signal, exclude),
             Inbox::Deliver(delivery) => self.topics.deliver(delivery),
             Inbox::Reply { to, asked, reply } => self.replied(to, asked, reply),
+            Inbox::ApiPublished { to, number, reply } => self.api_published(to, number, reply),
+            Inbox::ApiAnswered(to, answer) => self.api_answered(to, answer),
             Inbox::Direct { to, message } => self.deliver_direct(to, &message),
             Inbox::Appended(home, result) => self.home_appended(home, result),
             Inbox::Followed(home, number, result) => self.home_followed(home, number, result),
@@ -372,6 +393,7 @@ impl Shard {
                 for handle in self.sessions.handles() {
                     self.drop_session(handle);
                 }
+                self.apis.clear();
                 self.stopped = true;
             }
         }

@@ -613,7 +613,7 @@ fn several_nodes_write_one_channel() {
             unanswered += world.count(|counters| &counters.unanswered);
         }
     }
-    assert!(forwarded > 1_000 && unanswered > 100, "{forwarded} were forwarded, {unanswered} unanswered");
+    assert!(forwarded > 1_000 && unanswered > 50, "{forwarded} were forwarded, {unanswered} unanswered");
 }
 
 #[test]

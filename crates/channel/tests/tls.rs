@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod alone;
+
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
@@ -16,13 +18,10 @@ use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use xpush_channel::config::{Config, Heartbeat, Limits, Origins};
-use xpush_channel::{GRACE_MS, Node, Parts, Tls};
-use xpush_core::{Clock, History, NodeId, Permissions, Rule, Who};
-use xpush_embedded::{
-    LocalHub, LocalOnline, LocalPresence, MemoryLastSeen, MemoryLog, OsEntropy, SoloCluster, SystemClock,
-};
-use xpush_testkit::{MemoryLedger, OpenAccess, sample};
+use xpush_channel::config::Limits;
+use xpush_channel::{Node, Tls};
+use xpush_core::{History, Permissions, Rule, Who};
+use xpush_testkit::{OpenAccess, sample};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -61,7 +60,14 @@ impl Server {
 
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let node = Node::start(config(limits), parts(), sample::server("tls"), Box::new(|_| {})).unwrap();
+        let limits = Limits { outbox_age_ms: 60_000, ..limits };
+        let node = Node::start(
+            alone::config("node", limits),
+            alone::parts("node", access()),
+            sample::server("tls"),
+            Box::new(|_| {}),
+        )
+        .unwrap();
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         runtime.spawn(node.clone().serve(listener, Some(tls), Router::new()));
@@ -222,37 +228,6 @@ fn access() -> OpenAccess {
         permissions: Permissions::all(Who::Anyone),
     };
     OpenAccess::demo([rule])
-}
-
-fn config(limits: Limits) -> Config {
-    Config {
-        node: NodeId::new("node").unwrap(),
-        shards: 2,
-        limits: Limits { outbox_age_ms: 60_000, ..limits },
-        heartbeat: Heartbeat::default(),
-        origins: Origins::default(),
-        trusted_proxies: Vec::new(),
-        peers: xpush_channel::PeerTrust::nobody(),
-    }
-}
-
-fn parts() -> Parts {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    Parts {
-        log: Arc::new(MemoryLog::new(1, 1 << 20, clock.clone())),
-        ledger: Arc::new(MemoryLedger::new(1, clock.clone())),
-        search: None,
-        bus: Box::new(|sink| Arc::new(LocalHub::new().attach(NodeId::new("node").unwrap(), sink))),
-        presence: Arc::new(LocalPresence::new()),
-        online: Arc::new(LocalOnline::new(GRACE_MS, clock.clone(), Arc::new(MemoryLastSeen::default()))),
-        access: Arc::new(access()),
-        secret: [7; 32],
-        cluster: Arc::new(SoloCluster::new()),
-        hosting: None,
-        views: None,
-        clock,
-        entropy: || Box::new(OsEntropy::new()),
-    }
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Hooks and calls: an app's own back end is told what happens, asked whether something may happen, and called by clients. For developers of back ends: docs/hooks.md.
 //!
 //! Events go into the outbox and from there, hook by hook, to the back ends ([`delivery`]); so a back end that is slow or away holds up nobody, and misses nothing. Messages of
-//! durable channels are put there by their log, in the message's own transaction ([`Tap`]): nothing is lost between the two, and no order but the log's is ever made up.
+//! durable channels are put there by their log, in the message's own transaction ([`Tap`]): nothing is lost between the two, and no order but the log's is ever made up. A log whose outbox
+//! is elsewhere notes with each message that it is to be told of ([`Notes`]), so that whoever lives tells of it when its server has died.
 //! Questions go at once, within bounds of time, size and number ([`asking`]).
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -20,9 +21,10 @@ mod table;
 mod tests;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
@@ -34,9 +36,9 @@ use xpush_core::hooks::{HookAsk, HookEvent};
 use xpush_core::ports::access::{Access, Decided};
 use xpush_core::ports::hooks::{Ask, Called, Event, Hooks, Publishing, Route};
 use xpush_core::ports::online::State;
-use xpush_core::ports::outbox::{Item, Outbox, Tap};
+use xpush_core::ports::outbox::{Item, Notes, Outbox, Tap};
 use xpush_core::ports::{Done, PortError};
-use xpush_core::{App, Channel, Clock, Code, Entropy, Message, NodeId};
+use xpush_core::{App, Channel, ChannelKey, Clock, Code, Entropy, Message, NodeId, Position};
 use xpush_fetch::{Fetch, Reach};
 
 use crate::hook::Hook;
@@ -55,7 +57,9 @@ const BATCH: usize = 1_000;
 const REFRESH: Duration = Duration::from_millis(250);
 /// Connections to one back end that are kept.
 const IDLE: usize = 32;
-/// Bytes of random ids.
+/// How often it is looked for messages that nobody was told of.
+const UNTOLD: Duration = Duration::from_secs(5);
+/// Bytes of ids.
 const ID: usize = 15;
 
 /// What [`Webhooks`] stand on.
@@ -66,6 +70,8 @@ pub struct Parts {
     pub outbox: Arc<dyn Outbox>,
     /// The log of durable channels puts what their messages make to do into that outbox ([`Webhooks`] is its [`Tap`]).
     pub tapped: bool,
+    /// The log of durable channels, when its outbox is elsewhere: it notes which messages are still to be told of, and [`Webhooks`] is its [`Tap`], too.
+    pub notes: Option<Arc<dyn Notes>>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// For ids and jitter.
@@ -89,12 +95,13 @@ pub(crate) struct Core {
     any: AtomicBool,
     pub(crate) outbox: Arc<dyn Outbox>,
     tapped: bool,
+    notes: Option<Arc<dyn Notes>>,
     pub(crate) clock: Arc<dyn Clock>,
     entropy: Mutex<Box<dyn Entropy>>,
     pub(crate) runtime: Handle,
     pub(crate) node: NodeId,
     pub(crate) fetch: Fetch,
-    queued: mpsc::Sender<(Arc<Hook>, Item)>,
+    queued: mpsc::Sender<Queued>,
     /// What is on its way into the outbox.
     unwritten: Arc<AtomicUsize>,
     metrics: Metrics,
@@ -114,6 +121,7 @@ impl Webhooks {
             any: AtomicBool::new(false),
             outbox: parts.outbox,
             tapped: parts.tapped,
+            notes: parts.notes,
             clock: parts.clock,
             entropy: Mutex::new(parts.entropy),
             runtime: parts.runtime,
@@ -125,7 +133,8 @@ impl Webhooks {
             registry,
         });
         core.refresh();
-        core.runtime.spawn(write(core.outbox.clone(), waiting, core.unwritten.clone()));
+        core.runtime.spawn(write(core.outbox.clone(), core.notes.clone(), waiting, core.unwritten.clone()));
+        core.runtime.spawn(tell_untold(Arc::downgrade(&core)));
         let weak = Arc::downgrade(&core);
         core.runtime.spawn(async move {
             loop {
@@ -209,28 +218,45 @@ impl Core {
     }
 
     /// Queues an event for the outbox.
-    fn queue(&self, hook: &Arc<Hook>, kind: HookEvent, key: String, event: &Event) {
-        let body = payload::event(&self.fresh_id(), kind.as_str(), self.clock.wall(), event);
-        let item = Item { queue: hook.queue.clone(), key: key.into(), body: Bytes::from(body) };
+    fn queue(&self, queued: Queued) {
         self.unwritten.fetch_add(1, Ordering::AcqRel);
-        if self.queued.try_send((hook.clone(), item)).is_err() {
+        if let Err(refused) = self.queued.try_send(queued) {
             self.unwritten.fetch_sub(1, Ordering::AcqRel);
-            hook.counts.events("lost", 1);
+            refused.into_inner().items.iter().for_each(|(hook, _)| hook.counts.events("lost", 1));
         }
+    }
+
+    /// Whether anybody is to be told of messages in this channel.
+    fn wants(&self, channel: &ChannelKey) -> bool {
+        let Some(table) = self.any() else { return false };
+        let mut hooks = table.of(&channel.app).iter();
+        hooks.any(|hook| hook.wants(HookEvent::Message) && hook.record.covers(&channel.name))
     }
 
     fn tell(&self, event: &Event) {
         let Some(table) = self.any() else { return };
         let (app, kind, channel, key) = facts(event);
-        for hook in table.of(app).iter().filter(|hook| hook.wants(kind)) {
-            if channel.is_some_and(|channel| !hook.record.covers(channel)) {
-                continue;
-            }
-            match event {
+        let wants =
+            |hook: &&Arc<Hook>| hook.wants(kind) && channel.is_none_or(|channel| hook.record.covers(channel));
+        let hooks = table.of(app).iter().filter(wants);
+        let noted = match event {
+            Event::Message { durable: true, .. } if self.tapped => {
                 // It was counted by the log's writer, and is there by now.
-                Event::Message { durable: true, .. } if self.tapped => hook.woken.notify_one(),
-                _ => self.queue(hook, kind, key.clone(), event),
+                return hooks.for_each(|hook| hook.woken.notify_one());
             }
+            Event::Message { message, durable: true } => Some(&**message),
+            _ => None,
+        };
+        let id = noted.and_then(id_of).unwrap_or_else(|| self.fresh_id());
+        let body = Bytes::from(payload::event(&id, kind.as_str(), self.clock.wall(), event));
+        let item = |hook: &Arc<Hook>| {
+            let (queue, key, body) = (hook.queue.clone(), key.as_str().into(), body.clone());
+            (hook.clone(), Item { queue, key, body })
+        };
+        let items: Vec<_> = hooks.map(item).collect();
+        let noted = noted.and_then(|message| Some((message.channel.clone(), message.position?)));
+        if !items.is_empty() {
+            self.queue(Queued { items, noted });
         }
     }
 }
@@ -281,9 +307,10 @@ impl Tap for Webhooks {
         let Some(table) = self.0.any() else { return Vec::new() };
         let channel = &message.channel;
         let wants = |hook: &&Arc<Hook>| hook.wants(HookEvent::Message) && hook.record.covers(&channel.name);
+        let id = id_of(message).unwrap_or_else(|| self.0.fresh_id());
         let item = |hook: &Arc<Hook>| {
             hook.counts.events("queued", 1);
-            let body = payload::of_message(&self.0.fresh_id(), self.0.clock.wall(), message);
+            let body = payload::of_message(&id, self.0.clock.wall(), message);
             Item {
                 queue: hook.queue.clone(),
                 key: channel_key(&channel.name).into(),
@@ -292,6 +319,25 @@ impl Tap for Webhooks {
         };
         table.of(&channel.app).iter().filter(wants).map(item).collect()
     }
+
+    fn wants(&self, channel: &ChannelKey) -> bool {
+        self.0.wants(channel)
+    }
+}
+
+/// What goes into the outbox together.
+struct Queued {
+    items: Vec<(Arc<Hook>, Item)>,
+    /// The message that makes them, when its log has noted that it is to be told of.
+    noted: Option<(ChannelKey, Position)>,
+}
+
+/// The id of the event that tells of a message which has its place: the same whoever tells of it, and however often.
+fn id_of(message: &Message) -> Option<String> {
+    let Position { epoch, seq } = message.position?;
+    let ChannelKey { app, name, .. } = &message.channel;
+    let place = format!("{app}\n{name}\n{epoch}\n{seq}");
+    Some(URL_SAFE_NO_PAD.encode(&digest(&SHA256, place.as_bytes()).as_ref()[..ID]))
 }
 
 /// Whose event it is, its kind, the channel that it is about, and what it is ordered by.
@@ -324,27 +370,57 @@ fn channel_key(channel: &Channel) -> String {
 /// Puts what is queued into the outbox, in order. What it does not take is lost, and counted.
 async fn write(
     outbox: Arc<dyn Outbox>,
-    mut queued: mpsc::Receiver<(Arc<Hook>, Item)>,
+    notes: Option<Arc<dyn Notes>>,
+    mut queued: mpsc::Receiver<Queued>,
     unwritten: Arc<AtomicUsize>,
 ) {
     let mut batch = Vec::new();
     while queued.recv_many(&mut batch, BATCH).await > 0 {
-        let (hooks, items): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
-        let put = port(|done| outbox.put(items.clone(), done)).await;
-        let put = match put {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::warn!(%error, "events of hooks cannot be put together");
-                false
-            }
-        };
+        let (entries, mut noted, mut pairs) = (batch.len(), Vec::new(), Vec::new());
+        for Queued { items, noted: of } in batch.drain(..) {
+            noted.extend(of);
+            pairs.extend(items);
+        }
+        let (hooks, items): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+        let put = items.is_empty() || port(|done| outbox.put(items.clone(), done)).await.is_ok();
+        if !put {
+            tracing::warn!("events of hooks cannot be put together");
+        }
         // One queue that is full does not take the others' events with it.
+        let mut all = true;
         for (hook, item) in hooks.iter().zip(items) {
             let taken = put || port(|done| outbox.put(vec![item], done)).await.is_ok();
             hook.counts.events(if taken { "queued" } else { "lost" }, 1);
+            all &= taken;
         }
-        unwritten.fetch_sub(hooks.len(), Ordering::AcqRel);
+        // What was not taken is told of again, and then those that were taken, too: by the same ids.
+        if let Some(notes) = notes.as_ref().filter(|_| all && !noted.is_empty()) {
+            notes.told(noted);
+        }
+        unwritten.fetch_sub(entries, Ordering::AcqRel);
         hooks.iter().for_each(|hook| hook.woken.notify_one());
+    }
+}
+
+/// Tells of what was noted by servers that have died before it was in their outboxes.
+async fn tell_untold(core: Weak<Core>) {
+    loop {
+        tokio::time::sleep(UNTOLD).await;
+        let Some(core) = core.upgrade() else { return };
+        let Some(notes) = &core.notes else { return };
+        match port(|done| notes.untold(BATCH, done)).await {
+            Ok(messages) => {
+                let (wanted, idle): (Vec<_>, Vec<_>) =
+                    messages.into_iter().partition(|message| core.wants(&message.channel));
+                for message in wanted {
+                    core.tell(&Event::Message { message, durable: true });
+                }
+                // Whoever wanted to be told of these has gone since.
+                let place = |message: &Arc<Message>| Some((message.channel.clone(), message.position?));
+                notes.told(idle.iter().filter_map(place).collect());
+            }
+            Err(error) => tracing::debug!(%error, "cannot look for messages that nobody was told of"),
+        }
     }
 }
 

@@ -125,6 +125,7 @@ impl World {
             apps: Arc::new(move || now.lock().unwrap().clone()),
             outbox: outbox.clone(),
             tapped: false,
+            notes: None,
             clock,
             entropy: Box::new(OsEntropy::new()),
             runtime: Handle::current(),

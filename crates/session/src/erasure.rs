@@ -13,12 +13,13 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use xpush_core::ports::PortError;
 use xpush_core::ports::directory::{
-    Directory, Entry, Expected, Key, Listing, MemberRecord, Record, UserRecord,
+    AuditRecord, Directory, Entry, Expected, Key, Listing, MemberRecord, Record, UserRecord,
 };
 use xpush_core::ports::erasure::{Erasure, NOBODY, Pending, Step};
 use xpush_core::{App, Channel, Clock, Role, UnixMillis, User};
 
 use crate::access::{heir, is_owner};
+use crate::administration::without_member;
 use crate::port::ask;
 use crate::store::Store;
 
@@ -27,6 +28,9 @@ pub const SETTLING: u64 = 10_000;
 
 /// Between two looks for what others have begun, or what was cut short.
 const PACE: Duration = Duration::from_secs(3);
+
+/// Entries of the log that are looked at together.
+const PAGE: usize = 500;
 
 /// Between two steps, so that whoever publishes meanwhile comes first.
 const BREATH: Duration = Duration::from_millis(2);
@@ -263,21 +267,31 @@ impl Core {
 
     /// What operators did with the user stays in the audit log; with whom, it tells no more.
     async fn leave_the_log(&self, app: &App, user: &User) -> Result<(), PortError> {
-        let nobody = User::new(NOBODY).ok();
-        for entry in self.store.all(&Listing::AuditOf(app.clone())).await? {
-            let Record::Audit(record) = &entry.record else { continue };
-            let target = record.target.as_deref().and_then(|target| target.split(' ').next());
-            let channel = target.and_then(|target| Channel::new(target).ok());
-            let own = channel.and_then(|channel| channel.owner()).is_some_and(|(owner, _)| owner == *user);
-            if record.user.as_ref() != Some(user) && !own {
-                continue;
+        let Ok(nobody) = User::new(NOBODY) else { return Ok(()) };
+        let listing = Listing::AuditOf(app.clone());
+        let mut after = None;
+        loop {
+            let page = self.store.page(&listing, after, PAGE).await?;
+            let last = page.len() < PAGE;
+            after = page.last().map(|entry| entry.key.clone());
+            for entry in page {
+                let Record::Audit(mut record) = entry.record else { continue };
+                let others = record.after.as_deref().filter(|_| *record.what == *"members.change");
+                if names(&record, user) {
+                    record.user =
+                        record.user.map(|known| if known == *user { nobody.clone() } else { known });
+                    (record.target, record.before, record.after) = (None, None, None);
+                } else if let Some(after) = others.and_then(|after| without_member(user, after)) {
+                    record.after = Some(after);
+                } else {
+                    continue;
+                }
+                self.store.apply(entry.key, Expected::Any, Some(Record::Audit(record))).await?;
             }
-            let mut blank = (**record).clone();
-            blank.user = blank.user.and(nobody.clone());
-            (blank.target, blank.before, blank.after) = (None, None, None);
-            self.store.apply(entry.key, Expected::Any, Some(Record::Audit(Box::new(blank)))).await?;
+            if last {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// Nothing of it is left, not even that it was erased.
@@ -288,6 +302,15 @@ impl Core {
         self.store.remove(Key::User(app.clone(), user.clone())).await?;
         ask(|done| self.lasting.end(app, user, done)).await
     }
+}
+
+/// Whether an entry of the log is about a user, or about what only this user has.
+fn names(record: &AuditRecord, user: &User) -> bool {
+    let target = record.target.as_deref();
+    let blocked = ["user.block", "user.unblock"].contains(&&*record.what) && target == Some(user.as_str());
+    let channel = target.and_then(|target| Channel::new(target.split(' ').next()?).ok());
+    let owner = channel.and_then(|channel| channel.owner()).map(|(owner, _)| owner);
+    record.user.as_ref() == Some(user) || blocked || owner.as_ref() == Some(user)
 }
 
 /// Whether this is all that is left of a user who is being erased.

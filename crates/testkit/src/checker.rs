@@ -55,6 +55,15 @@ struct Shown {
 
 /// Judges a run. The first promise that is broken, in the order of the log, then of the store.
 pub fn check(lines: &[Line], contents: &Contents) -> Result<Summary, Box<Violation>> {
+    judge(lines, contents, false)
+}
+
+/// Judges a run whose log tells of each refusal, also of those that no client has heard: order is judged message by message.
+pub fn check_knowing_all(lines: &[Line], contents: &Contents) -> Result<Summary, Box<Violation>> {
+    judge(lines, contents, true)
+}
+
+fn judge(lines: &[Line], contents: &Contents, knows_all: bool) -> Result<Summary, Box<Violation>> {
     let mut channels = HashMap::<Arc<str>, Evidence>::new();
     let mut subscriptions = Subscriptions::default();
     let mut summary = Summary::default();
@@ -75,7 +84,7 @@ pub fn check(lines: &[Line], contents: &Contents) -> Result<Summary, Box<Violati
         .and_then(|()| {
             contents.iter().try_for_each(|(channel, history)| {
                 let evidence = channels.entry(channel.clone()).or_default();
-                evidence.judge(history).map_err(|accusation| accusation.of(channel))
+                evidence.judge(history, knows_all).map_err(|accusation| accusation.of(channel))
             })
         });
     verdict.map(|()| summary).map_err(|accusation| Box::new(accusation.with_context(lines)))
@@ -177,7 +186,7 @@ impl Evidence {
     }
 
     /// The store against the log.
-    fn judge(&mut self, history: &History) -> Result<(), Accusation> {
+    fn judge(&mut self, history: &History, knows_all: bool) -> Result<(), Accusation> {
         without_holes(history)?;
         for kept in &history.slots {
             let place = Place { epoch: history.epoch.clone(), seq: kept.seq };
@@ -185,7 +194,7 @@ impl Evidence {
             self.as_it_was_sent(kept)?;
         }
         self.attempts_came_true(history)?;
-        self.publishers_order(history)?;
+        self.publishers_order(history, knows_all)?;
         self.folded(history)
     }
 
@@ -211,8 +220,9 @@ impl Evidence {
         Ok(())
     }
 
-    /// What a client sent first comes first, as long as the server has refused it nothing.
-    fn publishers_order(&self, history: &History) -> Result<(), Accusation> {
+    /// What a client sent first comes first, unless the server has refused it: then what was sent behind it may lie before it. Where not all refusals are known, nothing is
+    /// said of clients that know of one.
+    fn publishers_order(&self, history: &History, knows_all: bool) -> Result<(), Accusation> {
         let mut last = HashMap::<&str, (u64, &Arc<str>)>::new();
         let failed = |by: &str| self.tries.iter().any(|attempt| *attempt.by == *by && attempt.failed);
         let mut exempt = HashMap::<&str, bool>::new();
@@ -220,17 +230,20 @@ impl Evidence {
             let Some(place) = attempt.acked.as_ref().filter(|place| place.epoch == history.epoch) else {
                 continue;
             };
-            if *exempt.entry(&attempt.by).or_insert_with(|| failed(&attempt.by)) {
+            if !knows_all && *exempt.entry(&attempt.by).or_insert_with(|| failed(&attempt.by)) {
                 continue;
             }
-            if let Some((seq, before)) = last.insert(&attempt.by, (place.seq, &attempt.id))
-                && seq > place.seq
+            if let Some((seq, before)) = last.get(&*attempt.by)
+                && *seq > place.seq
             {
                 let what = format!(
                     "{} was sent before {}, by the same client, and lies behind it: {seq} and {}",
                     before, attempt.id, place.seq
                 );
                 return Err(broken(Promise::SendersOrder, what).about(before).about(&attempt.id));
+            }
+            if !attempt.failed {
+                last.insert(&attempt.by, (place.seq, &attempt.id));
             }
         }
         Ok(())

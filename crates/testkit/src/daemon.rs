@@ -1,7 +1,7 @@
 //! A program that a test has started.
 
 use std::io;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -41,6 +41,12 @@ impl Daemon {
     pub(crate) fn kill(&mut self) -> io::Result<()> {
         self.0.kill()?;
         self.0.wait().map(drop)
+    }
+
+    /// Asks it to end by SIGTERM, and waits until it has.
+    pub(crate) fn end(&mut self) -> io::Result<ExitStatus> {
+        self.signal(Signal::TERM)?;
+        self.0.wait()
     }
 
     fn signal(&self, signal: Signal) -> io::Result<()> {

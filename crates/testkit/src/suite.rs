@@ -25,7 +25,7 @@ use std::time::Duration;
 use xpush_core::ports::{Done, PortError};
 
 /// How long anything may take before a test gives up: far beyond what any backend needs, for machines that are busy.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Raises a flag when it is dropped, by a panic, too: a thread that goes on until then ends with the test, whatever its end.
 struct Until<'a>(&'a AtomicBool);

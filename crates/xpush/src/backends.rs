@@ -20,11 +20,11 @@ use xpush_core::ports::hosts::Hosts;
 use xpush_core::ports::markers::Ledger;
 use xpush_core::ports::message_log::MessageLog;
 use xpush_core::ports::online::{Online, Stays};
-use xpush_core::ports::outbox::Outbox;
+use xpush_core::ports::outbox::{Notes, Outbox};
 use xpush_core::ports::presence::Presence;
 use xpush_core::ports::search::Search;
 use xpush_core::ports::transfer::Origin;
-use xpush_core::ports::{Done, Failure, PortError};
+use xpush_core::ports::{Failure, PortError, wait};
 use xpush_core::{App, Clock, Code, Entropy, NodeId, NodeName};
 use xpush_disk::DiskBlobs;
 use xpush_embedded::{
@@ -50,7 +50,7 @@ use crate::watermark;
 
 pub(crate) use xpush_mongodb::Import;
 pub(crate) use xpush_sqlite::{
-    CopyError, Export, Fault, Progress, Store, backup, begin_epoch, compact, restore,
+    CopyError, Export, Fault, KnownFiles, Progress, Store, backup, begin_epoch, compact, restore,
 };
 
 /// Bytes that recent histories may take together, when nobody says otherwise.
@@ -69,8 +69,8 @@ pub(crate) struct Backends {
     stores: Stores,
     /// Contents of files; `None`: there is no store that all servers have.
     blobs: Option<Arc<dyn Blobs>>,
-    /// What finds messages, where the store can.
-    search: Option<Arc<SearchIndex>>,
+    /// What finds messages.
+    search: Arc<SearchIndex>,
     secret: [u8; 32],
     traffic: Traffic,
 }
@@ -99,8 +99,10 @@ struct Stores {
     fleeting: Vec<Arc<dyn Erasure>>,
     /// What the bus runs over; inside of this process without it.
     redis: Option<Connection>,
-    /// The ledger that puts what hooks are told of a message into the same file in the same step; others' are told of it afterwards.
+    /// The ledger that puts what hooks are told of a message into the same file in the same step.
     tapped: Option<Arc<xpush_sqlite::Ledger>>,
+    /// The ledger that servers share: it notes what is still to be told of, and this server's index follows it; otherwise both are of `tapped`.
+    shared: Option<Arc<xpush_mongodb::Ledger>>,
     /// To be closed at the end.
     file: Option<Arc<Store>>,
     /// The database, and where it is noted how far it has come.
@@ -137,7 +139,11 @@ fn open_index(
     ledger: Arc<xpush_sqlite::Ledger>,
     rules: Option<xpush_sqlite::Rules>,
 ) -> Result<SearchIndex, String> {
-    SearchIndex::open(file, ledger, rules).map_err(|error| format!("cannot open {}: {error}", file.display()))
+    SearchIndex::open(file, ledger, rules).map_err(|error| unopened(file, &error))
+}
+
+fn unopened(file: &Path, error: &xpush_sqlite::OpenError) -> String {
+    format!("cannot open {}: {error}", file.display())
 }
 
 /// Opens the store of a data folder; others may have it open, too.
@@ -189,34 +195,44 @@ pub(crate) fn begin_shared_epoch(shared: &Shared) -> Result<(), String> {
 
 /// What users are erased from, their files included. To be called within a runtime.
 pub(crate) fn erased(settings: &Settings, kept: erasure::Parts) -> Result<erasure::Parts, String> {
-    let runtime = Handle::current();
-    let Some(blobs) = blobs(settings, &runtime)? else { return Ok(kept) };
-    let index: Arc<dyn Files> = match &settings.shared {
+    let Some(files::Stores { blobs, files: index }) = files_of(settings)? else { return Ok(kept) };
+    Ok(erasure::Parts { lasting: files::erasing(kept.lasting, blobs, index, Handle::current()), ..kept })
+}
+
+/// Where an installation's files are, if it can keep any. To be called within a runtime.
+pub(crate) fn files_of(settings: &Settings) -> Result<Option<files::Stores>, String> {
+    let Some(blobs) = blobs(settings, &Handle::current())? else { return Ok(None) };
+    let files: Arc<dyn Files> = match &settings.shared {
         None => Arc::new(SqliteFiles::new(open_store(&settings.data_dir)?)),
         Some(shared) => {
             let store = xpush_mongodb::Store::open(database(&shared.mongodb));
             Arc::new(MongoFiles::new(store.map_err(|error| format!("cannot use MongoDB: {error}"))?))
         }
     };
-    Ok(erasure::Parts { lasting: files::erasing(kept.lasting, blobs, index, runtime), ..kept })
+    Ok(Some(files::Stores { blobs, files }))
 }
 
 /// Where files' contents are kept, if they can be.
-fn blobs(settings: &Settings, runtime: &Handle) -> Result<Option<Arc<dyn Blobs>>, String> {
+pub(crate) fn blobs(settings: &Settings, runtime: &Handle) -> Result<Option<Arc<dyn Blobs>>, String> {
     if let Some(s3) = s3(settings, runtime)? {
         return Ok(Some(Arc::new(s3)));
     }
-    let uploads = &settings.uploads;
-    if settings.shared.is_some() && !uploads.folder_is_shared {
+    if settings.shared.is_some() && !settings.uploads.folder_is_shared {
         return Ok(None);
     }
-    let folder = uploads.folder.clone().unwrap_or_else(|| settings.data_dir.join("files"));
-    let disk = DiskBlobs::open(&folder, uploads.keep_free, runtime.clone());
-    disk.map(|disk| Some(Arc::new(disk) as Arc<dyn Blobs>))
+    let folder = settings.uploads.folder_in(&settings.data_dir);
+    let disk = content_folder(&folder, settings.uploads.keep_free, runtime)?;
+    Ok(Some(Arc::new(disk)))
+}
+
+/// Contents in a folder, which is made.
+pub(crate) fn content_folder(folder: &Path, keep_free: u64, runtime: &Handle) -> Result<DiskBlobs, String> {
+    DiskBlobs::open(folder, keep_free, runtime.clone())
         .map_err(|error| format!("cannot keep files in {}: {error}", folder.display()))
 }
 
-fn s3(settings: &Settings, runtime: &Handle) -> Result<Option<S3Blobs>, String> {
+/// The bucket, if one is named.
+pub(crate) fn s3(settings: &Settings, runtime: &Handle) -> Result<Option<S3Blobs>, String> {
     let Some(s3) = &settings.uploads.s3 else { return Ok(None) };
     let options = xpush_s3::Options {
         endpoint: s3.endpoint.to_string(),
@@ -228,23 +244,6 @@ fn s3(settings: &Settings, runtime: &Handle) -> Result<Option<S3Blobs>, String> 
         in_path: s3.in_path,
     };
     S3Blobs::open(&options, runtime.clone()).map(Some).map_err(|why| format!("[s3] cannot be used: {why}"))
-}
-
-/// How it is with the store of files: whether it is serious, and a sentence.
-pub(crate) async fn file_store(settings: &Settings) -> (bool, String) {
-    let runtime = Handle::current();
-    match s3(settings, &runtime) {
-        Err(why) => (true, why),
-        Ok(Some(s3)) => match s3.check().await {
-            Ok(()) => (false, "the bucket can be reached".to_owned()),
-            Err(error) => (true, error.detail.into()),
-        },
-        Ok(None) => match blobs(settings, &runtime) {
-            Err(why) => (true, why),
-            Ok(Some(_)) => (false, "in a folder".to_owned()),
-            Ok(None) => (false, "none: no files are taken, as several servers need a bucket ([s3]) or a folder that they share".to_owned()),
-        },
-    }
 }
 
 /// What this server has still to tell to apps' back ends, and what was given up.
@@ -275,6 +274,11 @@ pub(crate) fn zookeeper(
     }
     let cluster = ZooKeeperCluster::open(options, runtime);
     Ok(Arc::new(cluster.map_err(|bad| format!("[zookeeper] cannot be used: {bad}"))?))
+}
+
+/// The registry of which server carries what; its work is done on `runtime`.
+pub(crate) fn hosts(shared: &Shared, runtime: &Handle) -> Result<Arc<dyn Hosts>, String> {
+    Ok(Arc::new(RedisHosts::new(Connection::open(redis(&shared.redis)?, runtime))))
 }
 
 /// The certificates to trust, as PEM: those of a file, or the machine's.
@@ -314,6 +318,7 @@ impl Stores {
             fleeting: vec![recent],
             redis: None,
             tapped: Some(ledger),
+            shared: None,
             file: Some(store),
             database: None,
         })
@@ -329,7 +334,8 @@ impl Stores {
         let database = mongodb(&shared.mongodb).await?;
         // Before anything is written.
         let view = watermark::live_view(&*cluster, PATIENCE).await;
-        if view.is_some_and(|view| watermark::has_gone_back(&view, database.origin())) {
+        let noted = view.is_some_and(|view| watermark::has_gone_back(&view, database.origin()));
+        if noted || database.has_gone_back() {
             return Err(watermark::ADVICE.to_owned());
         }
         connection.ready(PATIENCE).await.map_err(|error| format!("cannot use Redis: {error}"))?;
@@ -345,13 +351,26 @@ impl Stores {
             online: Arc::new(RedisOnline::new(connection.clone(), GRACE_MS, clock.clone(), last_seen)),
             hosts: Arc::new(RedisHosts::new(connection.clone())),
             cluster,
-            lasting: ledger,
+            lasting: ledger.clone(),
             fleeting: vec![recent],
             redis: Some(connection),
             tapped: None,
+            shared: Some(ledger),
             file: None,
             database: Some((database, settings)),
         })
+    }
+}
+
+impl Stores {
+    /// What finds messages: an index of this server's own, whoever else writes the ledger.
+    fn index(&self, file: &Path, rules: xpush_sqlite::Rules) -> Result<SearchIndex, String> {
+        let index = match (&self.shared, &self.tapped) {
+            (Some(shared), _) => SearchIndex::open_shared(file, shared.clone(), rules),
+            (None, Some(own)) => return open_index(file, own.clone(), Some(rules)),
+            (None, None) => return Err("there is no ledger to be searched".to_owned()),
+        };
+        index.map_err(|error| unopened(file, &error))
     }
 }
 
@@ -420,15 +439,12 @@ impl Backends {
         let access = DirectoryAccess::start(parts).await.map_err(|problem| problem.to_string())?;
         let blobs = blobs(settings, &Handle::current())?;
         let traffic = Traffic::default();
-        let rules = {
+        let rules: xpush_sqlite::Rules = {
             let access = access.clone();
             Arc::new(move || access.apps())
         };
-        let open = |ledger: &Arc<xpush_sqlite::Ledger>| {
-            open_index(&index_file(&settings.data_dir), ledger.clone(), Some(rules)).map(Arc::new)
-        };
-        let search = stores.tapped.as_ref().map(open).transpose()?;
-        Ok(Self { clock, access, stores, search, blobs, secret, traffic })
+        let search = stores.index(&index_file(&settings.data_dir), rules)?;
+        Ok(Self { clock, access, stores, search: Arc::new(search), blobs, secret, traffic })
     }
 
     /// Which servers there are.
@@ -460,9 +476,9 @@ impl Backends {
         self.stores.hosts.clone()
     }
 
-    /// Contents of files, and what is known of these, if they can be kept.
-    pub(crate) fn files(&self) -> Option<(Arc<dyn Blobs>, Arc<dyn Files>)> {
-        Some((self.blobs.clone()?, self.stores.files.clone()))
+    /// Where files are, if they can be kept.
+    pub(crate) fn file_stores(&self) -> Option<files::Stores> {
+        Some(files::Stores { blobs: self.blobs.clone()?, files: self.stores.files.clone() })
     }
 
     /// What changes apps, keys and users; what it changes this server hears of at once.
@@ -478,8 +494,10 @@ impl Backends {
     /// What users are erased from.
     pub(crate) fn erasure(&self) -> erasure::Parts {
         let log = self.stores.lasting.clone();
-        let lasting = match self.files() {
-            Some((blobs, index)) => files::erasing(log, blobs, index, Handle::current()),
+        let lasting = match self.file_stores() {
+            Some(files::Stores { blobs, files: index }) => {
+                files::erasing(log, blobs, index, Handle::current())
+            }
             None => log,
         };
         erasure::Parts {
@@ -497,15 +515,16 @@ impl Backends {
             apps: Arc::new(move || access.apps()),
             outbox: outbox(settings)?,
             tapped: self.stores.tapped.is_some(),
+            notes: self.stores.shared.clone().map(|ledger| ledger as Arc<dyn Notes>),
             clock: self.clock.clone(),
             entropy: Box::new(OsEntropy::new()),
             runtime: Handle::current(),
             node,
             allow_private: settings.hooks_private,
         });
-        if let Some(ledger) = &self.stores.tapped {
-            ledger.tap(Arc::new(webhooks.clone()));
-        }
+        let tap = || Arc::new(webhooks.clone());
+        self.stores.tapped.iter().for_each(|ledger| ledger.tap(tap()));
+        self.stores.shared.iter().for_each(|ledger| ledger.tap(tap()));
         Ok(webhooks)
     }
 
@@ -518,7 +537,7 @@ impl Backends {
         Parts {
             log: self.stores.recent.clone(),
             ledger: self.stores.ledger.clone(),
-            search: self.search.clone().map(|search| search as Arc<dyn Search>),
+            search: Some(self.search.clone() as Arc<dyn Search>),
             bus,
             presence: self.stores.presence.clone(),
             online: self.stores.online.clone(),
@@ -615,9 +634,7 @@ impl Backends {
 
     /// Commits what waits, and closes the store.
     pub(crate) fn close(&self) {
-        if let Some(search) = &self.search {
-            search.close();
-        }
+        self.search.close();
         if let Some(file) = &self.stores.file {
             file.close();
         }
@@ -668,11 +685,4 @@ fn secret(directory: &dyn Directory, name: &str) -> Result<[u8; 32], PortError> 
             .map_err(|_| PortError::new(Failure::Invalid, "a secret of another length")),
         _ => Err(PortError::new(Failure::NotApplied, "a secret has gone")),
     }
-}
-
-/// Waits for a port's answer: before the server serves, there is nothing else to do.
-fn wait<T: Send + 'static>(ask: impl FnOnce(Done<T>)) -> Result<T, PortError> {
-    let (sender, receiver) = std::sync::mpsc::channel();
-    ask(Box::new(move |result| drop(sender.send(result))));
-    receiver.recv().unwrap_or_else(|_| Err(PortError::new(Failure::NotApplied, "no answer")))
 }

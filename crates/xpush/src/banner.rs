@@ -6,6 +6,7 @@ use std::path::Path;
 
 use xpush_core::NodeName;
 use xpush_core::ports::directory::Accounts;
+use xpush_session::administration::Hidden;
 
 use crate::config::Settings;
 
@@ -16,6 +17,7 @@ pub(crate) fn ready(
     file: Option<&Path>,
     setup: Option<&str>,
     name: &NodeName,
+    hidden: &[Hidden],
 ) -> String {
     let mut text = format!("XPUSH {} is ready\n\n", env!("CARGO_PKG_VERSION"));
     for address in addresses {
@@ -39,7 +41,7 @@ pub(crate) fn ready(
             writeln!(text, "  Settings    the defaults (xpush default-config > xpush.toml, to change them)")
         }
     };
-    text += &apps(settings);
+    text += &lines(settings, hidden);
     if let Some((token, address)) = setup.zip(addresses.first()) {
         let url = url(*address, settings.tls.is_some());
         let _ = writeln!(text, "  Set up      {url}/setup#{token}   (once: it makes the first operator)");
@@ -47,10 +49,20 @@ pub(crate) fn ready(
     text + "\n"
 }
 
-/// One line an app.
+/// One line an app, as the configuration has it.
 pub(crate) fn apps(settings: &Settings) -> String {
+    lines(settings, &[])
+}
+
+/// One line an app; those that are set up live are as the configuration has them no more.
+fn lines(settings: &Settings, hidden: &[Hidden]) -> String {
     let mut text = String::new();
     for (place, app) in settings.apps.iter().enumerate() {
+        let label = if place == 0 { "Apps" } else { "" };
+        if hidden.iter().any(|hidden| hidden.app == app.name) {
+            let _ = writeln!(text, "  {label:<12}{0}: as it was set up live (xpush app show {0})", app.name);
+            continue;
+        }
         let record = &app.record;
         let guests = match record.guests {
             true => "guests are welcome",
@@ -65,7 +77,6 @@ pub(crate) fn apps(settings: &Settings) -> String {
             Accounts::Open => "; anybody may register",
         };
         let patterns: Vec<_> = record.rules.iter().map(|rule| &*rule.pattern).collect();
-        let label = if place == 0 { "Apps" } else { "" };
         let _ = writeln!(text, "  {label:<12}{}: {} ({guests}{accounts})", app.name, patterns.join(" "));
     }
     text

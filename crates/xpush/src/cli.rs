@@ -75,6 +75,12 @@ pub(crate) enum Command {
     Migrate(migrate::Migrate),
     Epoch(epoch::Epochs),
     Bench(xpush_bench::Args),
+    /// Decode an image from stdin, and write it anew to stdout: what servers start for an image that was uploaded.
+    #[command(hide = true)]
+    DevelopImage {
+        format: String,
+        pixels: u64,
+    },
 }
 
 /// Settings that win over the environment and the file.

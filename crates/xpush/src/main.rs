@@ -54,5 +54,6 @@ fn main() -> ExitCode {
         Command::Migrate(migrate) => command::run(|| command::migrate::run(&migrate)),
         Command::Epoch(epochs) => command::run(|| command::epoch::run(&epochs)),
         Command::Bench(args) => xpush_bench::run(args),
+        Command::DevelopImage { format, pixels } => xpush_session::files::develop_image(&format, pixels),
     }
 }

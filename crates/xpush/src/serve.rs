@@ -127,6 +127,11 @@ async fn serve(
     for (serious, finding) in backends.findings().await {
         tracing::warn!(serious, "{finding}");
     }
+    let hidden = backends.administration(settings).hidden().await;
+    let hidden = hidden.map_err(|why| format!("cannot read the live apps: {why}"))?;
+    for hidden in hidden.iter().filter(|_| !settings.usual_apps) {
+        tracing::warn!("{hidden}");
+    }
     let placement = ByRing::new(backends.hosts());
     let installation = installation(settings)?;
     let port = addresses.first().map_or(0, SocketAddr::port);
@@ -172,7 +177,7 @@ async fn serve(
             .map_err(|error| format!("cannot prepare the set-up: {error}"))?,
         false => None,
     };
-    say(&banner::ready(settings, &addresses, file, setup.as_deref(), &name));
+    say(&banner::ready(settings, &addresses, file, setup.as_deref(), &name, &hidden));
     probe::start(&node, &backends, placement.views(), &readiness);
     let wishes = tokio::spawn(role::channel::follow_wishes(node, name, placement.views(), readiness.clone()));
 

@@ -4,12 +4,21 @@
 //! removed, and what follows from that (its users go `reconnecting`, its channels get another place) begins at once.
 
 use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::{Child, Command, ExitCode};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
+};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
+use xpush_core::ports::PortError;
 use xpush_core::ports::cluster::{Cluster, Node, Standing, View};
+use xpush_core::ports::hosts::Hosts;
 
 use crate::cli::Options;
 use crate::config::Settings;
@@ -23,6 +32,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const WORKS: Duration = Duration::from_secs(60);
 /// How long the cluster may take to be told.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the registry of what servers carry may take.
+const REGISTRY: Duration = Duration::from_secs(1);
 
 /// How a server has ended.
 enum End {
@@ -55,7 +66,7 @@ async fn supervise(settings: &Settings) -> Result<ExitCode, String> {
     loop {
         let began = Instant::now();
         let child = start()?;
-        let end = watch(child, &mut signals).await?;
+        let end = watch(&child, &mut signals).await?;
         let died = match end {
             // A server that could not even start once will not start the next time either.
             End::Exited(code) if code == 0 || first => return Ok(ExitCode::from(code)),
@@ -88,47 +99,80 @@ fn start() -> Result<Child, String> {
     Command::new(program).args(arguments).spawn().map_err(cannot)
 }
 
+/// A server that was started. By its pidfd, which names this process for ever, also when the number is another one's.
+struct Server(AsyncFd<OwnedFd>);
+
+impl Server {
+    fn of(child: &Child) -> io::Result<Self> {
+        // Nobody has waited for it yet: the number is still its own.
+        let process = pidfd_open(Pid::from_child(child), PidfdFlags::NONBLOCK)?;
+        #[expect(
+            deprecated,
+            reason = "the other way is `unsafe`; an `OwnedFd` stays what it is for as long as it lives"
+        )]
+        let process = AsyncFd::with_interest(process, Interest::READABLE)?;
+        Ok(Self(process))
+    }
+
+    /// Waits for its end, and takes it out of the system's table.
+    async fn ended(&self) -> io::Result<End> {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        loop {
+            let mut ready = self.0.readable().await?;
+            match waitid(WaitId::PidFd(self.0.as_fd()), options)? {
+                Some(status) => {
+                    return Ok(match status.exit_status() {
+                        Some(code) => End::Exited(u8::try_from(code).unwrap_or(u8::MAX)),
+                        None => End::Died(died_by(status.terminating_signal())),
+                    });
+                }
+                None => ready.clear_ready(),
+            }
+        }
+    }
+
+    fn tell(&self, signal: Signal) {
+        // It may have ended at this moment.
+        let _ = pidfd_send_signal(self.0.as_fd(), signal);
+    }
+}
+
+fn died_by(signal: Option<i32>) -> String {
+    signal.map_or_else(|| "no exit code".to_owned(), |number| format!("signal {number}"))
+}
+
 /// Waits for the end of a server; signals are passed on to it.
-async fn watch(mut child: Child, signals: &mut Signals) -> Result<End, String> {
-    let cannot = |error: std::io::Error| format!("cannot watch the server: {error}");
-    // It names this process for ever, also when the number is another one's.
-    let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty());
-    let process = process.map_err(|error| cannot(error.into()))?;
-    let mut ended = tokio::task::spawn_blocking(move || child.wait());
+async fn watch(child: &Child, signals: &mut Signals) -> Result<End, String> {
+    let cannot = |error: io::Error| format!("cannot watch the server: {error}");
+    let server = Server::of(child).map_err(cannot)?;
     loop {
         tokio::select! {
-            ended = &mut ended => {
-                let status = ended.map_err(|error| cannot(error.into())).and_then(|status| status.map_err(cannot))?;
-                return Ok(match status.code() {
-                    Some(code) => End::Exited(u8::try_from(code).unwrap_or(u8::MAX)),
-                    None => End::Died(status.to_string()),
-                });
-            }
-            name = signals.next() => {
-                let signal = if name == "SIGINT" { Signal::INT } else { Signal::TERM };
-                // It may have ended at this moment.
-                let _ = pidfd_send_signal(&process, signal);
-            }
+            ended = server.ended() => return ended.map_err(cannot),
+            name = signals.next() => server.tell(if name == "SIGINT" { Signal::INT } else { Signal::TERM }),
         }
     }
 }
 
-/// What the cluster knows of the server.
+/// What others know of the server.
 struct Registrations {
-    cluster: std::sync::Arc<dyn Cluster>,
-    views: tokio::sync::watch::Receiver<std::sync::Arc<View>>,
+    cluster: Arc<dyn Cluster>,
+    hosts: Arc<dyn Hosts>,
+    views: tokio::sync::watch::Receiver<Arc<View>>,
 }
 
 impl Registrations {
     /// `None`: there is no cluster.
     fn watch(settings: &Settings) -> Result<Option<Self>, String> {
         let Some(shared) = &settings.shared else { return Ok(None) };
-        let cluster = backends::cluster(&shared.zookeeper, &tokio::runtime::Handle::current())?;
+        let runtime = tokio::runtime::Handle::current();
+        let cluster = backends::cluster(&shared.zookeeper, &runtime)?;
+        let hosts = backends::hosts(shared, &runtime)?;
         let views = watermark::views(&*cluster);
-        Ok(Some(Self { cluster, views }))
+        Ok(Some(Self { cluster, hosts, views }))
     }
 
-    /// Removes what servers with this data folder have left behind.
+    /// Removes what servers with this data folder have left behind: their places in the cluster, and what they carried. Their users' presence is the others' to clear away:
+    /// whoever is back in time has not left.
     async fn clean_up(&self, settings: &Settings) {
         let Ok(installation) = serve::installation(settings) else { return };
         let view = self.views.borrow().clone();
@@ -139,16 +183,21 @@ impl Registrations {
         }
         let left: Vec<&Node> = view.nodes.iter().filter(|node| node.installation == installation).collect();
         for node in left {
-            let (sender, removed) = oneshot::channel();
-            self.cluster.remove(&node.id, Box::new(move |result| drop(sender.send(result))));
-            match tokio::time::timeout(PATIENCE, removed).await {
-                Ok(Ok(Ok(()))) => {
-                    tracing::info!(name = %node.name, id = %node.id, "the cluster knows that it is dead")
-                }
-                _ => {
-                    tracing::warn!(name = %node.name, "the cluster was not told that it is dead: it will notice by itself")
-                }
+            let removed = ask(PATIENCE, |done| self.cluster.remove(&node.id, done)).await;
+            if removed {
+                tracing::info!(name = %node.name, id = %node.id, "the cluster knows that it is dead");
+            } else {
+                tracing::warn!(name = %node.name, "the cluster was not told that it is dead: it will notice by itself");
             }
+            // The next start says the same: this is for clients that come before.
+            ask(REGISTRY, |done| self.hosts.evict(&node.name, done)).await;
         }
     }
+}
+
+/// Whether it was done in time.
+async fn ask(patience: Duration, ask: impl FnOnce(Box<dyn FnOnce(Result<(), PortError>) + Send>)) -> bool {
+    let (sender, answer) = oneshot::channel();
+    ask(Box::new(move |result| drop(sender.send(result))));
+    matches!(tokio::time::timeout(patience, answer).await, Ok(Ok(Ok(()))))
 }

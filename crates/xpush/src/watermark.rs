@@ -15,7 +15,7 @@ use xpush_core::ports::transfer::Origin;
 use xpush_core::ports::{Done, Failure};
 
 /// How often it is noted.
-const EVERY: Duration = Duration::from_secs(30);
+const EVERY: Duration = Duration::from_secs(10);
 
 /// What to do when the store has gone back.
 pub(crate) const ADVICE: &str = "MongoDB holds less than it did: it was restored from a backup, or has lost something. Stop all servers and run `xpush epoch new`: clients \

@@ -320,6 +320,37 @@ fn a_user_is_made_changed_and_deleted() {
 }
 
 #[test]
+fn what_the_command_line_changes_is_in_the_log() {
+    let folder = Folder::new();
+    folder.ok(&["member", "add", "room:a", "ann", "bob", "--role", "owner"]);
+    folder.ok(&["member", "add", "room:a", "ann"]);
+    folder.ok(&["member", "remove", "room:a", "bob"]);
+    folder.ok(&["backup", "copy.db"]);
+    folder.ok(&["epoch", "new"]);
+    folder.ok(&["restore", "--replace", "copy.db"]);
+    let log = folder.json(&["audit", "--json"]);
+    let told: Vec<_> =
+        log.as_array().unwrap().iter().map(|entry| (&entry["what"], &entry["after"])).collect();
+    let (members, restored) = (json!("members.change"), json!("store.restore"));
+    assert_eq!(
+        told,
+        [
+            // What was done after the backup is gone with everything else.
+            (&restored, &Value::Null),
+            (&members, &json!({"removed": ["bob"]})),
+            (&members, &json!({"added": ["ann"], "role": "member"})),
+            (&members, &json!({"added": ["ann", "bob"], "role": "owner"})),
+        ]
+    );
+    for entry in log.as_array().unwrap() {
+        assert_eq!((&entry["via"], &entry["outcome"]), (&json!("cli"), &json!("done")), "{entry}");
+    }
+    assert_eq!(folder.json(&["member", "list", "room:a", "--json"])[0]["role"], Value::Null);
+    folder.ok(&["epoch", "new"]);
+    assert_eq!(folder.json(&["audit", "--json"])[0]["what"], "epoch.new");
+}
+
+#[test]
 fn passwords_that_are_none_are_refused() {
     let folder = Folder::new();
     for (typed, why) in [("", "no password"), ("\n", "no password"), ("short\n", "8 to 256 characters")] {

@@ -354,3 +354,64 @@ fn logs_may_be_json() {
     assert_eq!(lines[0]["message"], "ready");
     assert_eq!(lines[1]["signal"], "SIGTERM");
 }
+
+#[test]
+fn an_app_that_is_live_is_said_to_hide_the_files() {
+    let file = |guests: bool| {
+        let text = format!(
+            "[apps.shop]\nguests = {guests}\n[[apps.shop.rules]]\nchannels = \"*\"\npublish = \"anyone\"\n"
+        );
+        fs::write(folder("hidden").join("xpush.toml"), text).unwrap();
+    };
+    let banner = |server: &mut Server| {
+        let mut text = String::new();
+        while !text.ends_with("\n\n") {
+            assert!(server.stdout.read_line(&mut text).unwrap() > 0, "{text}");
+        }
+        text
+    };
+    let doctor = || {
+        let output = command("hidden").arg("doctor").output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    file(true);
+    let mut server = Server::start("hidden", |_| {});
+    assert!(banner(&mut server).contains("shop: * (guests are welcome)"));
+    assert!(!server.log().contains("has no effect"), "{}", server.log());
+    drop(server);
+    assert!(doctor().contains("nothing that the configuration says is hidden"), "{}", doctor());
+
+    let set = command("hidden").args(["app", "set", "shop", "--set", "guests=false"]).output().unwrap();
+    assert!(set.status.success(), "{set:?}");
+    let mut server = Server::start("hidden", |_| {});
+    let warned =
+        "the app `shop` is live: what the configuration says of it has no effect, and differs in guests";
+    assert!(server.log().contains(warned), "{}", server.log());
+    assert!(banner(&mut server).contains("shop: as it was set up live (xpush app show shop)"));
+    drop(server);
+    assert!(doctor().contains(warned), "{}", doctor());
+
+    // Also while both say the same: what somebody writes into the file next has no effect.
+    file(false);
+    let server = Server::start("hidden", |_| {});
+    assert!(server.log().contains("has no effect (it says the same)"), "{}", server.log());
+    drop(server);
+    let delete = command("hidden").args(["app", "delete", "shop", "--yes"]).output().unwrap();
+    assert!(delete.status.success(), "{delete:?}");
+    let server = Server::start("hidden", |_| {});
+    assert!(!server.log().contains("has no effect"), "{}", server.log());
+}
+
+#[test]
+fn nobody_is_told_that_the_usual_app_is_hidden_without_having_configured_it() {
+    let folder = "usual";
+    let set = command(folder).args(["app", "set", "demo", "--set", "guests=false"]).output().unwrap();
+    assert!(set.status.success(), "{set:?}");
+    let server = Server::start(folder, |_| {});
+    assert!(!server.log().contains("has no effect"), "{}", server.log());
+    drop(server);
+    let server = Server::start(folder, |command| {
+        command.arg("--demo");
+    });
+    assert!(server.log().contains("the app `demo` is live"), "--demo has no effect: {}", server.log());
+}

@@ -6,6 +6,7 @@ import { apps } from "../apps.ts";
 import type { Entry } from "../contract.ts";
 import { Entries } from "../entries.tsx";
 import { Loaded } from "../load.tsx";
+import { More } from "../more.tsx";
 import { usePages } from "../pages.ts";
 import { View } from "../view.tsx";
 
@@ -32,13 +33,7 @@ export function Audit() {
         <Loaded load={pages} what="Entries" rows={8}>
           {(entries) => <Entries entries={entries} />}
         </Loaded>
-        {pages.more && (
-          <footer class="card-foot">
-            <Button busy={pages.busy} onClick={pages.next}>
-              Earlier ones
-            </Button>
-          </footer>
-        )}
+        <More pages={pages} words="Earlier ones" />
       </div>
     </View>
   );

@@ -1,4 +1,5 @@
 import { useEffect, useRef, useState } from "preact/hooks";
+import { Badge } from "../../ui/badge.tsx";
 import { Blank } from "../../ui/blank.tsx";
 import { Button } from "../../ui/button.tsx";
 import { Drawing } from "../../ui/drawing.tsx";
@@ -8,6 +9,7 @@ import { Menu } from "../../ui/menu.tsx";
 import { rove } from "../../ui/roving.ts";
 import { Skeleton } from "../../ui/skeleton.tsx";
 import { Tabs } from "../../ui/tabs.tsx";
+import { Table } from "../../ui/table.tsx";
 import { say } from "../../ui/toast.tsx";
 import * as api from "../api.ts";
 import type { ChannelMore, Message } from "../contract.ts";
@@ -502,24 +504,17 @@ function Members({ app, channel }: { app: string; channel: string }) {
               Only members may use this channel.
             </Blank>
           ) : (
-            <table class="table">
-              <tbody>
-                {members.map((member) => (
-                  <tr key={member.user}>
-                    <th scope="row">
-                      <a href={href("apps", app, "users", member.user)}>{member.user}</a>
-                    </th>
-                    <td>{member.role ? <span class="badge accent">{member.role}</span> : <span class="soft">member</span>}</td>
-                    <td>
-                      <Ago at={member.since} />
-                    </td>
-                    <td class="actions">
-                      <Button kind="quiet" small icon="trash" aria-label={`Remove ${member.user}`} onClick={() => void change({ remove: [member.user] })} />
-                    </td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
+            <Table
+              label="Members"
+              items={members}
+              keyOf={({ user }) => user}
+              columns={[
+                { name: "User", cell: ({ user }) => <a href={href("apps", app, "users", user)}>{user}</a> },
+                { name: "Role", cell: ({ role }) => (role ? <Badge kind="accent">{role}</Badge> : <span class="soft">member</span>) },
+                { name: "Since", cell: ({ since }) => <Ago at={since} /> },
+                { name: "", kind: "actions", cell: ({ user }) => <Button kind="quiet" small icon="trash" aria-label={`Remove ${user}`} onClick={() => void change({ remove: [user] })} /> },
+              ]}
+            />
           )}
         </div>
       )}

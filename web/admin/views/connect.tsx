@@ -4,12 +4,10 @@ import { Icon } from "../../ui/icon.tsx";
 import { Snippet } from "../../ui/snippet.tsx";
 import { Tabs } from "../../ui/tabs.tsx";
 import * as api from "../api.ts";
-import type { App } from "../contract.ts";
+import type { App, Language, Snippets } from "../contract.ts";
 import { Loaded, useLoad } from "../load.tsx";
-import { whoList } from "../merge.ts";
 import { href } from "../place.ts";
 import type { AppViewProps } from "../shown.tsx";
-import { backEnds, clients, type Lines } from "../snippets.ts";
 import { SourceBadge } from "../source.tsx";
 import { View } from "../view.tsx";
 import { say } from "../../ui/toast.tsx";
@@ -17,6 +15,7 @@ import { say } from "../../ui/toast.tsx";
 /** The first client of an app, and its first back end: to copy. */
 export function Connect({ app }: AppViewProps) {
   const load = useLoad((signal) => api.app(app, signal), [app]);
+  const snippets = useLoad((signal) => api.snippets(app, location.origin, signal), [app]);
   return (
     <View
       title={app}
@@ -29,7 +28,11 @@ export function Connect({ app }: AppViewProps) {
       }
     >
       <Loaded load={load} what="The app">
-        {(state) => <Both state={state} />}
+        {(state) => (
+          <Loaded load={snippets} what="What there is to copy">
+            {(snippets) => <Both state={state} snippets={snippets} />}
+          </Loaded>
+        )}
       </Loaded>
     </View>
   );
@@ -46,12 +49,14 @@ function AppLine({ state }: { state: App }) {
   );
 }
 
-function Both({ state }: { state: App }) {
+/** Where an API key belongs in what is copied. */
+const KEY = "YOUR-API-KEY";
+
+function Both({ state, snippets: { channel, clients, back_ends } }: { state: App; snippets: Snippets }) {
   const [key, setKey] = useState<string>();
   const [busy, setBusy] = useState(false);
   const { app, settings } = state;
-  const channel = exampleChannel(state);
-  const place = { url: location.origin, app, channel, guests: settings.guests, ...(key && { key }) };
+  const withKey = back_ends.map((language) => ({ ...language, files: language.files.map(({ name, text }) => ({ name, text: key ? text.replaceAll(KEY, key) : text })) }));
 
   async function makeKey(): Promise<void> {
     setBusy(true);
@@ -75,7 +80,7 @@ function Both({ state }: { state: App }) {
             <Icon name="alert" /> This app takes nobody without a token: your back end signs one for each user.
           </p>
         )}
-        <Languages label="Client" all={clients(place)} />
+        <Languages label="Client" all={clients} />
       </section>
       <section class="card pad" aria-labelledby="server-title">
         <h2 id="server-title">Your back end</h2>
@@ -87,40 +92,34 @@ function Both({ state }: { state: App }) {
         ) : (
           <div class="offer">
             <p>
-              The code takes the key from <code>XPUSH_KEY</code>.
+              A key belongs where <code>{KEY}</code> stands.
             </p>
             <Button icon="key" busy={busy} onClick={() => void makeKey()} testId="connect-key">
               Make a key for it
             </Button>
           </div>
         )}
-        <Languages label="Back end" all={backEnds(place)} />
+        <Languages label="Back end" all={withKey} />
       </section>
     </div>
   );
 }
 
-function Languages({ label, all }: { label: string; all: readonly { key: string; label: string; files: readonly Lines[] }[] }) {
+function Languages({ label, all }: { label: string; all: readonly Language[] }) {
   return (
     <Tabs
       label={label}
-      tabs={all.map(({ key, label: words, files }) => ({
+      tabs={all.map(({ key, title, files }) => ({
         key,
-        label: words,
+        label: title,
         content: (
           <div class="snippet-list">
-            {files.map((file) => (
-              <Snippet key={file.name} {...file} what={file.name} testId="snippet" copyTestId="snippet-copy" />
+            {files.map(({ name, text }) => (
+              <Snippet key={name} name={name} text={text} what={name} testId="snippet" copyTestId="snippet-copy" />
             ))}
           </div>
         ),
       }))}
     />
   );
-}
-
-/** A channel that the app's first open rule covers. */
-function exampleChannel({ settings: { rules } }: App): string {
-  const open = rules.find(({ channels, subscribe }) => !/^[@$]/.test(channels) && whoList(subscribe).some((who) => who === "anyone" || who === "users"));
-  return (open?.channels ?? "chat:*").replace("*", "hello").replaceAll("*", "");
 }

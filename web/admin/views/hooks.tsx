@@ -1,9 +1,10 @@
 import { useState } from "preact/hooks";
+import { Badge } from "../../ui/badge.tsx";
 import { Blank } from "../../ui/blank.tsx";
 import { Button } from "../../ui/button.tsx";
-import { Dialog } from "../../ui/dialog.tsx";
 import { Drawing } from "../../ui/drawing.tsx";
 import { Choice, TextField } from "../../ui/field.tsx";
+import { FormDialog } from "../../ui/form_dialog.tsx";
 import { Icon } from "../../ui/icon.tsx";
 import { say } from "../../ui/toast.tsx";
 import * as api from "../api.ts";
@@ -169,18 +170,12 @@ function One({ app, hook, state, edit, remove }: { app: string; hook: Hook; stat
 }
 
 function Breaker({ state }: { state: HookState | undefined }) {
-  if (!state) return <span class="badge warn">not saved yet</span>;
-  if (state.breaker === "closed") {
-    return (
-      <span class="badge good">
-        <Icon name="check" /> well
-      </span>
-    );
-  }
+  if (!state) return <Badge kind="warn">not saved yet</Badge>;
+  if (state.breaker === "closed") return <Badge kind="good">well</Badge>;
   return (
-    <span class="badge bad" title="It has failed five times in a row, and is left alone for a while">
-      <Icon name="alert" /> {state.breaker === "open" ? "left alone" : "tried again"}
-    </span>
+    <Badge kind="bad" icon="alert" title="It has failed five times in a row, and is left alone for a while">
+      {state.breaker === "open" ? "left alone" : "tried again"}
+    </Badge>
   );
 }
 
@@ -197,7 +192,6 @@ function Edit({ hook, taken, close, done }: { hook: Hook | undefined; taken: rea
   const ready = name.trim() !== "" && !taken.includes(name.trim()) && url.trim() !== "" && (keeps || secret !== "");
 
   function submit(): void {
-    if (!ready) return;
     const { on_failure: _, channels: __, ...rest } = hook ?? ({} as Partial<Hook>);
     const patterns = lines(channels);
     done({
@@ -215,22 +209,7 @@ function Edit({ hook, taken, close, done }: { hook: Hook | undefined; taken: rea
   }
 
   return (
-    <Dialog
-      title={hook ? `Hook ${hook.name}` : "New hook"}
-      wide
-      onClose={close}
-      onSubmit={submit}
-      actions={
-        <>
-          <Button kind="quiet" onClick={close}>
-            Cancel
-          </Button>
-          <Button kind="primary" type="submit" disabled={!ready}>
-            {hook ? "Take it over" : "Add it"}
-          </Button>
-        </>
-      }
-    >
+    <FormDialog title={hook ? `Hook ${hook.name}` : "New hook"} wide close={close} yes={hook ? "Take it over" : "Add it"} act={submit} ready={ready}>
       <div class="form-row">
         <TextField label="Name" value={name} onChange={setName} maxLength={64} spellcheck={false} autocapitalize="none" error={taken.includes(name.trim()) ? "There is one of this name." : undefined} />
         <TextField label="Answers within" hint="A question's time." value={timeout} onChange={setPatience} />
@@ -259,7 +238,7 @@ function Edit({ hook, taken, close, done }: { hook: Hook | undefined; taken: rea
         />
       )}
       <TextField label="Channels" rows={2} mono hint="Patterns, one a line. Empty: all but the server's own." value={channels} onChange={setChannels} spellcheck={false} />
-    </Dialog>
+    </FormDialog>
   );
 }
 

@@ -1,16 +1,18 @@
 import { useState } from "preact/hooks";
+import { Badge } from "../../ui/badge.tsx";
 import { Blank } from "../../ui/blank.tsx";
 import { Button } from "../../ui/button.tsx";
 import { Dialog } from "../../ui/dialog.tsx";
 import { Drawing } from "../../ui/drawing.tsx";
 import { SelectField, TextField } from "../../ui/field.tsx";
+import { FormDialog } from "../../ui/form_dialog.tsx";
 import { Icon } from "../../ui/icon.tsx";
 import { Menu } from "../../ui/menu.tsx";
 import { Snippet } from "../../ui/snippet.tsx";
+import { Table } from "../../ui/table.tsx";
 import { say } from "../../ui/toast.tsx";
 import * as api from "../api.ts";
-import { Problem, useAttempt } from "../attempt.tsx";
-import { ask } from "../confirm.tsx";
+import { ask, RemoveButton } from "../confirm.tsx";
 import type { Algorithm, ApiKey, Scope } from "../contract.ts";
 import { refresh } from "../draft.ts";
 import { Loaded, useLoad, type Load } from "../load.tsx";
@@ -141,141 +143,92 @@ function ApiKeys({ app, keys, load, show, make }: { app: string; keys: readonly 
     );
   }
   return (
-    <div class="table-frame" tabIndex={0} role="group" aria-label="API keys">
-      <table class="table">
-        <thead>
-          <tr>
-            <th scope="col">Name</th>
-            <th scope="col">Opens</th>
-            <th scope="col" class="spare">
-              Made
-            </th>
-            <th scope="col" class="spare">
-              Last used
-            </th>
-            <th scope="col">State</th>
-            <td />
-          </tr>
-        </thead>
-        <tbody>
-          {keys.map((key) => (
-            <tr key={key.id} class={key.revoked_at ? "gone" : ""} data-testid="api-key">
-              <th scope="row">
-                {key.name ?? "Without a name"}
-                <small class="soft cell-line mono">{key.id}</small>
-              </th>
-              <td class="wraps">
-                {key.scopes.map((scope) => (
-                  <span class="badge" key={scope}>
-                    {scope}
-                  </span>
-                ))}
-              </td>
-              <td class="spare">
-                <Ago at={key.created_at} />
-              </td>
-              <td class="spare">
-                <Ago at={key.used_at} />
-              </td>
-              <td>
-                <KeyState apiKey={key} />
-              </td>
-              <td class="actions">
-                {!key.revoked_at && (
-                  <Menu
-                    label={`API key ${key.name ?? key.id}`}
-                    towardsStart
-                    items={[
-                      {
-                        key: "rotate",
-                        words: "Rotate the secret",
-                        icon: "refresh",
-                        act: () =>
-                          ask({
-                            title: `Rotate ${key.name ?? key.id}?`,
-                            words: "It gets a new secret. The one it has holds for another day, so that your back end can be given the new one without a break.",
-                            yes: "Rotate",
-                            act: async () => {
-                              const { secret } = await api.rotateApiKey(app, key.id);
-                              show({ title: "The new secret", name: key.name ?? key.id, secret });
-                              load.again();
-                            },
-                          }),
-                      },
-                      {
-                        key: "revoke",
-                        words: "Revoke",
-                        icon: "trash",
-                        danger: true,
-                        apart: true,
-                        act: () =>
-                          ask({
-                            title: `Revoke ${key.name ?? key.id}?`,
-                            words: "It opens nothing any more, on every server within two seconds. This cannot be undone.",
-                            yes: "Revoke",
-                            act: async () => {
-                              await api.revokeApiKey(app, key.id);
-                              load.again();
-                            },
-                          }),
-                      },
-                    ]}
-                  />
-                )}
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <Table
+      label="API keys"
+      items={keys}
+      keyOf={({ id }) => id}
+      isGone={({ revoked_at }) => revoked_at !== null}
+      testId="api-key"
+      columns={[
+        {
+          name: "Name",
+          cell: (key) => (
+            <>
+              {key.name ?? "Without a name"}
+              <small class="soft cell-line mono">{key.id}</small>
+            </>
+          ),
+        },
+        { name: "Opens", kind: "wraps", cell: ({ scopes }) => scopes.map((scope) => <Badge key={scope}>{scope}</Badge>) },
+        { name: "Made", spare: true, cell: ({ created_at }) => <Ago at={created_at} /> },
+        { name: "Last used", spare: true, cell: ({ used_at }) => <Ago at={used_at} /> },
+        { name: "State", cell: (key) => <KeyState apiKey={key} /> },
+        { name: "", kind: "actions", cell: (key) => !key.revoked_at && <ApiKeyMenu app={app} apiKey={key} load={load} show={show} /> },
+      ]}
+    />
+  );
+}
+
+function ApiKeyMenu({ app, apiKey: { id, name }, load, show }: { app: string; apiKey: ApiKey; load: Load<ApiKey[]>; show(shown: Shown): void }) {
+  const called = name ?? id;
+  return (
+    <Menu
+      label={`API key ${called}`}
+      towardsStart
+      items={[
+        {
+          key: "rotate",
+          words: "Rotate the secret",
+          icon: "refresh",
+          act: () =>
+            ask({
+              title: `Rotate ${called}?`,
+              words: "It gets a new secret. The one it has holds for another day, so that your back end can be given the new one without a break.",
+              yes: "Rotate",
+              act: async () => {
+                const { secret } = await api.rotateApiKey(app, id);
+                show({ title: "The new secret", name: called, secret });
+                load.again();
+              },
+            }),
+        },
+        {
+          key: "revoke",
+          words: "Revoke",
+          icon: "trash",
+          danger: true,
+          apart: true,
+          act: () =>
+            ask({
+              title: `Revoke ${called}?`,
+              words: "It opens nothing any more, on every server within two seconds. This cannot be undone.",
+              yes: "Revoke",
+              act: async () => {
+                await api.revokeApiKey(app, id);
+                load.again();
+              },
+            }),
+        },
+      ]}
+    />
   );
 }
 
 function KeyState({ apiKey: { revoked_at, expires_at } }: { apiKey: ApiKey }) {
-  if (revoked_at) {
-    return (
-      <span class="badge bad">
-        <Icon name="close" /> revoked
-      </span>
-    );
-  }
-  if (expires_at && expires_at < Date.now()) {
-    return (
-      <span class="badge warn">
-        <Icon name="clock" /> over
-      </span>
-    );
-  }
-  return (
-    <span class="badge good">
-      <Icon name="check" /> good
-    </span>
-  );
+  if (revoked_at) return <Badge kind="bad">revoked</Badge>;
+  if (expires_at && expires_at < Date.now()) return <Badge kind="warn">over</Badge>;
+  return <Badge kind="good">good</Badge>;
 }
 
 function NewApiKey({ app, close, made }: { app: string; close(): void; made(secret: string, name: string): void }) {
   const [name, setName] = useState("");
   const [scopes, setScopes] = useState<readonly Scope[]>(["publish"]);
-  const attempt = useAttempt(async () => {
+  async function create(): Promise<void> {
     const { secret } = await api.createApiKey(app, { scopes, ...(name.trim() && { name: name.trim() }) });
     made(secret, name.trim() || "API key");
-  });
+  }
   return (
-    <Dialog
-      title="New API key"
-      onClose={close}
-      onSubmit={() => scopes.length > 0 && void attempt.begin()}
-      actions={
-        <>
-          <Button kind="quiet" onClick={close}>
-            Cancel
-          </Button>
-          <Button kind="primary" type="submit" busy={attempt.busy} disabled={scopes.length === 0} testId="api-key-make">
-            Make the key
-          </Button>
-        </>
-      }
-    >
+    <FormDialog title="New API key" close={close} yes="Make the key" act={create} ready={scopes.length > 0} yesTestId="api-key-make">
       <TextField label="Name" hint="Which server has it: give each of yours its own." value={name} onChange={setName} maxLength={64} autofocus testId="api-key-name" />
       <fieldset class="form-field">
         <legend>What it opens</legend>
@@ -295,8 +248,7 @@ function NewApiKey({ app, close, made }: { app: string; close(): void; made(secr
           ))}
         </div>
       </fieldset>
-      <Problem failure={attempt.failure} />
-    </Dialog>
+    </FormDialog>
   );
 }
 
@@ -309,51 +261,34 @@ function SigningList({ app, state, load }: { app: string; state: SigningKeys; lo
     );
   }
   return (
-    <div class="table-frame" tabIndex={0} role="group" aria-label="Signing keys">
-      <table class="table">
-        <thead>
-          <tr>
-            <th scope="col">Id (kid)</th>
-            <th scope="col">Algorithm</th>
-            <th scope="col">Added</th>
-            <td />
-          </tr>
-        </thead>
-        <tbody>
-          {state.keys.map((key) => (
-            <tr key={key.id} data-testid="signing-key">
-              <th scope="row">
-                <code>{key.id}</code>
-              </th>
-              <td>{key.algorithm}</td>
-              <td>
-                <Ago at={key.created_at} />
-              </td>
-              <td class="actions">
-                <Button
-                  kind="quiet"
-                  small
-                  icon="trash"
-                  aria-label={`Remove ${key.id}`}
-                  onClick={() =>
-                    ask({
-                      title: `Remove ${key.id}?`,
-                      words: "No token of it is admitted any more. Connections that it has opened live on until their tokens end.",
-                      yes: "Remove",
-                      act: async () => {
-                        await api.removeSigningKey(app, key.id, state.revision);
-                        load.again();
-                        await refresh(app);
-                      },
-                    })
-                  }
-                />
-              </td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <Table
+      label="Signing keys"
+      items={state.keys}
+      keyOf={({ id }) => id}
+      testId="signing-key"
+      columns={[
+        { name: "Id (kid)", cell: ({ id }) => <code>{id}</code> },
+        { name: "Algorithm", cell: ({ algorithm }) => algorithm },
+        { name: "Added", cell: ({ created_at }) => <Ago at={created_at} /> },
+        {
+          name: "",
+          kind: "actions",
+          cell: ({ id }) => (
+            <RemoveButton
+              label={`Remove ${id}`}
+              title={`Remove ${id}?`}
+              words="No token of it is admitted any more. Connections that it has opened live on until their tokens end."
+              yes="Remove"
+              act={async () => {
+                await api.removeSigningKey(app, id, state.revision);
+                load.again();
+                await refresh(app);
+              }}
+            />
+          ),
+        },
+      ]}
+    />
   );
 }
 
@@ -362,30 +297,15 @@ function NewSigningKey({ app, revision, close, made }: { app: string; revision: 
   const [algorithm, setAlgorithm] = useState<Algorithm>("HS256");
   const [publicKey, setPublicKey] = useState("");
   const shared = algorithm === "HS256";
-  const attempt = useAttempt(async () => {
+  async function add(): Promise<void> {
     const { key, secret } = await api.addSigningKey(app, { algorithm, ...(id.trim() && { id: id.trim() }), ...(!shared && { public_key: publicKey }) }, revision);
     made(key.id, secret);
-  });
+  }
   return (
-    <Dialog
-      title="New signing key"
-      onClose={close}
-      onSubmit={() => void attempt.begin()}
-      actions={
-        <>
-          <Button kind="quiet" onClick={close}>
-            Cancel
-          </Button>
-          <Button kind="primary" type="submit" busy={attempt.busy} disabled={!shared && publicKey.trim() === ""} testId="signing-key-make">
-            Add the key
-          </Button>
-        </>
-      }
-    >
+    <FormDialog title="New signing key" close={close} yes="Add the key" act={add} ready={shared || publicKey.trim() !== ""} yesTestId="signing-key-make">
       <TextField label="Id" hint="What tokens name it by (kid). Made, when it is left out." value={id} onChange={setId} mono maxLength={64} spellcheck={false} autocapitalize="none" autofocus />
       <SelectField label="Algorithm" value={algorithm} options={ALGORITHMS} onChange={setAlgorithm} hint={shared ? "The secret is made here and shown once." : "The private key stays with you."} />
       {!shared && <TextField label="Public key" rows={6} mono placeholder="-----BEGIN PUBLIC KEY-----" value={publicKey} onChange={setPublicKey} spellcheck={false} />}
-      <Problem failure={attempt.failure} />
-    </Dialog>
+    </FormDialog>
   );
 }

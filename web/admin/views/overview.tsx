@@ -1,21 +1,20 @@
 import { Blank } from "../../ui/blank.tsx";
 import { Button } from "../../ui/button.tsx";
 import { Drawing } from "../../ui/drawing.tsx";
-import { Icon } from "../../ui/icon.tsx";
 import { Skeleton } from "../../ui/skeleton.tsx";
+import { Table } from "../../ui/table.tsx";
 import * as api from "../api.ts";
 import { apps } from "../apps.ts";
 import { Entries } from "../entries.tsx";
 import { Loaded, useLoad } from "../load.tsx";
 import { go, href } from "../place.ts";
-import { pulse, pulseFailure, SECONDS, usePulse } from "../pulse.ts";
+import { EMPTY, pulse, usePulse } from "../pulse.ts";
+import { PulseProblem } from "../pulse_problem.tsx";
 import { Tile } from "../tile.tsx";
 import { Ago } from "../time.tsx";
 import { Section, View } from "../view.tsx";
 import { figure, short } from "../words.ts";
 import { SourceBadge } from "../source.tsx";
-
-const NOTHING = Array<undefined>(SECONDS).fill(undefined);
 
 /** What goes on, in one look. */
 export function Overview() {
@@ -33,16 +32,12 @@ export function Overview() {
         </Button>
       }
     >
-      {pulseFailure.value && (
-        <p class="note bad" role="alert">
-          <Icon name="alert" /> No figures at the moment: {pulseFailure.value.message}
-        </p>
-      )}
+      <PulseProblem />
       <div class="tiles">
-        <Tile name="Connections" values={series?.connections ?? NOTHING} />
-        <Tile name="Users" values={series?.users ?? NOTHING} />
-        <Tile name="Published" unit="/s" values={series?.published ?? NOTHING} />
-        <Tile name="Delivered" unit="/s" values={series?.delivered ?? NOTHING} />
+        <Tile name="Connections" values={series?.connections ?? EMPTY} />
+        <Tile name="Users" values={series?.users ?? EMPTY} />
+        <Tile name="Published" unit="/s" values={series?.published ?? EMPTY} />
+        <Tile name="Delivered" unit="/s" values={series?.delivered ?? EMPTY} />
       </div>
       <Section title="Apps" about="Tenants: their users, channels and keys never meet.">
         <div class="card">
@@ -65,8 +60,9 @@ function PulseLine() {
   const many = nodes ? nodes.nodes.length : 1;
   return (
     <>
-      {many === 1 ? "One server" : `${many} servers; figures are of the one that answers`}, up since <Ago at={stats.started_at} />
+      {many === 1 ? "One server" : `${many} servers together`}, up since <Ago at={stats.started_at} />
       {stats.refused > 0 && `, ${short(stats.refused)} refused`}
+      {stats.missing.length > 0 && `; without ${stats.missing.join(", ")}, which did not answer`}
     </>
   );
 }
@@ -100,43 +96,20 @@ function Apps() {
     );
   }
   return (
-    <div class="table-frame" tabIndex={0} role="group" aria-label="Apps">
-      <table class="table">
-        <thead>
-          <tr>
-            <th scope="col">App</th>
-            <th scope="col">Set up</th>
-            <th scope="col" class="number">
-              Connections
-            </th>
-            <th scope="col" class="number">
-              Users
-            </th>
-            <th scope="col" class="number">
-              Rules
-            </th>
-            <th scope="col">Guests</th>
-            <th scope="col">Changed</th>
-          </tr>
-        </thead>
-        <tbody>
-          {list.map((app) => (
-            <tr key={app.app} data-testid="app-row">
-              <th scope="row">
-                <a href={href("apps", app.app, "connect")}>{app.app}</a>
-              </th>
-              <td>
-                <SourceBadge app={app} />
-              </td>
-              <td class="number">{figure(now?.connections_by_app[app.app] ?? app.connections)}</td>
-              <td class="number">{figure(now?.users[app.app] ?? app.users)}</td>
-              <td class="number">{app.rules}</td>
-              <td>{app.guests ? "welcome" : "no"}</td>
-              <td>{app.changed ? <><Ago at={app.changed.at} /> <span class="soft">by {app.changed.by}</span></> : <span class="soft">–</span>}</td>
-            </tr>
-          ))}
-        </tbody>
-      </table>
-    </div>
+    <Table
+      label="Apps"
+      items={list}
+      keyOf={({ app }) => app}
+      testId="app-row"
+      columns={[
+        { name: "App", cell: ({ app }) => <a href={href("apps", app, "connect")}>{app}</a> },
+        { name: "Set up", cell: (app) => <SourceBadge app={app} /> },
+        { name: "Connections", kind: "number", cell: ({ app, connections }) => figure(now?.connections_by_app[app] ?? connections) },
+        { name: "Users", kind: "number", cell: ({ app, users }) => figure(now?.users[app] ?? users) },
+        { name: "Rules", kind: "number", spare: true, cell: ({ rules }) => rules },
+        { name: "Guests", spare: true, cell: ({ guests }) => (guests ? "welcome" : "no") },
+        { name: "Changed", spare: true, cell: ({ changed }) => (changed ? <><Ago at={changed.at} /> <span class="soft">by {changed.name ?? changed.by}</span></> : <span class="soft">–</span>) },
+      ]}
+    />
   );
 }

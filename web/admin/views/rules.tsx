@@ -1,4 +1,5 @@
 import { useEffect, useState } from "preact/hooks";
+import { Badge } from "../../ui/badge.tsx";
 import { Blank } from "../../ui/blank.tsx";
 import { Button } from "../../ui/button.tsx";
 import { Drawing } from "../../ui/drawing.tsx";
@@ -6,7 +7,7 @@ import { Choice, SwitchField, TextField } from "../../ui/field.tsx";
 import { Icon } from "../../ui/icon.tsx";
 import { Sortable } from "../../ui/sortable.tsx";
 import * as api from "../api.ts";
-import type { Complaint, Keep, Rule, Verdict } from "../contract.ts";
+import { NEW_RULE, type Complaint, type Keep, type Rule, type Verdict } from "../contract.ts";
 import type { Draft } from "../draft.ts";
 import { useLoad } from "../load.tsx";
 import { same } from "../merge.ts";
@@ -19,16 +20,15 @@ import { WithDraft } from "../with_draft.tsx";
 /** After how long without another key the tester asks. */
 const TYPING_MS = 200;
 
-const NEW_RULE: Rule = {
-  channels: "",
-  history: "durable",
-  presence: true,
-  notify: false,
-  subscribe: "anyone",
-  publish: "anyone",
-  read_history: "anyone",
-  see_presence: "anyone",
-  moderate: [],
+/** What the server calls what one may do, in the order in which it is told. */
+const MAY: Record<string, string> = {
+  subscribe: "subscribe",
+  publish: "publish",
+  history: "read history",
+  presence: "see presence",
+  moderate: "moderate",
+  invite: "invite",
+  create: "found",
 };
 
 const HISTORY = { none: "No history", recent: "Recent history", durable: "Durable history" } as const;
@@ -230,24 +230,28 @@ function Said({ verdict: { rule, settings, everyone, user } }: { verdict: Verdic
             <dd>{value === true ? "yes" : value === false ? "no" : String(value)}</dd>
           </div>
         ))}
+      </dl>
+      <h3 class="facts-title">{user ? `What ${user.user} may` : "Who may"}</h3>
+      <dl class="facts">
         {user
           ? user.may.map(({ action, allowed, reason }) => (
               <div key={action}>
-                <dt>{action}</dt>
+                <dt>{MAY[action] ?? action}</dt>
                 <dd>
-                  <span class={allowed ? "badge good" : "badge bad"}>
-                    <Icon name={allowed ? "check" : "close"} /> {allowed ? "may" : "may not"}
-                  </span>
+                  <Badge kind={allowed ? "good" : "bad"}>{allowed ? "may" : "may not"}</Badge>
                   <small class="soft">{reason}</small>
                 </dd>
               </div>
             ))
-          : Object.entries(everyone ?? {}).map(([action, { text }]) => (
-              <div key={action}>
-                <dt>{action}</dt>
-                <dd>{text}</dd>
-              </div>
-            ))}
+          : Object.entries(MAY).flatMap(([action, words]) => {
+              const who = everyone?.[action];
+              return who ? [
+                <div key={action}>
+                  <dt>{words}</dt>
+                  <dd>{who.text}</dd>
+                </div>,
+              ] : [];
+            })}
       </dl>
     </>
   );

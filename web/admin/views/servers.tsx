@@ -1,6 +1,8 @@
-import { Icon } from "../../ui/icon.tsx";
+import { Badge } from "../../ui/badge.tsx";
 import { Skeleton } from "../../ui/skeleton.tsx";
-import { pulse, pulseFailure, SECONDS, usePulse } from "../pulse.ts";
+import { Table } from "../../ui/table.tsx";
+import { EMPTY, pulse, usePulse } from "../pulse.ts";
+import { PulseProblem } from "../pulse_problem.tsx";
 import { Tile } from "../tile.tsx";
 import { Ago } from "../time.tsx";
 import { Section, View } from "../view.tsx";
@@ -12,86 +14,51 @@ const STANDING = {
   expired: "This server has lost its place in the cluster and takes it anew.",
 };
 
-const NOTHING = Array<undefined>(SECONDS).fill(undefined);
-
 /** Which servers there are, and what each of them carries. */
 export function Servers() {
   usePulse();
   const now = pulse.value;
   const nodes = now?.nodes;
   return (
-    <View title="Servers" lead={nodes ? STANDING[nodes.standing] : "Which servers there are, and what each of them carries."}>
-      {pulseFailure.value && (
-        <p class="note bad" role="alert">
-          <Icon name="alert" /> {pulseFailure.value.message}
-        </p>
-      )}
+    <View title="Servers" lead={nodes ? (nodes.nodes.length === 1 && nodes.standing === "live" ? "This server is alone." : STANDING[nodes.standing]) : "Which servers there are, and what each of them carries."}>
+      <PulseProblem />
       <div class="card">
         {nodes ? (
-          <div class="table-frame" tabIndex={0} role="group" aria-label="Servers">
-            <table class="table">
-              <thead>
-                <tr>
-                  <th scope="col">Server</th>
-                  <th scope="col">State</th>
-                  <th scope="col" class="number">
-                    Connections
-                  </th>
-                  <th scope="col" class="number">
-                    Channels
-                  </th>
-                  <th scope="col">Share of the ring</th>
-                  <th scope="col" class="number">
-                    Lag
-                  </th>
-                  <th scope="col">Since</th>
-                  <th scope="col">Version</th>
-                </tr>
-              </thead>
-              <tbody>
-                {nodes.nodes.map((node) => (
-                  <tr key={node.node} data-testid="server">
-                    <th scope="row">
-                      {node.name ?? node.node}
-                      {node.self && <span class="badge accent">answers</span>}
-                      {nodes.planning && node.self && <span class="badge">plans</span>}
-                      {node.url && <small class="soft cell-line">{node.url}</small>}
-                    </th>
-                    <td>
-                      {node.draining ? (
-                        <span class="badge warn">
-                          <Icon name="clock" /> draining
-                        </span>
-                      ) : (
-                        <span class="badge good">
-                          <Icon name="check" /> live
-                        </span>
-                      )}
-                    </td>
-                    <td class="number">{known(node.connections)}</td>
-                    <td class="number">{known(node.channels)}</td>
-                    <td>
-                      <Share of={node.share} />
-                    </td>
-                    <td class="number">{node.lag_ms === undefined || node.lag_ms === null ? "–" : `${figure(node.lag_ms)} ms`}</td>
-                    <td>
-                      <Ago at={node.since} />
-                    </td>
-                    <td>{node.version ?? "–"}</td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </div>
+          <Table
+            label="Servers"
+            items={nodes.nodes}
+            keyOf={({ node }) => node}
+            testId="server"
+            columns={[
+              {
+                name: "Server",
+                cell: ({ node, name, self, url }) => (
+                  <>
+                    {name ?? node}
+                    {self && <Badge kind="accent">answers</Badge>}
+                    {nodes.planning && self && <Badge>plans</Badge>}
+                    {url && <small class="soft cell-line">{url}</small>}
+                  </>
+                ),
+              },
+              { name: "State", cell: ({ draining }) => (draining ? <Badge kind="warn">draining</Badge> : <Badge kind="good">live</Badge>) },
+              { name: "Connections", kind: "number", cell: ({ connections }) => known(connections) },
+              { name: "Channels", kind: "number", cell: ({ channels }) => known(channels) },
+              { name: "Share of the ring", cell: ({ share }) => <Share of={share} /> },
+              { name: "Lag", kind: "number", cell: ({ lag_ms }) => (lag_ms === undefined || lag_ms === null ? "–" : `${figure(lag_ms)} ms`) },
+              { name: "Since", spare: true, cell: ({ since }) => <Ago at={since} /> },
+              { name: "Version", spare: true, cell: ({ version }) => version ?? "–" },
+            ]}
+          />
         ) : (
           <Skeleton what="Servers" rows={3} />
         )}
       </div>
-      <Section title={`The server that answers${now ? `: ${now.stats.node}` : ""}`} about="Counted since its start; a frame a second.">
+      <Section title="All together" about={`Counted since each one's start; a frame a second.${now?.stats.missing.length ? ` Without ${now.stats.missing.join(", ")}, which did not answer.` : ""}`}>
         <div class="tiles">
-          <Tile name="Connections" values={now?.series.connections ?? NOTHING} />
-          <Tile name="Published" unit="/s" values={now?.series.published ?? NOTHING} about={now ? `${short(now.stats.published)} in all` : "now"} />
-          <Tile name="Delivered" unit="/s" values={now?.series.delivered ?? NOTHING} about={now ? `${short(now.stats.delivered)} in all` : "now"} />
+          <Tile name="Connections" values={now?.series.connections ?? EMPTY} />
+          <Tile name="Published" unit="/s" values={now?.series.published ?? EMPTY} about={now ? `${short(now.stats.published)} in all` : "now"} />
+          <Tile name="Delivered" unit="/s" values={now?.series.delivered ?? EMPTY} about={now ? `${short(now.stats.delivered)} in all` : "now"} />
           <section class="card tile" aria-label="Refused">
             <h2>Refused</h2>
             <p class="tile-figure figures">{now ? short(now.stats.refused) : "–"}</p>

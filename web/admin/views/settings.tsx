@@ -1,6 +1,6 @@
 import { useState } from "preact/hooks";
 import { Button } from "../../ui/button.tsx";
-import { Dialog } from "../../ui/dialog.tsx";
+import { FormDialog } from "../../ui/form_dialog.tsx";
 import { Choice, SwitchField, TextField } from "../../ui/field.tsx";
 import { say } from "../../ui/toast.tsx";
 import * as api from "../api.ts";
@@ -10,6 +10,7 @@ import type { Limits, Settings, Version } from "../contract.ts";
 import { drafts, refresh, type Draft } from "../draft.ts";
 import { Loaded } from "../load.tsx";
 import { same } from "../merge.ts";
+import { More } from "../more.tsx";
 import { usePages } from "../pages.ts";
 import { go } from "../place.ts";
 import type { AppViewProps } from "../shown.tsx";
@@ -156,39 +157,19 @@ function AsJson({ draft }: { draft: Draft }) {
 function JsonDialog({ draft, close }: { draft: Draft; close(): void }) {
   const { keys, ...shown } = draft.mine.value;
   const [text, type] = useState(JSON.stringify(shown, null, 2));
-  const [failure, setFailure] = useState<string>();
 
-  function submit(): void {
-    try {
-      const next = JSON.parse(text) as Settings;
-      if (typeof next !== "object" || next === null || Array.isArray(next)) throw new Error("This is no object.");
-      const absent = Object.fromEntries(Object.keys(shown).filter((key) => !(key in next)).map((key) => [key, undefined]));
-      draft.change({ ...absent, ...next, ...(keys && { keys }) });
-      close();
-    } catch (error) {
-      setFailure((error as Error).message);
-    }
+  function takeOver(): void {
+    const next = JSON.parse(text) as Settings;
+    if (typeof next !== "object" || next === null || Array.isArray(next)) throw new Error("This is no object.");
+    const absent = Object.fromEntries(Object.keys(shown).filter((key) => !(key in next)).map((key) => [key, undefined]));
+    draft.change({ ...absent, ...next, ...(keys && { keys }) });
+    close();
   }
 
   return (
-    <Dialog
-      title={`${draft.app}, as JSON`}
-      wide
-      onClose={close}
-      onSubmit={submit}
-      actions={
-        <>
-          <Button kind="quiet" onClick={close}>
-            Cancel
-          </Button>
-          <Button kind="primary" type="submit">
-            Take it over
-          </Button>
-        </>
-      }
-    >
-      <TextField label="Settings" rows={20} mono value={text} onChange={type} error={failure} spellcheck={false} autocapitalize="none" />
-    </Dialog>
+    <FormDialog title={`${draft.app}, as JSON`} wide close={close} yes="Take it over" act={takeOver}>
+      <TextField label="Settings" rows={20} mono value={text} onChange={type} spellcheck={false} autocapitalize="none" />
+    </FormDialog>
   );
 }
 
@@ -211,7 +192,7 @@ function Versions({ draft }: { draft: Draft }) {
                     {changed && (
                       <>
                         {" "}
-                        · by {changed.by}, <Ago at={changed.at} />
+                        · by {changed.name ?? changed.by}, <Ago at={changed.at} />
                       </>
                     )}
                   </small>
@@ -241,13 +222,7 @@ function Versions({ draft }: { draft: Draft }) {
           </ul>
         )}
       </Loaded>
-      {pages.more && (
-        <footer class="card-foot">
-          <Button small busy={pages.busy} onClick={pages.next}>
-            Earlier ones
-          </Button>
-        </footer>
-      )}
+      <More pages={pages} words="Earlier ones" />
     </>
   );
 }

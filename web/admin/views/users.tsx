@@ -1,21 +1,23 @@
 import { useState } from "preact/hooks";
 import { Avatar } from "../../ui/avatar.tsx";
+import { Badge } from "../../ui/badge.tsx";
 import { Blank } from "../../ui/blank.tsx";
 import { Button } from "../../ui/button.tsx";
-import { Dialog } from "../../ui/dialog.tsx";
 import { Drawing } from "../../ui/drawing.tsx";
 import { SwitchField, TextField } from "../../ui/field.tsx";
+import { FormDialog } from "../../ui/form_dialog.tsx";
 import { Icon } from "../../ui/icon.tsx";
 import { Menu } from "../../ui/menu.tsx";
 import { rove } from "../../ui/roving.ts";
 import { say } from "../../ui/toast.tsx";
 import * as api from "../api.ts";
-import { Problem, useAttempt } from "../attempt.tsx";
+import { Problem, useAttempt } from "../../ui/attempt.tsx";
 import { ask } from "../confirm.tsx";
 import type { User, UserMore } from "../contract.ts";
 import { edits, putEdit, type Edit } from "../edits.ts";
 import { Loaded, useLoad, type Load } from "../load.tsx";
 import { same } from "../merge.ts";
+import { More } from "../more.tsx";
 import { usePages } from "../pages.ts";
 import { go, href } from "../place.ts";
 import type { AppViewProps } from "../shown.tsx";
@@ -84,7 +86,7 @@ export function Users({ app, at }: AppViewProps) {
                             <span>{user.name ?? user.user}</span>
                             {user.name && <small class="soft">{user.user}</small>}
                           </span>
-                          {user.banned && <span class="badge bad">banned</span>}
+                          {user.banned && <Badge kind="bad">banned</Badge>}
                         </a>
                       </li>
                     ))}
@@ -92,13 +94,7 @@ export function Users({ app, at }: AppViewProps) {
                 )
               }
             </Loaded>
-            {pages.more && (
-              <footer class="card-foot">
-                <Button small busy={pages.busy} onClick={pages.next}>
-                  More
-                </Button>
-              </footer>
-            )}
+            <More pages={pages} />
           </div>
         </section>
         {at === undefined ? (
@@ -168,18 +164,9 @@ function Facts({ user }: { user: UserMore }) {
   return (
     <p class="line-of-badges">
       <span class="badge mono">{user.user}</span>
-      {state && (
-        <span class={state === "online" ? "badge good" : "badge"}>
-          {state === "online" && <Icon name="check" />}
-          {state}
-        </span>
-      )}
-      {user.account && <span class="badge">account</span>}
-      {user.banned && (
-        <span class="badge bad">
-          <Icon name="close" /> banned
-        </span>
-      )}
+      {state && <Badge kind={state === "online" ? "good" : "plain"}>{state}</Badge>}
+      {user.account && <Badge>account</Badge>}
+      {user.banned && <Badge kind="bad">banned</Badge>}
     </p>
   );
 }
@@ -372,30 +359,16 @@ function NewUser({ app, close, made }: { app: string; close(): void; made(user: 
   const [user, setUser] = useState("");
   const [name, setName] = useState("");
   const [password, setPassword] = useState("");
-  const attempt = useAttempt(async () => {
+  async function create(): Promise<void> {
     await api.createUser(app, { user: user.trim(), ...(name.trim() && { name: name.trim() }), ...(password && { password }), ...(app === OPERATORS && { roles: [ADMIN] }) });
     made(user.trim());
-  });
+  }
+  const what = app === OPERATORS ? "operator" : "user";
   return (
-    <Dialog
-      title={app === OPERATORS ? "New operator" : "New user"}
-      onClose={close}
-      onSubmit={() => user.trim() && void attempt.begin()}
-      actions={
-        <>
-          <Button kind="quiet" onClick={close}>
-            Cancel
-          </Button>
-          <Button kind="primary" type="submit" busy={attempt.busy} disabled={!user.trim()} testId="user-make">
-            {app === OPERATORS ? "Make the operator" : "Make the user"}
-          </Button>
-        </>
-      }
-    >
+    <FormDialog title={`New ${what}`} close={close} yes={`Make the ${what}`} act={create} ready={user.trim() !== ""} yesTestId="user-make">
       <TextField label="User" hint="The id: what tokens and messages name it by." value={user} onChange={setUser} mono maxLength={128} spellcheck={false} autocapitalize="none" autofocus testId="user-id" />
       <TextField label="Name" value={name} onChange={setName} maxLength={64} />
       <TextField label="Password" hint="With one it is an account that can sign in. 8 characters or more." type="password" autocomplete="new-password" value={password} onChange={setPassword} maxLength={256} />
-      <Problem failure={attempt.failure} />
-    </Dialog>
+    </FormDialog>
   );
 }

@@ -36,13 +36,8 @@ pub(super) fn report(contenders: &[&Contender], results: &[(&Load, Vec<Cell>)], 
     text.push_str("\n## Raw figures\n\nOf the median round, with the extremes of all rounds.\n");
     for (load, cells) in results {
         let _ = writeln!(text, "\n### {}\n", load.title);
-        text.push_str(
-            "| | figure | arrived a second | p50 | p99 | server: user | busy | RSS | load: busy | faults |\n",
-        );
-        text.push_str("|---|---|---|---|---|---|---|---|---|---|\n");
-        for (contender, cell) in contenders.iter().zip(cells) {
-            let _ = writeln!(text, "| {} |{}", contender.name, raw(load, cell));
-        }
+        let rows = contenders.iter().zip(cells).map(|(contender, cell)| (contender.name, *load, cell));
+        text += &raw_table(rows);
     }
     text
 }
@@ -53,6 +48,7 @@ impl Goal {
             Self::OfSqlite(least) => format!("≥ {least} × SQLite by itself"),
             Self::Ratio(most) => format!("≤ {most:.2}"),
             Self::AtMost(most) => format!("≤ {most} (absolute)"),
+            Self::AtLeast(least) => format!("≥ {least} (absolute)"),
             Self::Told => String::new(),
         }
     }
@@ -76,7 +72,19 @@ fn ratios(load: &Load, contenders: &[&Contender], cells: &[Cell]) -> String {
     words.collect::<Vec<_>>().join(" | ")
 }
 
-pub(super) fn raw(load: &Load, cell: &Cell) -> String {
+/// What was measured, a row for each name.
+pub(super) fn raw_table<'a>(rows: impl Iterator<Item = (&'a str, &'a Load, &'a Cell)>) -> String {
+    let mut text = String::from(
+        "| | figure | arrived a second | p50 | p99 | server: user | busy | RSS | load: busy | faults |\n\
+         |---|---|---|---|---|---|---|---|---|---|\n",
+    );
+    for (name, load, cell) in rows {
+        let _ = writeln!(text, "| {name} |{}", raw(load, cell));
+    }
+    text
+}
+
+fn raw(load: &Load, cell: &Cell) -> String {
     let Some((value, line)) = cell.median(load.figure) else {
         return format!(" failed: {} |||||||||", cell.trouble.join("; "));
     };
@@ -140,6 +148,7 @@ pub(super) fn document(repo: &Repo, report: &str, options: &Options) -> String {
          cargo xtask bench            # everything, and this file\n\
          cargo xtask bench --quick    # does it work?\n\
          cargo xtask bench single     # one scenario\n\
+         cargo xtask bench backend    # what stands behind an app\n\
          ```\n\n\
          By hand, on any server:\n\n\
          ```sh\n\

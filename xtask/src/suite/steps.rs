@@ -115,6 +115,7 @@ pub(crate) const STEPS: &[Step] = &[
             Need::ZooKeeper,
             Need::Nginx,
             Need::SecantusDb,
+            Need::S3,
         ],
         tests: Some(Runner::Plain),
         run: |course| {

@@ -5,6 +5,7 @@
 
 mod erasure;
 mod journal;
+mod reads;
 mod row;
 
 use std::collections::VecDeque;
@@ -18,12 +19,13 @@ use xpush_core::ports::{Done, Failure, PortError};
 use crate::lock;
 use crate::store::Store;
 use journal::{Journal, Waiting};
+use reads::Reads;
 use row::Span;
 
 pub(crate) use erasure::forget;
 pub(crate) use row::text as key_text;
 
-/// Changes that wait, at most.
+/// Changes that wait, at most; and as many questions.
 const WAITING: usize = 50_000;
 
 /// [`Directory`] on a [`Store`].
@@ -34,6 +36,7 @@ pub struct MongoDirectory {
 struct Inner {
     store: Arc<Store>,
     entries: Collection<Document>,
+    reads: Arc<Reads>,
     journal: tokio::sync::Mutex<Journal>,
     waiting: Mutex<Queue>,
 }
@@ -50,7 +53,8 @@ impl MongoDirectory {
     pub fn new(store: Arc<Store>) -> Self {
         let journal = tokio::sync::Mutex::new(Journal::new(&store));
         let entries = store.collection("entries");
-        Self { inner: Arc::new(Inner { store, entries, journal, waiting: Mutex::default() }) }
+        let reads = Arc::new(Reads::new(entries.clone()));
+        Self { inner: Arc::new(Inner { store, entries, reads, journal, waiting: Mutex::default() }) }
     }
 }
 
@@ -126,11 +130,7 @@ impl Inner {
 
 impl Directory for MongoDirectory {
     fn get(&self, key: &Key, done: Done<Option<Entry>>) {
-        let (inner, id) = (Arc::clone(&self.inner), row::id_of(key));
-        self.inner.store.run(done, async move {
-            let find = inner.entries.find_one(doc! { "_id": id, "gone": { "$exists": false } });
-            inner.store.read(find).await?.as_ref().map(entry).transpose()
-        });
+        self.inner.reads.get(&self.inner.store, row::id_of(key), done);
     }
 
     fn page(&self, listing: &Listing, after: Option<Key>, limit: usize, done: Done<Vec<Entry>>) {

@@ -31,9 +31,7 @@ impl Files for MongoFiles {
     fn add(&self, file: FileRecord, done: Done<()>) {
         let store = Arc::clone(&self.store);
         self.store.run(done, async move {
-            let mut document = doc! { "_id": file.id.as_str() };
-            document.extend(fields(&file)?);
-            match store.ask(store.collection(COLLECTION).insert_one(document)).await {
+            match store.ask(store.collection(COLLECTION).insert_one(document(&file)?)).await {
                 Ok(Ok(_)) => Ok(()),
                 Ok(Err(error)) if is_duplicate(&error) => Err(conflict()),
                 Ok(Err(error)) => Err(port_error(Intent::Write, &error)),
@@ -111,6 +109,24 @@ impl MongoFiles {
             found.iter().map(record).collect()
         });
     }
+}
+
+/// All of it.
+pub(crate) fn document(file: &FileRecord) -> Result<Document, PortError> {
+    let mut document = doc! { "_id": file.id.as_str() };
+    document.extend(fields(file)?);
+    Ok(document)
+}
+
+/// How many files all apps have, and how many bytes these.
+pub(crate) fn amount(store: &Arc<Store>, done: Done<(u64, u64)>) {
+    let store = Arc::clone(store);
+    Arc::clone(&store).run(done, async move {
+        let collection = store.collection(COLLECTION);
+        let sizes = store.find(collection.find(doc! {}).projection(doc! { "s": 1 })).await?;
+        let bytes = sizes.iter().filter_map(|document| document.get_i64("s").ok()).map(i64::unsigned_abs);
+        Ok((sizes.len() as u64, bytes.sum()))
+    });
 }
 
 /// Everything but the id.

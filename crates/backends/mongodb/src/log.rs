@@ -29,6 +29,7 @@ mod append;
 mod channel;
 mod conversations;
 mod erasure;
+mod followed;
 mod import;
 mod lanes;
 mod markers;
@@ -38,15 +39,18 @@ mod retention;
 mod settle;
 mod slot;
 mod sweep;
+mod telling;
+mod tide;
 mod unread;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use mongodb::Collection;
 use mongodb::bson::Document;
 use xpush_core::ports::message_log::{Appended, Draft, MessageLog, Page, Range};
+use xpush_core::ports::outbox::Tap;
 use xpush_core::ports::{Done, PortError};
 use xpush_core::{ChannelKey, Clock, LedgerClock, Position, Retention};
 
@@ -73,6 +77,7 @@ pub struct Ledger {
 struct Inner {
     store: Arc<Store>,
     clock: LedgerClock,
+    tide: tide::Tide,
     /// What this process calls itself.
     me: i64,
     channels: Collection<Document>,
@@ -84,6 +89,8 @@ struct Inner {
     settling: Mutex<Settling>,
     /// Writers in a channel of whom it is known that their marker's document is there, and since when.
     known: Mutex<HashMap<Vec<u8>, u64>>,
+    /// Who wants to be told of messages.
+    tap: OnceLock<Arc<dyn Tap>>,
 }
 
 impl Ledger {
@@ -92,6 +99,7 @@ impl Ledger {
         let clock = LedgerClock::new(clock, store.left_at());
         let inner = Arc::new(Inner {
             clock,
+            tide: tide::Tide::at(store.left_at()),
             me: crate::random(),
             channels: store.collection("channels"),
             slots: store.collection("slots"),
@@ -100,11 +108,19 @@ impl Ledger {
             lanes: Mutex::default(),
             settling: Mutex::default(),
             known: Mutex::default(),
+            tap: OnceLock::new(),
             store: Arc::clone(&store),
         });
         attend(&store, &inner, SETTLE, |inner| async move { inner.settle_written().await });
         attend(&store, &inner, SWEEP, |inner| async move { inner.sweep().await });
+        attend(&store, &inner, tide::LOOK, |inner| async move { inner.watch_tide().await });
         Self { inner }
+    }
+
+    /// From now on, messages that `tap` wants are noted as untold ([`Notes`](xpush_core::ports::outbox::Notes)). To be called before anybody publishes, and once.
+    pub fn tap(&self, tap: Arc<dyn Tap>) {
+        // A second one is no more right than the first.
+        let _ = self.inner.tap.set(tap);
     }
 
     fn run<T, F>(&self, done: Done<T>, operation: impl FnOnce(Arc<Inner>) -> F)

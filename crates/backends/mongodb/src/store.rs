@@ -39,6 +39,7 @@ pub struct Store {
     epoch: u64,
     /// Where ledgers' clocks have been.
     left_at: u64,
+    gone_back: bool,
     gate: Semaphore,
     waiting: AtomicUsize,
     started: Instant,
@@ -89,6 +90,7 @@ impl Store {
             patience: options.patience,
             epoch: opened.epoch,
             left_at: opened.clock,
+            gone_back: opened.gone_back,
             gate: Semaphore::new(options.connections as usize * PER_CONNECTION),
             waiting: AtomicUsize::new(0),
             started: Instant::now(),
@@ -103,6 +105,11 @@ impl Store {
     /// What epochs are made from, and where the ledgers' clock has been when this was opened.
     pub const fn origin(&self) -> Origin {
         Origin { epoch: self.epoch, clock: self.left_at }
+    }
+
+    /// Whether somebody had seen, when this was opened, that the database holds less than it did in this epoch: it needs another one ([`Store::begin_epoch`]).
+    pub const fn has_gone_back(&self) -> bool {
+        self.gone_back
     }
 
     /// The same as it is now: the clock has gone on, as far as it has been noted.

@@ -4,10 +4,10 @@
 
 mod served;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 
 use served::Database;
-use xpush_core::ports::directory::Directory;
+use xpush_core::ports::directory::{Change, Directory, Entry, Expected, Key, Record, UserRecord};
 use xpush_core::ports::online::LastSeen;
 use xpush_mongodb::{MongoDirectory, MongoLastSeen, Options, Store};
 use xpush_testkit::sample::{app, user};
@@ -36,6 +36,38 @@ fn fixture() -> DirectoryStore {
 }
 
 xpush_testkit::directory_suite!(fixture);
+
+/// As when all who were at a server that has died come back elsewhere.
+#[test]
+fn many_who_ask_at_once_are_each_told_of_their_own() {
+    let database = Database::new();
+    let directory = MongoDirectory::new(database.open());
+    let key = |number: usize| Key::User(app("demo"), user(&format!("user-{number:04}")));
+    for number in (0..1_500).step_by(500) {
+        let name = Some(format!("number {number}").into());
+        let record = Record::User(Box::new(UserRecord { name, ..UserRecord::default() }));
+        let change = Change { key: key(number), expected: Expected::Absent, to: Some(record) };
+        answer(|done| directory.apply(change, done)).unwrap();
+    }
+    let (told, answers) = mpsc::channel();
+    for number in (0..1_500).chain([500]) {
+        let told = told.clone();
+        let done = Box::new(move |entry| told.send((number, entry)).unwrap());
+        directory.get(&key(number), done);
+    }
+    drop(told);
+    let mut counts = [0; 1_500];
+    for (number, entry) in answers {
+        counts[number] += 1;
+        let entry: Option<Entry> = entry.unwrap();
+        let name = entry.map(|entry| match entry {
+            Entry { key: found, record: Record::User(record), .. } if found == key(number) => record.name,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(name, (number % 500 == 0).then(|| Some(format!("number {number}").into())));
+    }
+    assert!(counts.iter().enumerate().all(|(number, count)| *count == 1 + usize::from(number == 500)));
+}
 
 #[test]
 fn a_last_time_is_known_to_other_nodes_and_never_goes_back() {

@@ -129,6 +129,7 @@ impl Query {
             Listing::Versions(app) => query(kind::VERSION, app.as_str(), None, None),
             Listing::Audit => query(kind::AUDIT, "", None, None),
             Listing::AuditOf(app) => query(kind::AUDIT, "", None, Some(app.as_str())),
+            Listing::Deletions => query(kind::DELETION, "", None, None),
         }
     }
 

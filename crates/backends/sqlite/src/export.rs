@@ -5,13 +5,14 @@ use std::path::Path;
 
 use rusqlite::{Connection, Row, params};
 use xpush_core::ports::directory::{Entry, Key};
+use xpush_core::ports::files::FileRecord;
 use xpush_core::ports::transfer::{ChannelCopy, MarkerCopy, Origin, SlotCopy};
 use xpush_core::ports::{Failure, PortError};
-use xpush_core::{App, UnixMillis, User};
+use xpush_core::{App, FileId, UnixMillis, User};
 
 use crate::backup::{CopyError, take_alone};
 use crate::store::{Fault, Options, connect_and_migrate};
-use crate::{directory, log};
+use crate::{directory, files, log};
 
 /// The store of a server that does not run; nobody else has it open meanwhile.
 pub struct Export {
@@ -30,6 +31,10 @@ pub struct Amount {
     pub slots: u64,
     /// Channels that were taken out with their users: of those only a digest is known, which no other store can use.
     pub removed_channels: u64,
+    /// Events that wait for apps' hooks; they stay in the store.
+    pub waiting: u64,
+    /// Events that hooks did not take, and that were given up.
+    pub given_up: u64,
 }
 
 impl Export {
@@ -65,6 +70,8 @@ impl Export {
             channels: count("channels")?,
             slots: count("slots")?,
             removed_channels: count("removed_channels")?,
+            waiting: count("outbox_items")?,
+            given_up: count("outbox_dead")?,
         })
     }
 
@@ -91,6 +98,11 @@ impl Export {
     /// Markers of a channel behind that of the user `after`, at most `limit`.
     pub fn markers(&self, channel: i64, after: &str, limit: usize) -> Result<Vec<MarkerCopy>, Fault> {
         log::export::markers(&self.connection, channel, after, limit)
+    }
+
+    /// What is known of files, behind the one of the id `after`, at most `limit`.
+    pub fn files(&self, after: Option<&FileId>, limit: usize) -> Result<Vec<FileRecord>, Fault> {
+        files::all(&self.connection, after, limit)
     }
 
     /// When users were last connected, behind `after`, at most `limit`.

@@ -1,13 +1,15 @@
 //! What is known of files, in the store's file.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Row, named_params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, named_params};
 use xpush_core::ports::files::{FileListing, FileRecord, Files};
 use xpush_core::ports::{Done, Failure, PortError};
 use xpush_core::{App, FileId, UnixMillis, User};
 
-use crate::store::{Fault, Store};
+use crate::backup::CopyError;
+use crate::store::{Fault, Store, check_header};
 
 /// [`Files`] on a [`Store`].
 pub struct SqliteFiles {
@@ -136,6 +138,43 @@ impl Files for SqliteFiles {
             done,
         );
     }
+}
+
+/// What a store's file knows of files, for whoever only reads: also a backup's.
+pub struct KnownFiles {
+    connection: Connection,
+}
+
+impl KnownFiles {
+    /// Of the store or the backup at `path`, which nobody may be restoring meanwhile.
+    pub fn open(path: &Path) -> Result<Self, CopyError> {
+        if !path.exists() {
+            return Err(CopyError::Missing(path.to_owned()));
+        }
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        check_header(&connection)?;
+        Ok(Self { connection })
+    }
+
+    /// Those behind `after`, by id, at most `limit`; those on their way included.
+    pub fn page(&self, after: Option<&FileId>, limit: usize) -> Result<Vec<FileRecord>, Fault> {
+        all(&self.connection, after, limit)
+    }
+}
+
+/// Of all apps, by id. A store of a release that had no files knows none.
+pub(crate) fn all(
+    connection: &Connection,
+    after: Option<&FileId>,
+    limit: usize,
+) -> Result<Vec<FileRecord>, Fault> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'files')";
+    if !connection.query_row(sql, [], |row| row.get::<_, bool>(0))? {
+        return Ok(Vec::new());
+    }
+    let after = after.map_or("", FileId::as_str);
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    records(connection, "SELECT body FROM files WHERE id > ?1 ORDER BY id LIMIT ?2", (after, limit))
 }
 
 fn records(

@@ -20,7 +20,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub use backup::{CopyError, Progress, backup, begin_epoch, compact, restore};
 pub use directory::SqliteDirectory;
 pub use export::{Amount, Export};
-pub use files::SqliteFiles;
+pub use files::{KnownFiles, SqliteFiles};
 pub use last_seen::SqliteLastSeen;
 pub use log::{LARGEST_MESSAGE, Ledger};
 pub use outbox::SqliteOutbox;

@@ -1,6 +1,7 @@
-//! The search index: a file of its own beside the store, behind the write path.
+//! The search index: a file of its own beside the store, behind the write path; or beside no store, of a ledger that servers share.
 //!
-//! - **Follower**: one thread, of the lowest priority, goes over the ledger's channels from where it stands in each. The writer only notes which channels have changed. How far it is stands in the
+//! - **Follower**: one thread, of the lowest priority, goes over the ledger's channels from where it stands in each. The writer only notes which channels have changed; in a shared ledger the
+//!   channels are compared again and again. How far it is stands in the
 //!   index, in the same transactions as what was indexed: after a crash it goes on from there.
 //! - **Candidates**: the index says where a query's words may be; what is told is read from the ledger, and compared with the query once more. So what was edited, withdrawn, or may not be
 //!   read any more is never told, however far behind the index is.
@@ -13,18 +14,23 @@
 mod find;
 mod follow;
 mod index;
+mod shared;
+mod source;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rusqlite::Connection;
 use xpush_core::access::Apps;
 use xpush_core::ports::erasure::{Erasure, Pending, Step};
-use xpush_core::ports::search::{Found, Search, Wanted};
+use xpush_core::ports::search::{Followed, Found, Search, Wanted};
 use xpush_core::ports::{Done, Failure, PortError};
 use xpush_core::{App, UnixMillis, User};
 
+use self::shared::Shared;
+use self::source::Source;
 use crate::lock;
 use crate::log::Ledger;
 use crate::log::indexing::Due;
@@ -39,7 +45,7 @@ const WAITING: usize = 64;
 /// Which channels are searched: by the apps as they are.
 pub type Rules = Arc<dyn Fn() -> Arc<Apps> + Send + Sync>;
 
-/// A [`Search`] over a [`Ledger`].
+/// A [`Search`] over a [`Ledger`], or over one that servers share.
 pub struct SearchIndex {
     due: Arc<Due>,
     questions: Arc<Queue<Question>>,
@@ -60,9 +66,29 @@ impl SearchIndex {
         rules: Option<Rules>,
     ) -> Result<Self, OpenError> {
         let path = path.as_ref();
-        let failed = |error: PortError| OpenError::Io(std::io::Error::other(error));
         let identity = ledger.identity().map_err(failed)?;
-        let writer = index::open(path, identity)?;
+        let writer = index::open(path, identity, |_| Ok(false))?;
+        Self::over(path, writer, ledger, rules)
+    }
+
+    /// The same of a ledger that servers share: each has an index of its own.
+    pub fn open_shared(
+        path: impl AsRef<Path>,
+        ledger: Arc<dyn Followed>,
+        rules: Rules,
+    ) -> Result<Self, OpenError> {
+        let path = path.as_ref();
+        let now = shared::now(&*ledger).map_err(failed)?;
+        let writer = index::open(path, shared::identity(&*ledger), |file| shared::is_too_old(file, now))?;
+        Self::over(path, writer, Arc::new(Shared::open(path, ledger, now)?), Some(rules))
+    }
+
+    fn over(
+        path: &Path,
+        writer: Connection,
+        source: Arc<dyn Source>,
+        rules: Option<Rules>,
+    ) -> Result<Self, OpenError> {
         let due = Arc::new(Due::default());
         let questions = Arc::new(Queue::new(Weight { rows: WAITING, bytes: usize::MAX }));
         let mut threads = Vec::new();
@@ -72,12 +98,12 @@ impl SearchIndex {
         };
         for rules in rules.iter().flat_map(|rules| std::iter::repeat_n(rules, READERS)) {
             let mut reader = index::connect(path)?;
-            let (ledger, rules, questions) = (ledger.clone(), rules.clone(), questions.clone());
-            spawn("search-read", Box::new(move || find::run(&mut reader, &ledger, &rules, &questions)))?;
+            let (source, rules, questions) = (source.clone(), rules.clone(), questions.clone());
+            spawn("search-read", Box::new(move || find::run(&mut reader, &*source, &rules, &questions)))?;
         }
-        ledger.index_by(due.clone()).map_err(failed)?;
+        let is_told = source.tell(due.clone()).map_err(failed)?;
         let news = due.clone();
-        spawn("search-index", Box::new(move || follow::run(writer, &ledger, &news, rules)))?;
+        spawn("search-index", Box::new(move || follow::run(writer, &*source, is_told, &news, rules)))?;
         Ok(Self { due, questions, threads: Mutex::new(threads) })
     }
 
@@ -135,6 +161,10 @@ impl Erasure for IndexedErasure {
     fn end(&self, app: &App, user: &User, done: Done<()>) {
         self.ledger.end(app, user, done);
     }
+}
+
+fn failed(error: PortError) -> OpenError {
+    OpenError::Io(std::io::Error::other(error))
 }
 
 /// How long another process may hold the index.

@@ -28,7 +28,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rusqlite::Connection;
-use xpush_core::ports::{Done, Failure, PortError};
+use xpush_core::ports::{Done, Failure, PortError, wait};
 
 use crate::lock;
 use batch::{Call, Queued};
@@ -293,12 +293,6 @@ fn end_process(what: &str) {
         "the disk has failed to keep what it was given; ending, so that a restart reads what it holds"
     );
     std::process::abort();
-}
-
-fn wait<T: Send + 'static>(start: impl FnOnce(Done<T>)) -> Result<T, PortError> {
-    let (sender, receiver) = std::sync::mpsc::channel();
-    start(Box::new(move |result| drop(sender.send(result))));
-    receiver.recv().unwrap_or_else(|_| Err(closed()))
 }
 
 /// Nothing is taken any more.

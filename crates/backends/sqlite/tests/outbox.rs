@@ -8,7 +8,7 @@ use bytes::Bytes;
 use xpush_core::ports::erasure::Erasure;
 use xpush_core::ports::message_log::MessageLog;
 use xpush_core::ports::outbox::{Claim, Item, Outbox, Settlement, Tap, Then};
-use xpush_core::{Clock, Message, Retention};
+use xpush_core::{ChannelKey, Clock, Message, Retention};
 use xpush_sqlite::{Ledger, Options, SqliteOutbox, Store};
 use xpush_testkit::ManualClock;
 use xpush_testkit::sample::{app, channel, draft, draft_with, user};
@@ -36,6 +36,10 @@ xpush_testkit::outbox_suite!(fixture);
 struct Each;
 
 impl Tap for Each {
+    fn wants(&self, _: &ChannelKey) -> bool {
+        true
+    }
+
     fn work(&self, message: &Message) -> Vec<Item> {
         if message.from.user.as_str() == "nobody" {
             return Vec::new();

@@ -194,3 +194,28 @@ fn an_answer_comes_in_time_however_much_there_is() {
     answer(|done| index.search(Wanted { query, ..wanted }, done)).unwrap();
     assert!(asked.elapsed() < std::time::Duration::from_secs(5), "{:?}", asked.elapsed());
 }
+
+#[test]
+fn an_index_follows_while_others_publish_without_a_pause() {
+    let folder = tempfile::tempdir().unwrap();
+    let Opened { index, ledger, .. } = open(folder.path());
+    let (mut appended, mut batches) = (0, 0);
+    // It rests for longer than it works, and is never starved: what was said first is found while there is always something new.
+    wait_until("the first ones are found", || {
+        say(&ledger, "ann", (0..200).map(|number| format!("batch{batches} number{number}")));
+        (appended, batches) = (appended + 200, batches + 1);
+        count(&index, "batch0 number0") == 1
+    });
+    let newest = format!("batch{} number199", batches - 1);
+    wait_until("the last one is found", || count(&index, &newest) == 1);
+    assert_eq!(count(&index, "batch0"), 200);
+    // What comes while it is closed it takes in behind the next start.
+    index.close();
+    drop((index, ledger));
+    let ledger = self::ledger(folder.path());
+    say(&ledger, "ann", (0..2_000).map(|number| format!("meanwhile number{number}")));
+    drop(ledger);
+    let Opened { index, .. } = open(folder.path());
+    wait_until("it has caught up", || count(&index, "meanwhile") == 2_000);
+    assert_eq!(count(&index, "batch0"), 200);
+}

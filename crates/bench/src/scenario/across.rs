@@ -1,18 +1,11 @@
 //! Published at one server, heard at others: what the way between servers takes.
 
-use super::Audience;
+use super::talk::Talk;
 use crate::{
     Target,
-    ledger::Groups,
     report::{Report, Watch},
-    swarm::Swarm,
 };
-use std::{
-    collections::BTreeMap,
-    io,
-    rc::Rc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, io};
 
 /// Published at one server, heard at others.
 ///
@@ -41,30 +34,24 @@ pub(crate) struct Across {
 
 impl Across {
     pub(crate) fn run(&self) -> io::Result<Report> {
-        let channel: Rc<str> = format!("{}across", self.target.prefix).into();
-        let mut swarm = Swarm::new(&self.target, self.payload)?;
-        for reader in &self.readers {
-            swarm.go_to(reader)?;
-            swarm.connect(self.subscribers, self.target.patience(), |_| Some(channel.clone()))?;
-        }
-        let listeners = swarm.len();
-        swarm.go_to(&self.target.url)?;
-        swarm.connect(1, self.target.patience(), |_| None)?;
-
-        let mut audience = Audience::new(listeners, Groups { listeners_each: listeners, publishers_each: 1 });
+        let readers = self.readers.iter().map(String::as_str);
+        let mut talk = Talk::begin_at(&self.target, readers, "across", self.subscribers, self.payload)?;
         // A tenth of the time warms everything up.
-        let warm = self.publish_for(self.seconds / 10.0, 0, &channel, &mut swarm, &mut audience)?;
-        audience.measure_from_here();
-        let delivered = audience.ledger.deliveries;
+        talk.publish_for(self.seconds / 10.0, self.rate)?;
+        talk.wait_for_all()?;
+        talk.audience.measure_from_here();
+        let (warm, delivered) = (talk.sent, talk.audience.ledger.deliveries);
         let watch = Watch::start(self.target.server())?;
-        let sent = self.publish_for(self.seconds, warm, &channel, &mut swarm, &mut audience)?;
+        talk.publish_for(self.seconds, self.rate)?;
+        talk.wait_for_all()?;
+        let Talk { mut audience, sent, .. } = talk;
         let deliveries = audience.ledger.deliveries - delivered;
         let faults = audience.ledger.close(&[sent]);
         let mut report = watch.stop("across", &self.target.url, (sent - warm).into(), deliveries, faults)?;
         report.settings = BTreeMap::from([
             ("rate", self.rate),
             ("servers", self.readers.len() as f64),
-            ("subscribers", listeners as f64),
+            ("subscribers", audience.len as f64),
             ("payload", self.payload as f64),
         ]);
         report.latency_us = audience.latencies.percentiles();
@@ -73,34 +60,5 @@ impl Across {
         }
         report.failures.extend(audience.trouble);
         Ok(report)
-    }
-
-    /// Publishes for so long, from the message of this number on, and waits until everybody has everything. The number behind the last one.
-    fn publish_for(
-        &self,
-        seconds: f64,
-        first: u32,
-        channel: &str,
-        swarm: &mut Swarm,
-        audience: &mut Audience,
-    ) -> io::Result<u32> {
-        let publisher = swarm.len() - 1;
-        let (started, mut next) = (Instant::now(), first);
-        let end = Duration::from_secs_f64(seconds);
-        let due = |next: u32| Duration::from_secs_f64(f64::from(next - first) / self.rate);
-        while due(next) < end {
-            let before = next;
-            while due(next) <= started.elapsed() && due(next) < end {
-                swarm.publish(publisher, channel, 0, next)?;
-                next += 1;
-            }
-            if next > before {
-                swarm.flush(publisher)?;
-            }
-            audience.turn(swarm, due(next).saturating_sub(started.elapsed()))?;
-        }
-        let goal = u64::from(next) * audience.len as u64;
-        audience.wait_for(swarm, goal, self.target.patience())?;
-        Ok(next)
     }
 }

@@ -1,24 +1,29 @@
 //! Publishes through the HTTP API beside the same ones over sockets, and many in one request.
 
+use super::TURN;
 use crate::{
     Target,
-    caller::{Caller, connect},
+    client::Heard,
+    http::{Http, Posts},
     ledger::Faults,
     report::{Latencies, Report, Watch},
+    swarm::Swarm,
 };
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
-    io::{self, BufRead, BufReader, Read, Write},
-    net::TcpStream,
-    thread,
+    io,
     time::{Duration, Instant},
 };
 
+/// How often each way is measured, by turns.
+const TURNS: u32 = 3;
+
 /// Publishes through the HTTP API.
 ///
-/// First `--clients` publish over `/ws`, each waiting for its ack; then as many over HTTP connections that are kept; then one publishes batches of `--batch` into a channel whose
-/// messages are answered when they are on disk. Every answer must be good, and every batch whole and in order.
+/// `--clients` publish over sockets, each waiting for its ack before its next one; as many do over HTTP connections that are kept; by turns, three times each, into one channel,
+/// as many bytes of data. They are so many that the server always has something to do: what is compared is its work, and not who wakes whom how fast. Then one publishes batches of `--batch` into a channel whose messages are answered when they are on disk. Every answer must be good, and every batch
+/// whole and in order.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Api {
     #[command(flatten)]
@@ -27,12 +32,12 @@ pub(crate) struct Api {
     #[arg(long, env = "XPUSH_API_KEY", hide_env_values = true)]
     key: String,
     /// Clients that publish at the same time
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 64)]
     clients: usize,
     /// Bytes of data in a message
-    #[arg(long, default_value_t = 128)]
+    #[arg(long, default_value_t = 128, value_parser = super::payload_len)]
     payload: usize,
-    /// How long to publish in each way
+    /// How long to publish in each way, all turns together
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
     /// Messages of a batch
@@ -46,42 +51,32 @@ pub(crate) struct Api {
 /// What one way came to.
 struct Published {
     count: u64,
+    under_way: usize,
     seconds: f64,
     latencies: Latencies,
-}
-
-/// An HTTP/1.1 connection that is kept.
-struct Http {
-    stream: BufReader<TcpStream>,
-    head: String,
+    /// The server's CPU time.
+    cpu_s: Option<f64>,
 }
 
 impl Api {
     pub(crate) fn run(&self) -> io::Result<Report> {
         let channel = format!("{}api", self.target.prefix);
         let data = "x".repeat(self.payload);
-        let body = json!({"channel": channel, "data": data});
-        let over_sockets = |seconds| {
-            self.together(seconds, || {
-                let mut caller = Caller::connect(&self.target)?;
-                let message = body.clone();
-                Ok(move || caller.ask("publish", message.clone()).map(drop))
-            })
-        };
-        let text = body.to_string();
-        let over_http = |seconds| {
-            self.together(seconds, || {
-                let mut http = self.open()?;
-                let text = text.clone();
-                Ok(move || http.post("messages", &text).map(drop))
-            })
-        };
-        over_sockets(self.seconds / 10.0)?;
-        let sockets = over_sockets(self.seconds)?;
-        over_http(self.seconds / 10.0)?;
+        let mut swarm = Swarm::new(&self.target, self.payload)?;
+        swarm.connect(self.clients, self.target.patience(), |_| None)?;
+        let text = json!({"channel": channel, "data": data}).to_string();
+        let mut posts = Posts::open(&self.target, &self.key, "messages", &text, self.clients)?;
+        self.over_sockets(&mut swarm, &channel, self.seconds / 10.0, &mut Published::new())?;
+        self.over_http(&mut posts, self.seconds / 10.0, &mut Published::new())?;
+        let (mut sockets, mut http) = (Published::new(), Published::new());
         let watch = Watch::start(self.target.server())?;
-        let http = over_http(self.seconds)?;
-        let mut report = watch.stop("api", &self.target.url, http.count, http.count, Faults::default())?;
+        for _ in 0..TURNS {
+            let seconds = self.seconds / f64::from(TURNS);
+            self.over_sockets(&mut swarm, &channel, seconds, &mut sockets)?;
+            self.over_http(&mut posts, seconds, &mut http)?;
+        }
+        let count = sockets.count + http.count;
+        let mut report = watch.stop("api", &self.target.url, count, count, Faults::default())?;
         let batches = self.batches(&data)?;
         report.settings = BTreeMap::from([
             ("clients", self.clients as f64),
@@ -89,13 +84,16 @@ impl Api {
             ("batch", f64::from(self.batch)),
         ]);
         report.latency_us = http.latencies.percentiles();
-        let rate = |published: &Published| published.count as f64 / published.seconds;
         report.figures = BTreeMap::from([
-            ("publishes a second over sockets", rate(&sockets)),
-            ("publishes a second over HTTP", rate(&http)),
-            ("HTTP by sockets", rate(&http) / rate(&sockets)),
+            ("publishes a second over sockets", sockets.rate()),
+            ("publishes a second over HTTP", http.rate()),
+            ("HTTP by sockets", http.rate() / sockets.rate()),
             ("batches", batches.count as f64),
         ]);
+        if let (Some(sockets), Some(http)) = (sockets.cpu_us(), http.cpu_us()) {
+            report.figures.insert("server CPU µs over sockets", sockets);
+            report.figures.insert("server CPU µs over HTTP", http);
+        }
         if let Some(batch) = batches.latencies.percentiles() {
             report.figures.insert("batch p50 ms", batch.p50 / 1000.0);
             report.figures.insert("batch p99 ms", batch.p99 / 1000.0);
@@ -103,67 +101,122 @@ impl Api {
         Ok(report)
     }
 
-    /// Lets as many clients as there are publish one by one for so long.
-    fn together<P: FnMut() -> io::Result<()>>(
+    /// Publishes over sockets for so long.
+    fn over_sockets(
+        &self,
+        swarm: &mut Swarm,
+        channel: &str,
+        seconds: f64,
+        published: &mut Published,
+    ) -> io::Result<()> {
+        let clock = swarm.clock();
+        let mut sent = vec![0; self.clients];
+        let mut acked: Vec<usize> = (0..self.clients).collect();
+        self.for_so_long(seconds, published, |goes_on, published| {
+            for client in acked.drain(..).filter(|_| goes_on) {
+                sent[client] = clock.now_ns();
+                swarm.publish(client, channel, 0, 0)?;
+                swarm.flush(client)?;
+                published.under_way += 1;
+            }
+            let mut trouble = None;
+            swarm.turn(TURN, &mut |client, heard| match heard {
+                Heard::Acked(_) => {
+                    published.took(sent[client], clock.now_ns());
+                    acked.push(client);
+                }
+                Heard::Refused(why) | Heard::Gone(why) => _ = trouble.get_or_insert(why),
+                _ => {}
+            })?;
+            trouble.map_or(Ok(()), |why| Err(io::Error::other(why)))
+        })
+    }
+
+    /// Publishes over HTTP for so long.
+    fn over_http(&self, posts: &mut Posts, seconds: f64, published: &mut Published) -> io::Result<()> {
+        let started = Instant::now();
+        let mut sent = vec![0; self.clients];
+        let mut answered: Vec<usize> = (0..self.clients).collect();
+        self.for_so_long(seconds, published, |goes_on, published| {
+            for client in answered.drain(..).filter(|_| goes_on) {
+                sent[client] = nanoseconds(started);
+                posts.send(client)?;
+                published.under_way += 1;
+            }
+            posts.turn(TURN, &mut answered)?;
+            for client in &answered {
+                published.took(sent[*client], nanoseconds(started));
+            }
+            Ok(())
+        })
+    }
+
+    /// Takes `turn`s until nothing is under way any more, while the server's CPU time is measured.
+    fn for_so_long(
         &self,
         seconds: f64,
-        client: impl Fn() -> io::Result<P> + Sync,
-    ) -> io::Result<Published> {
-        let one = || -> io::Result<Vec<u64>> {
-            let mut publish = client()?;
-            let (started, mut taken) = (Instant::now(), Vec::new());
-            while started.elapsed() < Duration::from_secs_f64(seconds) {
-                let sent = Instant::now();
-                publish()?;
-                taken.push(u64::try_from(sent.elapsed().as_nanos()).unwrap_or(u64::MAX));
-            }
-            Ok(taken)
-        };
+        published: &mut Published,
+        mut turn: impl FnMut(bool, &mut Published) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let server = self.target.server();
+        let before = server.map(|server| server.read()).transpose()?;
         let started = Instant::now();
-        let each: Vec<io::Result<Vec<u64>>> = thread::scope(|scope| {
-            let clients: Vec<_> = (0..self.clients).map(|_| scope.spawn(one)).collect();
-            let joined = |client: thread::ScopedJoinHandle<'_, _>| {
-                client.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            };
-            clients.into_iter().map(joined).collect()
-        });
-        let mut published =
-            Published { count: 0, seconds: started.elapsed().as_secs_f64(), latencies: Latencies::new() };
-        for taken in each {
-            for nanoseconds in taken? {
-                published.count += 1;
-                published.latencies.record(0, nanoseconds);
+        let time = Duration::from_secs_f64(seconds);
+        while started.elapsed() < time || published.under_way > 0 {
+            turn(started.elapsed() < time, published)?;
+            if started.elapsed() > time + self.target.patience() {
+                return Err(io::Error::other(format!("{} were not answered", published.under_way)));
             }
         }
-        Ok(published)
+        published.seconds += started.elapsed().as_secs_f64();
+        if let Some((before, server)) = before.zip(server) {
+            *published.cpu_s.get_or_insert_default() += before.until(server.read()?).cpu_s;
+        }
+        Ok(())
     }
 
     /// Batches into the durable channel, one after the other.
     fn batches(&self, data: &str) -> io::Result<Published> {
-        let mut http = self.open()?;
+        let mut http = Http::open(&self.target, Some(&self.key))?;
         let message = json!({"channel": self.durable, "data": data});
         let batch = json!({"messages": vec![message; usize::from(self.batch)]}).to_string();
-        let mut published = Published { count: 0, seconds: 0.0, latencies: Latencies::new() };
+        let mut published = Published::new();
         let started = Instant::now();
         while published.seconds < self.seconds {
             let sent = Instant::now();
-            let answer = http.post("messages/batch", &batch)?;
-            published.latencies.record(0, u64::try_from(sent.elapsed().as_nanos()).unwrap_or(u64::MAX));
+            let answer = http.must_post("messages/batch", &batch)?;
+            published.latencies.record(0, nanoseconds(sent));
             published.count += 1;
             published.seconds = started.elapsed().as_secs_f64();
             judge(&answer, usize::from(self.batch))?;
         }
         Ok(published)
     }
+}
 
-    fn open(&self) -> io::Result<Http> {
-        let head = format!(
-            "HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: application/json\r\n",
-            self.target.host()?,
-            self.key
-        );
-        Ok(Http { stream: BufReader::new(connect(&self.target)?), head })
+impl Published {
+    fn new() -> Self {
+        Self { count: 0, under_way: 0, seconds: 0.0, latencies: Latencies::new(), cpu_s: None }
     }
+
+    fn took(&mut self, sent_ns: u64, now_ns: u64) {
+        self.latencies.record(sent_ns, now_ns);
+        self.count += 1;
+        self.under_way -= 1;
+    }
+
+    fn rate(&self) -> f64 {
+        self.count as f64 / self.seconds
+    }
+
+    /// Of the server, for each.
+    fn cpu_us(&self) -> Option<f64> {
+        self.cpu_s.map(|seconds| seconds * 1e6 / self.count as f64)
+    }
+}
+
+fn nanoseconds(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Whether each message of a batch has its place, one behind the other.
@@ -181,38 +234,6 @@ fn judge(answer: &Value, expected: usize) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-impl Http {
-    /// Asks and waits for the answer, which must be a good one.
-    fn post(&mut self, path: &str, body: &str) -> io::Result<Value> {
-        let request =
-            format!("POST /api/v1/{path} {}Content-Length: {}\r\n\r\n{body}", self.head, body.len());
-        self.stream.get_mut().write_all(request.as_bytes())?;
-        let (mut status, mut length, mut line) = (None, 0, String::new());
-        loop {
-            line.clear();
-            if self.stream.read_line(&mut line)? == 0 {
-                return Err(io::Error::other("the server has closed the connection"));
-            }
-            let header = line.trim_end();
-            if status.is_none() {
-                status = header.split(' ').nth(1).and_then(|status| status.parse::<u16>().ok());
-            } else if header.is_empty() {
-                break;
-            } else if let Some((name, value)) = header.split_once(':')
-                && name.eq_ignore_ascii_case("content-length")
-            {
-                length = value.trim().parse().map_err(io::Error::other)?;
-            }
-        }
-        let mut answer = vec![0; length];
-        self.stream.read_exact(&mut answer)?;
-        match status {
-            Some(200) => Ok(serde_json::from_slice(&answer)?),
-            _ => Err(io::Error::other(format!("refused: {}", String::from_utf8_lossy(&answer)))),
-        }
-    }
 }
 
 #[cfg(test)]

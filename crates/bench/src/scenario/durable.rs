@@ -77,13 +77,23 @@ struct Load<'a> {
 
 impl Durable {
     pub(crate) fn run(&self) -> io::Result<Report> {
+        self.run_in(&self.target.prefix)
+    }
+
+    /// The channels, whose names begin with `prefix`.
+    pub(crate) fn channels(&self, prefix: &str) -> impl Iterator<Item = String> {
+        (0..self.channels).map(move |n| format!("{prefix}durable-{n}"))
+    }
+
+    /// The same load into the channels of `prefix`.
+    pub(crate) fn run_in(&self, prefix: &str) -> io::Result<Report> {
         let disk = disk::measure(&self.disk, Duration::from_secs_f64(self.disk_seconds))?;
         let mut swarm = Swarm::new(&self.target, self.payload)?;
         swarm.connect(self.clients, self.target.patience(), |_| None)?;
         let mut load = Load {
             scenario: self,
             swarm,
-            channels: (0..self.channels).map(|n| format!("{}durable-{n}", self.target.prefix)).collect(),
+            channels: self.channels(prefix).collect(),
             under_way: (0..self.clients).map(|_| UnderWay::default()).collect(),
             latencies: Latencies::new(),
             acked: 0,

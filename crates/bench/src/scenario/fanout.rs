@@ -1,16 +1,13 @@
 //! One publisher, many subscribers: what a delivery costs.
 
-use super::{Audience, TURN};
+use super::{TURN, talk::Talk};
 use crate::{
     Target,
-    ledger::Groups,
     report::{Report, Watch},
-    swarm::Swarm,
 };
 use std::{
     collections::{BTreeMap, VecDeque},
     io,
-    rc::Rc,
     time::Duration,
 };
 
@@ -57,23 +54,17 @@ struct UnderWay {
 impl Fanout {
     pub(crate) fn run(&self) -> io::Result<Report> {
         let Self { subscribers, .. } = *self;
-        let channel: Rc<str> = format!("{}fanout", self.target.prefix).into();
-        let mut swarm = Swarm::new(&self.target, self.payload)?;
-        let subscribe = |number| (number < subscribers).then(|| channel.clone());
-        swarm.connect(subscribers + 1, self.target.patience(), subscribe)?;
-
+        let mut talk = Talk::begin(&self.target, "fanout", subscribers, self.payload)?;
         let burst = self.mode.burst(self.burst);
-        let mut audience =
-            Audience::new(subscribers, Groups { listeners_each: subscribers, publishers_each: 1 });
         let mut under_way = UnderWay { first: 0, arrivals: VecDeque::new(), subscribers };
         // A tenth of the time warms caches, buffers and compilers up.
-        self.publish_for(self.seconds / 10.0, &channel, &mut swarm, &mut audience, &mut under_way)?;
-        audience.measure_from_here();
-        let (sent, delivered) = (under_way.first, audience.ledger.deliveries);
+        self.publish_for(self.seconds / 10.0, &mut talk, &mut under_way)?;
+        talk.audience.measure_from_here();
+        let (sent, delivered) = (talk.sent, talk.audience.ledger.deliveries);
         let watch = Watch::start(self.target.server())?;
-        self.publish_for(self.seconds, &channel, &mut swarm, &mut audience, &mut under_way)?;
+        self.publish_for(self.seconds, &mut talk, &mut under_way)?;
 
-        let published = under_way.next();
+        let Talk { mut audience, sent: published, .. } = talk;
         let deliveries = audience.ledger.deliveries - delivered;
         let faults = audience.ledger.close(&[published]);
         let name = if self.mode == Mode::Single { "fanout/single" } else { "fanout/saturated" };
@@ -89,26 +80,19 @@ impl Fanout {
     }
 
     /// Publishes for so long, then waits until everybody has everything (or patience ends).
-    fn publish_for(
-        &self,
-        seconds: f64,
-        channel: &str,
-        swarm: &mut Swarm,
-        audience: &mut Audience,
-        under_way: &mut UnderWay,
-    ) -> io::Result<()> {
-        let publisher = self.subscribers;
+    fn publish_for(&self, seconds: f64, talk: &mut Talk, under_way: &mut UnderWay) -> io::Result<()> {
         let started = std::time::Instant::now();
         let mut progress = started;
         loop {
             let publishing = started.elapsed() < Duration::from_secs_f64(seconds);
             if publishing && self.mode.may_send(self.burst, under_way) {
                 for _ in 0..self.mode.burst(self.burst) {
-                    swarm.publish(publisher, channel, 0, under_way.next())?;
+                    talk.publish()?;
                     under_way.arrivals.push_back(0);
                 }
-                swarm.flush(publisher)?;
+                talk.flush()?;
             }
+            let Talk { swarm, audience, .. } = &mut *talk;
             let before = audience.ledger.deliveries;
             swarm.turn(TURN, &mut |client, heard| {
                 if let Some(seq) = audience.hear(client, heard) {
@@ -146,11 +130,6 @@ impl Mode {
 }
 
 impl UnderWay {
-    /// The next message's number.
-    fn next(&self) -> u32 {
-        self.first + u32::try_from(self.arrivals.len()).unwrap_or(u32::MAX)
-    }
-
     fn arrived(&mut self, seq: u32) {
         let place = seq.wrapping_sub(self.first) as usize;
         if let Some(count) = self.arrivals.get_mut(place) {

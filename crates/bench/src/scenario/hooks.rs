@@ -1,19 +1,16 @@
 //! A back end that is asked about every message of one channel, while others talk in another one.
 
-use super::Audience;
+use super::talk::Talk;
 use crate::{
     Target,
     caller::Caller,
-    ledger::Groups,
-    report::{Latencies, Percentiles, Report, Watch},
-    swarm::Swarm,
+    report::{Percentiles, Report, Watch},
 };
 use serde_json::json;
 use std::{
     collections::BTreeMap,
     io::{self, BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    rc::Rc,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
@@ -61,25 +58,16 @@ pub(crate) struct Hooks {
     seconds: f64,
 }
 
-/// The fan-out, as far as it is.
-struct Talk<'a> {
-    bench: &'a Hooks,
-    channel: Rc<str>,
-    swarm: Swarm,
-    audience: Audience,
-    sent: u32,
-}
-
 impl Hooks {
     pub(crate) fn run(&self) -> io::Result<Report> {
         let calls: &'static AtomicU64 = Box::leak(Box::default());
         receive(TcpListener::bind(self.receiver)?, calls);
-        let mut talk = self.talk()?;
-        talk.on(self.seconds / 10.0)?;
+        let mut talk = Talk::begin(&self.target, "hooks", self.subscribers, self.payload)?;
+        self.go_on(&mut talk, self.seconds / 10.0)?;
         let watch = Watch::start(self.target.server())?;
         let (mut quiet, mut loaded, mut asked, mut answered) = (Vec::new(), Vec::new(), 0, 0.0);
         for _ in 0..2 {
-            quiet.extend(talk.on(self.seconds)?);
+            quiet.extend(self.go_on(&mut talk, self.seconds)?);
             let (before, over) = (calls.load(Ordering::Relaxed), AtomicBool::new(false));
             let (started, with) = (
                 Instant::now(),
@@ -92,7 +80,7 @@ impl Hooks {
                             })
                         })
                         .collect();
-                    let with = talk.on(self.seconds);
+                    let with = self.go_on(&mut talk, self.seconds);
                     over.store(true, Ordering::Relaxed);
                     for client in clients {
                         client.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
@@ -131,14 +119,12 @@ impl Hooks {
         Ok(report)
     }
 
-    fn talk(&self) -> io::Result<Talk<'_>> {
-        let channel: Rc<str> = format!("{}hooks", self.target.prefix).into();
-        let mut swarm = Swarm::new(&self.target, self.payload)?;
-        let subscribe = |number| (number < self.subscribers).then(|| channel.clone());
-        swarm.connect(self.subscribers + 1, self.target.patience(), subscribe)?;
-        let groups = Groups { listeners_each: self.subscribers, publishers_each: 1 };
-        let audience = Audience::new(self.subscribers, groups);
-        Ok(Talk { bench: self, channel: channel.clone(), swarm, audience, sent: 0 })
+    /// Talks for so long, and waits until everybody has everything: how long that took for each.
+    fn go_on(&self, talk: &mut Talk, seconds: f64) -> io::Result<Option<Percentiles>> {
+        talk.audience.measure_from_here();
+        talk.publish_for(seconds, self.rate)?;
+        talk.wait_for_all()?;
+        Ok(talk.audience.latencies.percentiles())
     }
 
     /// Publishes this client's share, one by one, until it is over.
@@ -157,29 +143,6 @@ impl Hooks {
             caller.ask("publish", message.clone())?;
         }
         Ok(())
-    }
-}
-
-impl Talk<'_> {
-    /// Talks at an even pace for so long, and waits until everybody has everything: how long that took for each.
-    fn on(&mut self, seconds: f64) -> io::Result<Option<Percentiles>> {
-        self.audience.latencies = Latencies::new();
-        let started = Instant::now();
-        for count in 0_u32.. {
-            let due = Duration::from_secs_f64(f64::from(count) / self.bench.rate);
-            if due.as_secs_f64() > seconds {
-                break;
-            }
-            while started.elapsed() < due {
-                self.audience.turn(&mut self.swarm, due.saturating_sub(started.elapsed()))?;
-            }
-            self.swarm.publish(self.bench.subscribers, &self.channel, 0, self.sent)?;
-            self.swarm.flush(self.bench.subscribers)?;
-            self.sent += 1;
-        }
-        let goal = u64::from(self.sent) * self.bench.subscribers as u64;
-        self.audience.wait_for(&mut self.swarm, goal, self.bench.target.patience())?;
-        Ok(self.audience.latencies.percentiles())
     }
 }
 

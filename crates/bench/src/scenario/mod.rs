@@ -11,8 +11,11 @@ pub(crate) mod idle;
 pub(crate) mod login;
 pub(crate) mod resume;
 pub(crate) mod rooms;
+pub(crate) mod search;
 pub(crate) mod slow;
 pub(crate) mod storm;
+mod talk;
+pub(crate) mod upload;
 
 use crate::{
     client::{Arrival, Heard},

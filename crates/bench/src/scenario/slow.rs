@@ -1,16 +1,14 @@
 //! Some subscribers stop reading: they are cut off, the others do not notice.
 
-use super::Audience;
+use super::{Audience, talk::Talk};
 use crate::{
     Target,
-    ledger::Groups,
     report::{Percentiles, Report, Watch},
     swarm::Swarm,
 };
 use std::{
     collections::BTreeMap,
     io,
-    rc::Rc,
     time::{Duration, Instant},
 };
 
@@ -43,29 +41,22 @@ impl Slow {
     pub(crate) fn run(&self) -> io::Result<Report> {
         let Self { subscribers, .. } = *self;
         let slow = (subscribers * self.percent).div_ceil(100);
-        let channel: Rc<str> = format!("{}slow", self.target.prefix).into();
-        let mut swarm = Swarm::new(&self.target, self.payload)?;
-        swarm.connect(subscribers + 1, self.target.patience(), |number| {
-            (number < subscribers).then(|| channel.clone())
-        })?;
-
-        let mut audience =
-            Audience::new(subscribers, Groups { listeners_each: subscribers, publishers_each: 1 });
+        let mut talk = Talk::begin(&self.target, "slow", subscribers, self.payload)?;
         let watch = Watch::start(self.target.server())?;
-        let quiet = self.publish(0, self.seconds / 4.0, &channel, &mut swarm, &mut audience)?;
-        audience.wait_for(&mut swarm, u64::from(quiet) * subscribers as u64, self.target.patience())?;
-        let before = audience.latencies.percentiles();
-        let delivered = audience.ledger.deliveries;
+        talk.publish_for(self.seconds / 4.0, self.rate)?;
+        talk.wait_for_all()?;
+        let before = talk.audience.latencies.percentiles();
+        let (quiet, delivered) = (talk.sent, talk.audience.ledger.deliveries);
 
-        audience.measure_from_here();
+        talk.audience.measure_from_here();
         for client in 0..slow {
-            swarm.pause(client)?;
-            audience.ledger.excuse(client);
+            talk.swarm.pause(client)?;
+            talk.audience.ledger.excuse(client);
         }
-        let sent = self.publish(quiet, self.seconds * 3.0 / 4.0, &channel, &mut swarm, &mut audience)?;
+        talk.publish_for(self.seconds * 3.0 / 4.0, self.rate)?;
         let readers = (subscribers - slow) as u64;
-        let goal = delivered + u64::from(sent - quiet) * readers;
-        audience.wait_for(&mut swarm, goal, self.target.patience())?;
+        talk.wait_for(delivered + u64::from(talk.sent - quiet) * readers)?;
+        let Talk { mut audience, mut swarm, sent, .. } = talk;
         let during = audience.latencies.percentiles();
         let deliveries = audience.ledger.deliveries;
         // Whoever was cut off until here was reading.
@@ -81,30 +72,6 @@ impl Slow {
         let mut faults = audience.ledger.close(&[sent]);
         faults.cut = cut;
         Ok(self.judge(Report { faults, failures, latency_us: during, ..report }, before, slow, slow_cut))
-    }
-
-    /// Publishes at the pace for so long; returns the next number.
-    fn publish(
-        &self,
-        first: u32,
-        seconds: f64,
-        channel: &str,
-        swarm: &mut Swarm,
-        audience: &mut Audience,
-    ) -> io::Result<u32> {
-        let gap = Duration::from_secs_f64(1.0 / self.rate);
-        let started = Instant::now();
-        let (mut due, mut next) = (started, first);
-        while started.elapsed() < Duration::from_secs_f64(seconds) {
-            while due <= Instant::now() {
-                due += gap;
-                swarm.publish(self.subscribers, channel, 0, next)?;
-                swarm.flush(self.subscribers)?;
-                next += 1;
-            }
-            audience.turn(swarm, due.saturating_duration_since(Instant::now()))?;
-        }
-        Ok(next)
     }
 
     fn wait_for_cuts(&self, goal: u64, swarm: &mut Swarm, audience: &mut Audience) -> io::Result<()> {

@@ -36,6 +36,8 @@ fn run_as(dialect: &str, port: u16, words: &str) -> Report {
         Task::Across(scenario) => scenario.run(),
         Task::Heal(scenario) => scenario.run(),
         Task::Hooks(scenario) => scenario.run(),
+        Task::Search(scenario) => scenario.run(),
+        Task::Upload(scenario) => scenario.run(),
         Task::Limit(_) => unreachable!("not a scenario"),
     };
     report.expect("the scenario runs")
@@ -142,7 +144,7 @@ fn serve_badly(listener: &TcpListener) {
             5 => [message.clone(), message].into_iter().for_each(|message| say(&mut socket, message)),
             7 => kept = Some(message),
             9 => {
-                say(&mut socket, message.replace("abc", "axc"));
+                say(&mut socket, message.replace("ferry", "fxrry"));
                 say(&mut socket, message);
             }
             _ => {

@@ -11,6 +11,7 @@ use xpush_core::{ChannelKey, Monotonic, NodeId};
 
 use super::departures::{Departures, Left};
 use crate::fanout::inbox::Inbox;
+use crate::planted::{Bug, is_planted};
 use crate::session::online::{GRACE_MS, TELLER};
 use crate::shard::{Shard, Timer};
 
@@ -202,7 +203,9 @@ impl Shard {
             self.tell_known();
         }
         match store {
-            Store::Presence if again => self.node.post_all(|| Inbox::Restate),
+            Store::Presence if again && !is_planted(Bug::NotRestated) => {
+                self.node.post_all(|| Inbox::Restate)
+            }
             Store::Online if again || self.telling.astray => self.call_roll(),
             Store::Hosts if again => self.node.post_all(|| Inbox::Rehost),
             _ => {}
@@ -234,6 +237,7 @@ impl Shard {
                     Box::new(move |result| mailbox.post(Inbox::Evicted(Evicted::Online(gone, result))));
                 self.node.online().evict(&node, done);
             }
+            Left::Presence if is_planted(Bug::GhostsStay) => {}
             Left::Presence => {
                 let done =
                     Box::new(move |result| mailbox.post(Inbox::Evicted(Evicted::Presence(gone, result))));

@@ -7,12 +7,16 @@
 //! | `departures` | who has gone, and who of the living sees to it |
 //! | `keeping` | once a second: leases, evictions, load; in one shard for the whole node |
 //! | `recount` | who is here, said again: for channels, and for whoever is online |
+//! | `inquiring` | what all nodes have to tell together |
 //! | `hosting` | which channels this node carries, told to the registry |
 
 pub(crate) mod departures;
 pub(crate) mod hosting;
+pub(crate) mod inquiring;
 pub(crate) mod keeping;
 pub(crate) mod peers;
+#[cfg(test)]
+mod presences;
 pub(crate) mod recount;
 #[cfg(test)]
 mod simulation;

@@ -149,7 +149,8 @@ pub(crate) fn joined(shard: &mut Shard, handle: Handle, asked: Asked, mut joined
     let format = session.format(asked.namespace);
     let Some(subscription) = session.subscriptions.iter_mut().find(|one| one.ticket == joined.ticket) else {
         // Overtaken by a later `subscribe` or `unsubscribe`.
-        return shard.fail(handle, asked, &Code::Cancelled.into());
+        let code = overtaken(shard, handle);
+        return shard.fail(handle, asked, &code.into());
     };
     let Subscription { topic, wants_presence, wants_receipts, .. } = *subscription;
     let subscriber = Subscriber { slot: handle.slot, format, wants_presence, wants_receipts };
@@ -237,9 +238,22 @@ pub(crate) fn failed(shard: &mut Shard, handle: Handle, asked: Asked, ticket: u3
         shard.end_subscription(handle, subscription);
     }
     match asked.namespace {
+        Namespace::Native if problem.code == Code::Cancelled => {
+            let code = overtaken(shard, handle);
+            shard.fail(handle, asked, &code.into());
+        }
         Namespace::Native => shard.fail(handle, asked, problem),
         Namespace::Plain => shard.command_ends(handle),
         Namespace::Legacy => legacy::refuse(shard, handle, problem),
+    }
+}
+
+/// What has ended a subscription that was under way: a later request of its client, or its session, which is no fault of the client's.
+fn overtaken(shard: &mut Shard, handle: Handle) -> Code {
+    match shard.sessions.get(handle).is_some_and(|session| session.closing) {
+        false => Code::Cancelled,
+        true if shard.draining => Code::Draining,
+        true => Code::UnknownSession,
     }
 }
 

@@ -209,13 +209,20 @@ fn signals_are_told_and_channels_counted() {
         let live = begin(|done| behalf(&stage).live(&of, prefix, after, limit, done));
         stage.go_on();
         let live = live.try_recv().unwrap().unwrap();
-        live.into_iter().map(|one| (one.channel.as_str().to_owned(), one.subscribers)).collect::<Vec<_>>()
+        assert_eq!(live.missing, [] as [Box<str>; 0]);
+        live.told
+            .into_iter()
+            .map(|one| (one.channel.as_str().to_owned(), one.subscribers))
+            .collect::<Vec<_>>()
     };
     assert_eq!(count("", None, 9), [("live:a".into(), 2), ("live:b".into(), 1), ("log:c".into(), 1)]);
     assert_eq!(count("live:", Some("live:a"), 9), [("live:b".into(), 1)]);
     assert_eq!(count("", None, 1), [("live:a".into(), 2)]);
-    let census = behalf(&stage).census(&of);
-    assert_eq!((census.users, census.connections), (2, 2));
+    let census = begin(|done| behalf(&stage).census(vec![of], done));
+    stage.go_on();
+    let census = census.try_recv().unwrap().unwrap().told.remove(0);
+    assert_eq!((census.apps[0].users, census.apps[0].connections), (2, 2));
+    assert_eq!((census.counters.connections, census.node.as_str()), (2, behalf(&stage).node()));
 }
 
 #[test]

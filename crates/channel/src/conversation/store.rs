@@ -119,6 +119,21 @@ fn who_is_told_to_go_hears_first_what_became_of_its_messages() {
 }
 
 #[test]
+fn who_subscribes_when_the_server_begins_to_drain_is_told_that_and_not_that_it_asked_twice() {
+    let mut stage = Stage::new();
+    let (ann, bob) = (stage.connect("ann"), stage.connect("bob"));
+    stage.ledger.hold();
+    let overtaken = stage.ask(bob, "subscribe", json!({"channel": "log:a"}));
+    stage.ask(bob, "unsubscribe", json!({"channel": "log:a"}));
+    stage.pass(10);
+    assert_eq!(stage.code(overtaken), Some("cancelled"));
+    let asked = stage.ask(ann, "subscribe", json!({"channel": "log:a"}));
+    stage.shared.post_all(|| Inbox::Drain { within_ms: 8_000 });
+    stage.pass(500);
+    assert_eq!(stage.code(asked), Some("draining"));
+}
+
+#[test]
 fn what_somebody_has_published_who_is_gone_is_waited_for() {
     let mut stage = Stage::new();
     let ann = stage.connect("ann");

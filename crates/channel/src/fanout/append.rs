@@ -13,6 +13,7 @@ use xpush_core::{Code, History, Monotonic, Problem};
 
 use super::forward::Sharing;
 use super::inbox::{Handle, Happening, HomeRef, Inbox, Publication, Published, Publisher, Reply};
+use crate::planted::{Bug, is_planted};
 use crate::shard::{Shard, Timer};
 
 /// How long a publisher waits for the log at most, in ms.
@@ -232,7 +233,8 @@ impl Shard {
                 home.appends.queue = queue;
                 self.home_is_shared(home_ref);
             } else {
-                let kind = if doubtful { Failure::Unknown } else { error.kind };
+                let unknown = doubtful && !is_planted(Bug::DoubtfulRefused);
+                let kind = if unknown { Failure::Unknown } else { error.kind };
                 self.append_failed(home_ref, rest, &PortError { kind, ..error });
             }
         }
@@ -255,7 +257,11 @@ impl Shard {
         // When the log does not answer at all, trying on would only hold everybody up.
         let everybody = matches!(error.kind, Failure::Overloaded | Failure::NotApplied | Failure::Unknown);
         let culprit = rest.front().map(|publication| publication.by.clone());
+        let mut first = true;
         let (failed, kept): (VecDeque<_>, VecDeque<_>) = rest.into_iter().partition(|publication| {
+            if is_planted(Bug::OthersGoAhead) {
+                return std::mem::take(&mut first);
+            }
             everybody || culprit.as_ref().is_some_and(|culprit| publication.by.is(culprit))
         });
         home.appends.queue = kept;
@@ -299,7 +305,12 @@ impl Shard {
         }
         self.refuse_all(queue, Code::Unavailable);
         if let Some(home) = self.homes.get(home_ref) {
-            home.appends.under_way = under_way;
+            if is_planted(Bug::LateAnswerTaken) && !home.appends.sharing.is_sent() {
+                home.appends.given_up = false;
+                self.homes.unfinished -= under_way.len() as u64;
+            } else {
+                home.appends.under_way = under_way;
+            }
         }
         self.forward_given_up(home_ref);
     }
@@ -318,9 +329,16 @@ impl Shard {
     }
 
     pub(super) fn reply(&mut self, publication: &Publication, reply: Reply) {
+        #[cfg(test)]
+        if matches!((&publication.by, &reply), (Publisher::Session(..), Reply::Failed(_))) {
+            crate::planted::trial::note_refused(&publication.draft.id);
+        }
         match &publication.by {
             Publisher::Session(to, asked) => {
                 self.post(to.shard, Inbox::Reply { to: *to, asked: *asked, reply });
+            }
+            Publisher::Request(to, number) => {
+                self.post(to.shard, Inbox::ApiPublished { to: *to, number: *number, reply });
             }
             Publisher::Backend(batch, number) => batch.answer(*number, reply),
             Publisher::Node(guests, number) => guests.answer(*number, &reply, &self.node),

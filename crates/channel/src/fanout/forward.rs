@@ -23,6 +23,7 @@ use xpush_core::{ChannelKey, Code, Epoch, Monotonic, NodeId, Position};
 
 use super::inbox::{HomeRef, Publication, Publisher, Reply};
 use crate::node::Shared;
+use crate::planted::{Bug, is_planted};
 use crate::shard::{Shard, Timer};
 
 /// Says which node appends for those who write a channel together: the first on the ring that takes part and that the caller accepts.
@@ -262,7 +263,8 @@ impl Shard {
         let Some(home_ref) = self.homes.find(&forwarded.channel) else { return };
         let Some(home) = self.homes.get(home_ref) else { return };
         let Some(sent) = &mut home.appends.sharing.sent else { return };
-        if (&sent.to, sent.number) != (host, forwarded.number) {
+        let is_last = sent.number == forwarded.number || is_planted(Bug::OldForwardTaken);
+        if sent.to != *host || !is_last {
             return;
         }
         match &forwarded.word {

@@ -21,6 +21,7 @@ use super::join::Joining;
 use super::notices::Notices;
 use super::order::{Filled, Order};
 use super::receipts::Receipts;
+use crate::planted::{Bug, is_planted};
 use crate::shard::{Shard, Timer};
 
 /// How long a hole may wait for the bus before the log is read, in ms.
@@ -39,6 +40,8 @@ pub(crate) struct Home {
     pub(super) asked_bus: Option<AskedBus>,
     pub(super) order: Order,
     reading_hole: bool,
+    /// The page that is read may be older than what is looked for.
+    read_again: bool,
     pub(super) appends: Appends,
     pub(super) joins: Vec<Joining>,
     /// Messages that are not for the session that published them, until they are released.
@@ -96,6 +99,7 @@ impl Homes {
             asked_bus: None,
             order: Order::default(),
             reading_hole: false,
+            read_again: false,
             appends: Appends::default(),
             joins: Vec::new(),
             withheld: Vec::new(),
@@ -285,9 +289,16 @@ impl Shard {
     pub(crate) fn home_hole_is_old(&mut self, home_ref: HomeRef) {
         let Some(home) = self.homes.get(home_ref) else { return };
         home.reading_hole = false;
-        if home.is_incomplete() {
+        if std::mem::take(&mut home.read_again) || home.is_incomplete() {
             self.catch_up(home_ref);
         }
+    }
+
+    /// Reads the log behind the release point once more where it is being read already: what may have been lost may be newer than that page.
+    pub(super) fn look_behind(&mut self, home_ref: HomeRef) {
+        let Some(home) = self.homes.get(home_ref) else { return };
+        home.read_again = home.reading_hole;
+        self.catch_up(home_ref);
     }
 
     /// Reads the log behind the release point: something may have been lost that no hole shows.
@@ -333,8 +344,9 @@ impl Shard {
         }
         self.release(home_ref, released);
         let Some(home) = self.homes.get(home_ref) else { return };
+        let again = std::mem::take(&mut home.read_again);
         match home.order.at() {
-            Some(at) if at.seq < head => self.catch_up(home_ref),
+            Some(at) if again || at.seq < head => self.catch_up(home_ref),
             _ => self.watch_hole(home_ref),
         }
         self.advance_joins(home_ref);
@@ -363,7 +375,8 @@ impl Shard {
                 self.home_forwarded(&origin, &forwarded);
             }
             Inbound::Envelope(envelope) => {
-                let Some(home_ref) = self.homes.find(envelope.event.channel()) else { return };
+                let home = envelope.event.channel().and_then(|channel| self.homes.find(channel));
+                let Some(home_ref) = home else { return };
                 match envelope.event {
                     Event::Message(message) if message.position.is_some() => {
                         self.home_offer(home_ref, message)
@@ -382,12 +395,14 @@ impl Shard {
                     | Event::Notify(_)
                     | Event::Enlist(_)
                     | Event::Forward(_)
-                    | Event::Forwarded(_) => {}
+                    | Event::Forwarded(_)
+                    | Event::Inquiry(_)
+                    | Event::Report(_) => {}
                 }
             }
             Inbound::Gap(Some(Topic::Channel(key))) => {
                 if let Some(home_ref) = self.homes.find(&key) {
-                    self.catch_up(home_ref);
+                    self.look_behind(home_ref);
                     let shown = self.homes.get(home_ref).is_some_and(|home| home.rule.presence);
                     if shown {
                         self.relist(&key);
@@ -399,6 +414,9 @@ impl Shard {
             Inbound::Gap(_) | Inbound::Up => {
                 if inbound == Inbound::Up {
                     self.bus_is(true);
+                    if is_planted(Bug::NothingReadAfterReconnect) {
+                        return;
+                    }
                 } else {
                     self.homes.with_presence().iter().for_each(|key| self.relist(key));
                 }
@@ -406,7 +424,7 @@ impl Shard {
                 followed.append(&mut self.homes.followed(true));
                 for (key, _) in followed {
                     if let Some(home_ref) = self.homes.find(&key) {
-                        self.catch_up(home_ref);
+                        self.look_behind(home_ref);
                     }
                 }
             }
@@ -419,6 +437,9 @@ impl Shard {
 
     /// The last message of a burst may be lost with no hole to show it: heads are compared.
     pub(crate) fn compare_heads(&mut self) {
+        if is_planted(Bug::HeadsNotCompared) {
+            return;
+        }
         for durable in [false, true] {
             let asked = self.homes.followed(durable);
             if asked.is_empty() {
@@ -452,7 +473,7 @@ impl Shard {
                 self.node.metrics.ahead("this server", key, self.node.clock().wall());
             }
             if at.is_some_and(|at| at.epoch != head.epoch || at.seq < head.seq) {
-                self.catch_up(home_ref);
+                self.look_behind(home_ref);
             }
         }
     }

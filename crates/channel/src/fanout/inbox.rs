@@ -10,6 +10,7 @@ use xpush_core::ports::PortError;
 use xpush_core::ports::access::Changed;
 use xpush_core::ports::bus::{Enlisting, Inbound, Moved, Signal};
 use xpush_core::ports::cluster::View;
+use xpush_core::ports::inquiry::{Inquiry, Report};
 use xpush_core::ports::lease::Lease;
 use xpush_core::ports::message_log::{Appended, Draft, Page};
 use xpush_core::ports::online::{Movement, Status, Transition};
@@ -23,6 +24,7 @@ use super::marking::{self, Marks};
 use super::notices::{Counted, Notification};
 use super::receipts::Marked;
 use crate::backend::{Batch, Tally};
+use crate::cluster::inquiring::Inquire;
 use crate::cluster::keeping::{Evicted, Knowledge, Store};
 use crate::cluster::recount::{Count, Question, Relisted};
 use crate::command::Asked;
@@ -34,10 +36,11 @@ use crate::session::gate::Permitted;
 use crate::session::kept::Reclaim;
 use crate::session::online::Rolled;
 use crate::session::recovery::{Kept, Pid};
+use crate::transport::api::Opened;
 use crate::transport::polling::{Poll, Post};
 use crate::transport::{Open, Probe};
 
-/// Where a session lives. A slot is used again, with another generation.
+/// Where a session lives, or a connection of a back end. A slot is used again, with another generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Handle {
     pub(crate) shard: u16,
@@ -56,6 +59,9 @@ pub(crate) struct HomeRef {
 pub(crate) enum Inbox {
     // From the HTTP front.
     Open(Box<Open>),
+    OpenApi(Box<Opened>),
+    /// To the request of a back end that a connection has brought; `None`: it broke off.
+    ApiAnswered(Handle, Option<Vec<u8>>),
     Poll(Poll),
     Post(Box<Post>),
     Probe(Box<Probe>),
@@ -74,6 +80,11 @@ pub(crate) enum Inbox {
     Reply {
         to: Handle,
         asked: Asked,
+        reply: Reply,
+    },
+    ApiPublished {
+        to: Handle,
+        number: u64,
         reply: Reply,
     },
     // From a session to one socket of an XPUSH 0.1 client.
@@ -140,6 +151,10 @@ pub(crate) enum Inbox {
     Enlist(Arc<Enlisting>),
     /// Which of an app's channels are followed here.
     Tally(Arc<Tally>),
+    // To the shard that asks other nodes: what is asked, by others, and what they tell.
+    Inquire(Box<Inquire>),
+    Asked(NodeId, Arc<Inquiry>),
+    Told(NodeId, Arc<Report>),
     // From the node.
     Drain {
         within_ms: u64,
@@ -215,6 +230,8 @@ pub(crate) enum Publisher {
     Session(Handle, Asked),
     /// The app's own back end: the message of this number in a batch.
     Backend(Arc<Batch>, usize),
+    /// The same, by the request of this number on a connection of its own.
+    Request(Handle, u64),
     /// Another node, which has left it to this one: the draft of this number.
     Node(Arc<Guests>, usize),
 }
@@ -313,6 +330,7 @@ impl Publisher {
     pub(crate) fn is(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Session(one, _), Self::Session(other, _)) => one == other,
+            (Self::Request(one, _), Self::Request(other, _)) => one == other,
             (Self::Backend(one, _), Self::Backend(other, _)) => Arc::ptr_eq(one, other),
             (Self::Node(one, _), Self::Node(other, _)) => Arc::ptr_eq(one, other),
             _ => false,

@@ -14,6 +14,7 @@ use super::inbox::{HomeRef, Inbox, Join, Joined, Leave, Reply, Wanted};
 use super::marking::{Marked, Marks};
 use super::order;
 use crate::command::presence::ROSTER;
+use crate::planted::{Bug, is_planted};
 use crate::shard::{Shard, Timer};
 
 /// The most messages that a resume brings; with more missed it is `recovered: false`.
@@ -46,6 +47,8 @@ enum Reading {
     NotNeeded,
     /// The page behind `since`; without `since`, only the head.
     Missed,
+    /// A part of what the join of that number is reading.
+    Shared(u32),
     /// The newest page: what was missed cannot be had.
     Newest,
     /// Read; `recovered` says whether it goes on at `since`.
@@ -63,6 +66,14 @@ enum Listing {
         tries: u8,
     },
     Done(Roster),
+}
+
+impl Joining {
+    /// Whether it reads all that a join at `since` has missed.
+    fn reads_behind(&self, since: Position) -> bool {
+        let begins = self.request.since.filter(|_| matches!(self.page, Reading::Missed));
+        begins.is_some_and(|begins| begins.epoch == since.epoch && begins.seq <= since.seq)
+    }
 }
 
 impl Listing {
@@ -154,7 +165,7 @@ impl Shard {
         let Some(asked) = home.asked_bus.filter(|asked| asked.number == number) else { return };
         home.asked_bus = None;
         if asked.late && result.is_ok() {
-            return self.catch_up(home_ref);
+            return self.look_behind(home_ref);
         }
         if let Err(error) = result {
             // This node's subscribers are served all the same; when the bus comes back it tells of a gap.
@@ -183,27 +194,66 @@ impl Shard {
         }
     }
 
-    /// Reads what a join has missed, or where its channel stands.
+    /// Reads what a join has missed, or where its channel stands. Of many who come back at once, one reads.
     fn read_join_page(&mut self, home_ref: HomeRef, index: usize) {
         let Some(home) = self.homes.get(home_ref) else { return };
-        let join = &mut home.joins[index];
-        join.page = Reading::Missed;
-        let (number, since) = (join.number, join.request.since);
+        let (number, since) = (home.joins[index].number, home.joins[index].request.since);
+        if let Some(since) = since {
+            // Where this node's other subscribers stand: from here on it hears what they hear.
+            if home.order.at() == Some(since) && !home.awaits_bus() {
+                let page =
+                    Page { epoch: since.epoch, first: since.seq + 1, head: since.seq, messages: Vec::new() };
+                home.joins[index].page = Reading::Done { page, recovered: true };
+                return;
+            }
+            if let Some(reader) = home.joins.iter().find(|join| join.reads_behind(since)) {
+                home.joins[index].page = Reading::Shared(reader.number);
+                return;
+            }
+        }
+        home.joins[index].page = Reading::Missed;
         let limit = if since.is_some() { RESUME_PAGE } else { 1 };
         let range = since.map_or(Range::Newest, |since| Range::After(since.seq));
         self.read_page(home_ref, Wanted::Join(number), range, limit);
     }
 
     pub(super) fn join_page(&mut self, home_ref: HomeRef, number: u32, result: Result<Page, PortError>) {
-        let Some(home) = self.homes.get(home_ref) else { return };
-        let Some(index) = home.joins.iter().position(|join| join.number == number) else { return };
         let page = match result {
             Ok(page) => page,
             Err(error) => {
                 tracing::warn!(%error, "cannot read the log for a subscription");
-                return self.join_failed(home_ref, index, error.code().into());
+                while let Some(index) = self.homes.get(home_ref).and_then(|home| home.join_that_reads(number))
+                {
+                    self.join_failed(home_ref, index, error.code().into());
+                }
+                return;
             }
         };
+        self.share_page(home_ref, number, &page);
+        self.own_page(home_ref, number, page);
+        self.read_due_pages(home_ref);
+        self.advance_joins(home_ref);
+    }
+
+    /// Gives a page to the joins that share it; those whose part is not whole are to read for themselves.
+    fn share_page(&mut self, home_ref: HomeRef, number: u32, page: &Page) {
+        let Some(home) = self.homes.get(home_ref) else { return };
+        for join in
+            home.joins.iter_mut().filter(|join| matches!(join.page, Reading::Shared(by) if by == number))
+        {
+            let Some(since) = join.request.since else { continue };
+            let behind = page.messages.partition_point(|message| message.seq() <= since.seq);
+            let part = Page { messages: page.messages[behind..].to_vec(), ..*page };
+            join.page = match goes_on(since, &part) {
+                true => Reading::Done { page: part, recovered: true },
+                false => Reading::Due,
+            };
+        }
+    }
+
+    fn own_page(&mut self, home_ref: HomeRef, number: u32, page: Page) {
+        let Some(home) = self.homes.get(home_ref) else { return };
+        let Some(index) = home.join_numbered(number) else { return };
         let join = &mut home.joins[index];
         let head = Position { epoch: page.epoch, seq: page.head };
         if home.rule.history.is_durable() && join.request.since.is_some_and(|since| is_ahead(since, head)) {
@@ -217,14 +267,13 @@ impl Shard {
             }
             Reading::Missed => join.page = Reading::Done { page, recovered: true },
             Reading::Newest => join.page = Reading::Done { page, recovered: false },
-            Reading::Due | Reading::NotNeeded | Reading::Done { .. } => {}
+            Reading::Due | Reading::NotNeeded | Reading::Shared(_) | Reading::Done { .. } => {}
         }
-        self.advance_joins(home_ref);
     }
 
     pub(crate) fn join_roster(&mut self, home_ref: HomeRef, number: u32, result: Result<Roster, PortError>) {
         let Some(home) = self.homes.get(home_ref) else { return };
-        let Some(index) = home.joins.iter().position(|join| join.number == number) else { return };
+        let Some(index) = home.join_numbered(number) else { return };
         match result {
             // While it is not known, nothing is said: what the store has may be a part.
             Ok(_) if !self.presence.known => home.joins[index].roster = Listing::NotNeeded,
@@ -248,7 +297,7 @@ impl Shard {
 
     pub(crate) fn join_marked(&mut self, home_ref: HomeRef, number: u32, result: Result<Marked, PortError>) {
         let Some(home) = self.homes.get(home_ref) else { return };
-        let Some(index) = home.joins.iter().position(|join| join.number == number) else { return };
+        let Some(index) = home.join_numbered(number) else { return };
         match (result, &mut home.joins[index].marks) {
             (Ok(marked), Some(marks)) => marks.take(marked),
             (Ok(_), None) => {}
@@ -264,7 +313,7 @@ impl Shard {
     /// The store has had its time.
     pub(crate) fn join_is_old(&mut self, home_ref: HomeRef, number: u32) {
         let Some(home) = self.homes.get(home_ref) else { return };
-        if let Some(index) = home.joins.iter().position(|join| join.number == number) {
+        if let Some(index) = home.join_numbered(number) {
             let problem = Problem::new(Code::Unavailable, "the channel's store does not answer");
             self.join_failed(home_ref, index, problem);
             self.retire(home_ref);
@@ -356,6 +405,9 @@ impl Shard {
         if join.request.unreadable {
             recovered = Some(false);
         }
+        if is_planted(Bug::AlwaysRecovered) {
+            recovered = recovered.map(|_| true);
+        }
         let joined = Joined {
             channel: join.request.channel.clone(),
             ticket: join.request.ticket,
@@ -377,7 +429,7 @@ impl Shard {
             self.relist(&join.request.channel);
         }
         if catch_up && self.node.has_peers() {
-            self.catch_up(home_ref);
+            self.look_behind(home_ref);
         }
     }
 
@@ -398,6 +450,18 @@ impl Shard {
 }
 
 impl Home {
+    fn join_numbered(&self, number: u32) -> Option<usize> {
+        self.joins.iter().position(|join| join.number == number)
+    }
+
+    /// A join that waits for what the join of this number reads.
+    fn join_that_reads(&self, number: u32) -> Option<usize> {
+        let waits = |join: &Joining| {
+            join.number == number || matches!(join.page, Reading::Shared(by) if by == number)
+        };
+        self.joins.iter().position(waits)
+    }
+
     /// The first join that waits for nothing any more. Joins are answered in any order: each is bounded by the release point of its own moment.
     fn ready_join(&mut self) -> Option<usize> {
         if self.awaits_bus() {
@@ -409,7 +473,7 @@ impl Home {
             let read = match join.page {
                 // Another join may be finding out where the channel stands.
                 Reading::NotNeeded => !self.keeps_history() || self.order.at().is_some(),
-                Reading::Due | Reading::Missed | Reading::Newest => false,
+                Reading::Due | Reading::Missed | Reading::Shared(_) | Reading::Newest => false,
                 Reading::Done { .. } => !self.is_behind(join),
             };
             read && listed && marked

@@ -4,6 +4,8 @@
 
 pub(crate) mod address;
 pub(crate) mod advice;
+pub(crate) mod api;
+mod early;
 mod engineio;
 mod events;
 mod handshake;
@@ -28,20 +30,25 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::server::TlsStream;
 use xpush_core::Code;
 
+use crate::front::api::Api;
+use crate::front::early::Early;
 use crate::front::relay::Tunnel;
 use crate::front::tls::Tls;
 use crate::node::{Node, Shared};
+use crate::transport::api::is_for_shards;
 use crate::transport::io::Io;
 
 /// The kernel's send buffer of a connection: what a slow reader holds here is not seen by the outbox's bounds.
 const SEND_BUFFER: usize = 128 * 1024;
 /// After `accept` fails for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Bytes by which it is seen whose a connection is: those of a usual request's head.
+const EARLY: usize = 1_024;
 
 /// What a request comes to.
 enum Verdict {
@@ -71,12 +78,18 @@ impl Node {
         let socket = socket2::SockRef::from(&listener);
         socket.set_nodelay(true)?;
         socket.set_send_buffer_size(SEND_BUFFER)?;
+        let api = Arc::new(Api::new(self.shared.clone(), rest.clone()));
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
-                    let (shared, tls, rest) = (self.shared.clone(), tls.clone(), rest.clone());
+                    let (shared, tls, rest, api) =
+                        (self.shared.clone(), tls.clone(), rest.clone(), api.clone());
                     tokio::spawn(async move {
-                        if let Err(error) = connection(shared, stream, tls, peer, rest).await {
+                        let served = match tls {
+                            Some(tls) => secure(shared, stream, tls, peer, rest).await,
+                            None => plain(shared, stream, peer, rest, api).await,
+                        };
+                        if let Err(error) = served {
                             tracing::debug!(%error, "connection failed");
                         }
                     });
@@ -90,18 +103,35 @@ impl Node {
     }
 }
 
-/// One TCP connection, as long as it speaks HTTP.
-async fn connection(
+/// One TCP connection: an app's back end's is a shard's, the others are hyper's as long as they speak HTTP.
+async fn plain(
+    shared: Arc<Shared>,
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    rest: Router,
+    api: Arc<Api>,
+) -> Result<(), Failure> {
+    let mut early = Vec::with_capacity(EARLY);
+    let within = Duration::from_millis(shared.config.limits.handshake_ms);
+    let Ok(read) = tokio::time::timeout(within, stream.read_buf(&mut early)).await else { return Ok(()) };
+    if read? == 0 {
+        return Ok(());
+    }
+    if shared.intake().is_some() && is_for_shards(&early) {
+        api.hand_over(stream, peer, early)?;
+        return Ok(());
+    }
+    speak_http(shared, Early::new(stream, early), false, peer, rest, Early::into_io).await
+}
+
+/// One TCP connection that speaks TLS.
+async fn secure(
     shared: Arc<Shared>,
     stream: TcpStream,
-    tls: Option<Tls>,
+    tls: Tls,
     peer: SocketAddr,
     rest: Router,
 ) -> Result<(), Failure> {
-    let Some(tls) = tls else {
-        let into_io = |stream: TcpStream| Ok(Io::plain(stream.into_std()?));
-        return speak_http(shared, stream, false, peer, rest, into_io).await;
-    };
     let within = Duration::from_millis(shared.config.limits.handshake_ms);
     let Ok(stream) = tokio::time::timeout(within, tls.accept(stream)).await else {
         shared.metrics.refused(Code::HandshakeTimeout);
@@ -109,19 +139,19 @@ async fn connection(
     };
     let into_io = |stream: TlsStream<TcpStream>| {
         let (stream, session) = stream.into_inner();
-        Ok(Io::tls(stream.into_std()?, session))
+        Ok((Io::tls(stream.into_std()?, session), Bytes::new()))
     };
     speak_http(shared, stream?, true, peer, rest, into_io).await
 }
 
-/// Lets hyper answer what comes by `stream`, until it ends or is taken over.
+/// Lets hyper answer what comes by `stream`, until it ends or is taken over. `into_io` tells what is to be read before it, too.
 async fn speak_http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     shared: Arc<Shared>,
     stream: S,
     secure: bool,
     peer: SocketAddr,
     rest: Router,
-    into_io: impl FnOnce(S) -> io::Result<Io>,
+    into_io: impl FnOnce(S) -> io::Result<(Io, Bytes)>,
 ) -> Result<(), Failure> {
     let limits = &shared.config.limits;
     let taken: Arc<Mutex<Option<Verdict>>> = Arc::default();
@@ -172,7 +202,9 @@ async fn speak_http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     match verdict {
         Some(Verdict::TakeOver(take_over)) => {
             let parts = connection.into_parts();
-            take_over(into_io(parts.io.into_inner())?, parts.read_buf);
+            let (io, rest) = into_io(parts.io.into_inner())?;
+            let early = if rest.is_empty() { parts.read_buf } else { [parts.read_buf, rest].concat().into() };
+            take_over(io, early);
         }
         Some(Verdict::Tunnel(tunnel)) => {
             let parts = connection.into_parts();

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use axum::Router;
 use axum::body::Body;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use tower::ServiceExt;
@@ -56,12 +57,9 @@ pub(super) async fn route(
     let path = request.uri().path();
     let engine = path == "/socket.io/" || path == "/socket.io";
     let ours = engine || path == "/ws" || path == "/sse";
-    let client = address::client(peer, request.headers(), &shared.config.trusted_proxies);
-    if client.untrusted_proxy {
-        advise_proxy(shared, peer);
-    }
+    let client = client(shared, peer, request.headers());
     if !ours {
-        return Verdict::Respond(others(request, client.address, rest).await);
+        return Verdict::Respond(others(request, client, rest).await);
     }
     let sender = if engine { shared.relay.sender(&request) } else { Sender::Client };
     if let Sender::Node(address) = sender {
@@ -82,7 +80,7 @@ pub(super) async fn route(
         }
     };
     let relayed = sender != Sender::Client;
-    let asking = Asking { request, peer: client.address, origin, by_app, relayed };
+    let asking = Asking { request, peer: client, origin, by_app, relayed };
     if engine {
         engineio::request(shared, asking).await
     } else if asking.request.uri().path() == "/ws" {
@@ -93,6 +91,15 @@ pub(super) async fn route(
             .await
             .unwrap_or_else(|problem| refuse(shared, &problem, origin.as_ref()))
     }
+}
+
+/// Which address a request comes from.
+pub(super) fn client(shared: &Shared, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    let client = address::client(peer, headers, &shared.config.trusted_proxies);
+    if client.untrusted_proxy {
+        advise_proxy(shared, peer);
+    }
+    client.address
 }
 
 fn advise_proxy(shared: &Shared, peer: IpAddr) {
@@ -127,7 +134,7 @@ pub(super) fn take_over(
     wire: Wire,
     (query, opening): (Box<str>, Option<Opening>),
     permit: Permit,
-    by: impl FnOnce(Io, bytes::Bytes) -> By + Send + 'static,
+    by: impl FnOnce(Io, Bytes) -> By + Send + 'static,
 ) -> TakeOver {
     let shared = shared.clone();
     Box::new(move |stream, early| {
@@ -137,7 +144,11 @@ pub(super) fn take_over(
 }
 
 /// The pages and the REST API, which find the client's address among the request's extensions.
-async fn others(mut request: Request<Incoming>, client: IpAddr, rest: Router) -> Response<Body> {
+pub(super) async fn others<B>(mut request: Request<B>, client: IpAddr, rest: Router) -> Response<Body>
+where
+    B: hyper::body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<axum::BoxError>,
+{
     request.extensions_mut().insert(client);
     match rest.oneshot(request.map(Body::new)).await {
         Ok(response) => response,

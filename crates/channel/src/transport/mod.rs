@@ -1,5 +1,6 @@
 //! Bytes in, bytes out: sockets that were taken over from HTTP, and long polling, which stays there.
 
+pub(crate) mod api;
 pub(crate) mod io;
 pub(crate) mod polling;
 pub(crate) mod stream;

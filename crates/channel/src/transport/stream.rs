@@ -11,6 +11,7 @@ use crate::fanout::inbox::Handle;
 use crate::session::outbox::Flushed;
 use crate::session::{Session, Transport};
 use crate::shard::{Shard, Timer};
+use crate::transport::api::Connections;
 
 /// Commands of one connection that may be in progress; with more, nothing is read from it.
 const WINDOW: u16 = 64;
@@ -36,6 +37,9 @@ impl Shard {
     /// What epoll says of a socket.
     pub(crate) fn ready(&mut self, token: Token, readable: bool, writable: bool, closed: bool) {
         let Ok(slot) = u32::try_from(token.0 / 2) else { return };
+        if Connections::has(slot) {
+            return self.api_ready(slot, readable, writable, closed);
+        }
         let Some(handle) = self.sessions.handle(slot) else { return };
         if token.0 % 2 == 1 {
             if readable {
@@ -54,7 +58,10 @@ impl Shard {
     /// Goes on with sockets that had more than their share, or that were paused.
     pub(crate) fn take_unread(&mut self) {
         for handle in std::mem::take(&mut self.unread) {
-            self.read(handle, true);
+            match Connections::has(handle.slot) {
+                true => self.read_api(handle, true),
+                false => self.read(handle, true),
+            }
         }
     }
 

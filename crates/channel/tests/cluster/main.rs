@@ -9,6 +9,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tungstenite::Message;
 
+use xpush_core::App;
+use xpush_core::ports::access::Decided;
+use xpush_core::ports::backend::{Census, Everywhere};
+
 use world::{Polling, World, posted};
 
 #[test]
@@ -32,6 +36,52 @@ fn round_robin_in_front_of_polling() {
     for node in &world.nodes {
         assert!(world::counter(node, "xpush_relayed_total") > 5);
     }
+}
+
+/// What comes of something that a node is asked for.
+fn told<T: Send + 'static>(start: impl FnOnce(Decided<T>)) -> T {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    start(Box::new(move |result| sender.send(result).unwrap()));
+    receiver.recv_timeout(world::PATIENCE).unwrap().unwrap()
+}
+
+#[test]
+fn whoever_asks_one_server_is_told_of_all_and_of_whom_it_could_not_reach() {
+    let world = World::new(2);
+    let mut clients = [0, 0, 1].map(|node| Polling::open(&world, node));
+    for (client, channels) in
+        clients.iter_mut().zip([&["chat:a", "chat:c"][..], &["chat:b"], &["chat:b", "chat:c"]])
+    {
+        for channel in channels {
+            client.call("subscribe", &json!({"channel": channel}));
+        }
+    }
+    let app = App::new("demo").unwrap();
+    let live = |node: usize, after, limit| {
+        let backend = world.nodes[node].backend();
+        let Everywhere { told, missing } = told(|done| backend.live(&app, "chat:", after, limit, done));
+        let told =
+            told.into_iter().map(|live| (live.channel.to_string(), live.subscribers)).collect::<Vec<_>>();
+        (told, missing)
+    };
+    let named = |all: &[(&str, u64)]| {
+        all.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect::<Vec<_>>()
+    };
+    for node in [0, 1] {
+        assert_eq!(live(node, None, 9), (named(&[("chat:a", 1), ("chat:b", 2), ("chat:c", 2)]), vec![]));
+        assert_eq!(live(node, Some("chat:a"), 1), (named(&[("chat:b", 2)]), vec![]));
+    }
+    let census = |node: usize| told(|done| world.nodes[node].backend().census(vec![app.clone()], done));
+    let connections = |census: &[Census]| {
+        census.iter().map(|one| (one.name.to_string(), one.apps[0].connections)).collect::<Vec<_>>()
+    };
+    assert_eq!(connections(&census(1).told), named(&[("n1", 1), ("n0", 2)]));
+    let mute = world.mute("n9");
+    let all = census(0);
+    assert_eq!((connections(&all.told), all.missing), (named(&[("n0", 2), ("n1", 1)]), vec!["n9".into()]));
+    assert_eq!(live(0, None, 9).1, vec!["n9".into()]);
+    drop(mute);
+    assert_eq!(census(0).missing, [] as [Box<str>; 0]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use tungstenite::WebSocket;
 use xpush_channel::config::{Config, Heartbeat, Limits, Origins};
 use xpush_channel::{GRACE_MS, Node, Parts};
-use xpush_core::ports::cluster::{self, Cluster};
+use xpush_core::ports::cluster::{self, Cluster, ClusterSink, View};
 use xpush_core::{Clock, History, NodeId, Permissions, Retention, Rule, Who};
 use xpush_embedded::{
     LocalHub, LocalOnline, LocalPresence, MemoryLastSeen, MemoryLog, OsEntropy, SoloCluster, SystemClock,
@@ -94,6 +94,13 @@ impl World {
         self.handles[node].leave(&sample::node(&format!("n{node}")), Box::new(|left| left.unwrap()));
     }
 
+    /// A server that all see and that answers nobody; it is gone with what is returned.
+    pub(crate) fn mute(&self, name: &str) -> SoloCluster {
+        let mute = self.handles[0].handle();
+        mute.join(sample::server(name), Arc::new(Nobody), Box::new(|joined| joined.unwrap()));
+        mute
+    }
+
     pub(crate) fn websocket(&self, node: usize, path: &str) -> WebSocket<TcpStream> {
         let stream = connect(self.addresses[node]);
         let url = format!("ws://{}{path}", self.addresses[node]);
@@ -107,6 +114,13 @@ impl World {
             std::thread::yield_now();
         }
     }
+}
+
+/// Looks at no view.
+struct Nobody;
+
+impl ClusterSink for Nobody {
+    fn view(&self, _: Arc<View>) {}
 }
 
 fn rule() -> Rule {

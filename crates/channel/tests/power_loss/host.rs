@@ -5,15 +5,14 @@ use std::sync::Arc;
 
 use axum::Router;
 use tokio::net::TcpListener;
-use xpush_channel::config::{Config, Heartbeat, Limits, Origins};
+use xpush_channel::config::Limits;
 use xpush_channel::{Node, Parts};
 use xpush_core::{Clock, History, NodeId, Permissions, Retention, Rule, Who};
-use xpush_embedded::{
-    LocalHub, LocalOnline, LocalPresence, MemoryLastSeen, MemoryLog, OsEntropy, SoloCluster, SystemClock,
-};
+use xpush_embedded::{LocalHub, LocalOnline, MemoryLastSeen, SystemClock};
 use xpush_sqlite::{Options, Store, Synchronous};
 use xpush_testkit::{OpenAccess, sample};
 
+use crate::alone;
 use crate::seeded::{Bug, Handle, SeededBus, SeededLedger};
 
 /// What the host is told by its environment.
@@ -44,7 +43,7 @@ pub(crate) fn run(folder: &Path, bug: Bug, forgets: u64) {
     let mut urls = String::new();
     for name in NODES {
         let node = Node::start(
-            config(name),
+            alone::config(name, Limits { events_per_second: 0, ..Limits::default() }),
             parts(name, ledger.clone(), &hub),
             sample::server(name),
             Box::new(|_| {}),
@@ -58,18 +57,6 @@ pub(crate) fn run(folder: &Path, bug: Bug, forgets: u64) {
     runtime.block_on(std::future::pending())
 }
 
-fn config(node: &str) -> Config {
-    Config {
-        node: NodeId::new(node).unwrap(),
-        shards: 2,
-        limits: Limits { events_per_second: 0, ..Limits::default() },
-        heartbeat: Heartbeat::default(),
-        origins: Origins::default(),
-        trusted_proxies: Vec::new(),
-        peers: xpush_channel::PeerTrust::nobody(),
-    }
-}
-
 fn parts(node: &str, ledger: Arc<SeededLedger>, hub: &LocalHub) -> Parts {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let rule = Rule {
@@ -80,22 +67,13 @@ fn parts(node: &str, ledger: Arc<SeededLedger>, hub: &LocalHub) -> Parts {
         search: false,
         permissions: Permissions::all(Who::Anyone),
     };
-    let (hub, node) = (hub.clone(), NodeId::new(node).unwrap());
+    let (hub, id) = (hub.clone(), NodeId::new(node).unwrap());
     let bus_ledger = ledger.clone();
+    // Each believes to be alone, so that nobody compares heads: what the bus does not bring does not come.
     Parts {
-        log: Arc::new(MemoryLog::new(1, 1 << 20, clock.clone())),
         ledger: Arc::new(Handle(ledger)),
-        search: None,
-        bus: Box::new(move |sink| Arc::new(SeededBus::new(Arc::new(hub.attach(node, sink)), bus_ledger))),
-        presence: Arc::new(LocalPresence::new()),
-        online: Arc::new(LocalOnline::new(15_000, clock.clone(), Arc::new(MemoryLastSeen::default()))),
-        access: Arc::new(OpenAccess::demo([rule])),
-        // Each believes to be alone, so that nobody compares heads: what the bus does not bring does not come.
-        secret: [7; 32],
-        cluster: Arc::new(SoloCluster::new()),
-        hosting: None,
-        views: None,
-        clock,
-        entropy: || Box::new(OsEntropy::new()),
+        bus: Box::new(move |sink| Arc::new(SeededBus::new(Arc::new(hub.attach(id, sink)), bus_ledger))),
+        online: Arc::new(LocalOnline::new(15_000, clock, Arc::new(MemoryLastSeen::default()))),
+        ..alone::parts(node, OpenAccess::demo([rule]))
     }
 }

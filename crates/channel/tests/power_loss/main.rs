@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "../alone/mod.rs"]
+mod alone;
 mod host;
 mod seeded;
 

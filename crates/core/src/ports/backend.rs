@@ -8,8 +8,9 @@ use bytes::Bytes;
 use crate::access::Grant;
 use crate::error::Problem;
 use crate::message::{Kind, Sender};
-use crate::names::{App, Channel, ChannelKey, ClientId, EventName, User};
+use crate::names::{App, Channel, ChannelKey, ClientId, EventName, NodeId, User};
 use crate::ports::access::Decided;
+use crate::ports::inquiry::{Counters, Crowd};
 use crate::ports::message_log::Range;
 
 /// How long an answer may take. What has not been answered by then is `outcome_unknown`.
@@ -74,22 +75,56 @@ pub struct Searching {
     pub limit: usize,
 }
 
-/// A channel that is live on a node.
+/// A channel that somebody follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveChannel {
     /// Which.
     pub channel: Channel,
-    /// Connections of this node that follow it.
+    /// Connections that follow it.
     pub subscribers: u64,
 }
 
-/// What there is of an app on a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What all servers have told, or all but some.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Everywhere<T> {
+    /// What they told.
+    pub told: T,
+    /// The names of those that did not answer in time: of what they have, nothing is told.
+    pub missing: Vec<Box<str>>,
+}
+
+/// What there is on a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Census {
-    /// Users who are connected.
-    pub users: u64,
-    /// Their connections.
-    pub connections: u64,
+    /// Its id.
+    pub node: NodeId,
+    /// Its name.
+    pub name: Box<str>,
+    /// What it has counted.
+    pub counters: Counters,
+    /// The apps, in the order asked for.
+    pub apps: Vec<Crowd>,
+}
+
+/// A request to publish one message, as an app's back end has sent it. Of a header that it has twice, the value is not here. Not `Debug`: it shows a key.
+#[derive(Clone, Copy)]
+pub struct PublishRequest<'a> {
+    /// `Authorization`
+    pub authorization: Option<&'a str>,
+    /// `Content-Type`
+    pub content_type: Option<&'a str>,
+    /// `Idempotency-Key`
+    pub idempotency_key: Option<&'a str>,
+    /// The body, whole.
+    pub body: &'a [u8],
+}
+
+/// Reads requests to publish for a node that answers them where it reads them.
+///
+/// - Nothing waits in it, and nothing is asked of anybody: what cannot be said at once the API is asked, which finds the same.
+pub trait Intake: Send + Sync {
+    /// What is to be published; `None` when the API must be asked: it is refused, or whose key it shows is not remembered at the moment.
+    fn publication(&self, request: PublishRequest<'_>) -> Option<Publication>;
 }
 
 /// What is done on behalf of an app's back end, which may do everything in its app. Whoever calls has made sure that it is one, and of this app.
@@ -116,20 +151,21 @@ pub trait Backend: Send + Sync {
     fn conversations(&self, app: &App, user: &User, after: Option<&str>, limit: usize, done: Decided<Object>);
     /// Messages that hold the words of a query ([`crate::ports::search`]). `no_search` where that is not offered, `not_found` of a channel that one may not read.
     fn search(&self, by: SearchBy, asked: Searching, done: Decided<Object>);
-    /// The channels of an app that are followed on this node, by name: at most `limit` of those that begin with `prefix` and come behind `after`.
+    /// The channels of an app that are followed on any node, by name: at most `limit` of those that begin with `prefix` and come behind `after`. Other nodes are waited for
+    /// for a second.
     fn live(
         &self,
         app: &App,
         prefix: &str,
         after: Option<&str>,
         limit: usize,
-        done: Decided<Vec<LiveChannel>>,
+        done: Decided<Everywhere<Vec<LiveChannel>>>,
     );
     /// Lets the connections that a user has now, on every node, follow a channel, or follow it no more: as if each had asked for it, within what the user may.
     /// Each is told by a push. `not_found` when no rule covers the channel.
     fn enlist(&self, channel: &ChannelKey, user: &User, follows: bool) -> Result<(), Problem>;
-    /// What there is of an app on this node.
-    fn census(&self, app: &App) -> Census;
+    /// What there is of these apps on each node that carries connections, this one first; others are waited for for a second.
+    fn census(&self, apps: Vec<App>, done: Decided<Everywhere<Vec<Census>>>);
     /// The node's id.
     fn node(&self) -> &str;
 }

@@ -9,6 +9,7 @@ use crate::message::{Message, RecordError};
 use crate::names::{App, Channel, ChannelKey, NodeId, User};
 use crate::ports::Done;
 use crate::ports::forward::{Forward, Forwarded};
+use crate::ports::inquiry::{Inquiry, Report};
 use crate::ports::markers::Mark;
 use crate::ports::presence::Delta;
 
@@ -46,6 +47,10 @@ pub enum Event {
     Forward(Arc<Forward>),
     /// The host's word on those of the node that the topic names.
     Forwarded(Arc<Forwarded>),
+    /// A question to the node that the topic names, about itself.
+    Inquiry(Arc<Inquiry>),
+    /// The answer, to the node that asked.
+    Report(Arc<Report>),
 }
 
 /// What a user's connections shall follow.
@@ -128,7 +133,10 @@ pub trait Bus: Send + Sync {
 
 /// The newest version that [`Envelope::encode`] writes; each event is written in the oldest one that has it, so that adjacent releases run mixed: a node
 /// that does not know an event yet takes all the others. What it cannot read is a gap to it, and a forward that it cannot read is one that nobody answers.
-pub const ENVELOPE_VERSION: u8 = 3;
+pub const ENVELOPE_VERSION: u8 = 4;
+
+/// Before nodes asked each other about themselves.
+const THIRD_VERSION: u8 = 3;
 
 /// Before drafts were forwarded.
 const SECOND_VERSION: u8 = 2;
@@ -141,7 +149,8 @@ impl Envelope {
     pub fn encode(&self) -> Bytes {
         let mut out = Writer::with_capacity(256);
         out.byte(match self.event {
-            Event::Forward(_) | Event::Forwarded(_) => ENVELOPE_VERSION,
+            Event::Inquiry(_) | Event::Report(_) => ENVELOPE_VERSION,
+            Event::Forward(_) | Event::Forwarded(_) => THIRD_VERSION,
             _ => SECOND_VERSION,
         });
         out.text(self.origin.as_str());
@@ -188,6 +197,14 @@ impl Envelope {
                 out.byte(8);
                 forwarded.encode(&mut out);
             }
+            Event::Inquiry(inquiry) => {
+                out.byte(9);
+                inquiry.encode(&mut out);
+            }
+            Event::Report(report) => {
+                out.byte(10);
+                report.encode(&mut out);
+            }
         }
         out.finish()
     }
@@ -224,6 +241,8 @@ impl Envelope {
             }
             7 if version > SECOND_VERSION => Event::Forward(Arc::new(Forward::decode(&mut input)?)),
             8 if version > SECOND_VERSION => Event::Forwarded(Arc::new(Forwarded::decode(&mut input)?)),
+            9 if version > THIRD_VERSION => Event::Inquiry(Arc::new(Inquiry::decode(&mut input)?)),
+            10 if version > THIRD_VERSION => Event::Report(Arc::new(Report::decode(&mut input)?)),
             _ => return Err(RecordError::Corrupt),
         };
         input.end()?;
@@ -232,9 +251,10 @@ impl Envelope {
 }
 
 impl Event {
-    /// The channel that the event belongs to.
-    pub fn channel(&self) -> &ChannelKey {
-        match self {
+    /// The channel that the event belongs to, if to any.
+    pub fn channel(&self) -> Option<&ChannelKey> {
+        Some(match self {
+            Event::Inquiry(_) | Event::Report(_) => return None,
             Event::Message(message) | Event::Notify(message) => &message.channel,
             Event::Signal(signal) => &signal.message.channel,
             Event::Presence(channel, _) => channel,
@@ -242,7 +262,7 @@ impl Event {
             Event::Enlist(enlisting) => &enlisting.channel,
             Event::Forward(forward) => &forward.channel,
             Event::Forwarded(forwarded) => &forwarded.channel,
-        }
+        })
     }
 }
 

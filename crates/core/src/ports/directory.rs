@@ -43,6 +43,8 @@ pub enum Key {
     Version(App, u64),
     /// What an operator did, or tried to. The id begins with 16 hexadecimal digits, those of all ones less the time in ms since 1970: the newest comes first.
     Audit(Box<str>),
+    /// An app that is being deleted, or was a moment ago.
+    Deletion(App),
 }
 
 /// A key's kind and names, as stores spell it. Kinds are numbers that are never given to anything else.
@@ -82,6 +84,8 @@ pub mod kind {
     pub const VERSION: u8 = 10;
     /// [`Key::Audit`](super::Key::Audit)
     pub const AUDIT: u8 = 11;
+    /// [`Key::Deletion`](super::Key::Deletion)
+    pub const DELETION: u8 = 12;
 }
 
 /// An app: as the configuration file has it, or as it was set up live, which wins over the file's app of the same name.
@@ -135,11 +139,24 @@ pub struct Stamp {
     pub at: UnixMillis,
     /// An operator's name, an API key's id, or a user of the operating system.
     pub by: Box<str>,
+    /// What an API key is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Box<str>>,
     /// By which way.
     pub via: Via,
     /// Why, in the words of who did it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<Box<str>>,
+}
+
+impl std::fmt::Display for Stamp {
+    /// `root (page)`, `orders k7Qm2 (key)`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(name) = &self.name {
+            write!(f, "{name} ")?;
+        }
+        write!(f, "{} ({})", self.by, self.via.as_str())
+    }
 }
 
 /// The way by which something was changed.
@@ -150,7 +167,7 @@ pub enum Via {
     Page,
     /// An operator with a token.
     Api,
-    /// An API key of the app.
+    /// An API key of the app, or a token of the role `server`.
     Key,
     /// The command line.
     Cli,
@@ -169,6 +186,17 @@ pub struct VersionRecord {
     pub what: Vec<Box<str>>,
     /// What it said: a JSON object in the configuration's language, without secrets.
     pub settings: Box<str>,
+}
+
+/// How far an app's deletion is. Written before anything is removed, so that whatever cuts it short, somebody goes on with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletionRecord {
+    /// When it began, ms since 1970.
+    pub at: UnixMillis,
+    /// What was made in it before this moment goes: servers that had not heard of the deletion yet may have taken something in. Ms since 1970.
+    pub before: UnixMillis,
+    /// Nothing that was known is left.
+    pub gone: bool,
 }
 
 /// What was done, or tried. Holds no secrets.
@@ -416,6 +444,8 @@ pub enum Record {
     Version(Box<VersionRecord>),
     /// Of [`Key::Audit`].
     Audit(Box<AuditRecord>),
+    /// Of [`Key::Deletion`].
+    Deletion(DeletionRecord),
 }
 
 /// An entry.
@@ -458,6 +488,8 @@ pub enum Listing {
     Audit,
     /// What was done in an app, the newest first.
     AuditOf(App),
+    /// Apps that are being deleted.
+    Deletions,
 }
 
 /// What must hold for a change to be made.
@@ -544,6 +576,7 @@ impl Key {
                 second: "",
             },
             Self::Audit(id) => spelling(kind::AUDIT, "", id, ""),
+            Self::Deletion(app) => spelling(kind::DELETION, "", app.as_str(), ""),
         }
     }
 
@@ -566,6 +599,7 @@ impl Key {
                 Self::Version(app()?, !falling)
             }
             kind::AUDIT => Self::Audit(first.into()),
+            kind::DELETION => Self::Deletion(App::new(first)?),
             _ => return Err(Code::Internal),
         })
     }
@@ -626,6 +660,7 @@ impl Record {
                 | (Key::Secret(..), Self::Secret(..))
                 | (Key::Version(..), Self::Version(..))
                 | (Key::Audit(..), Self::Audit(..))
+                | (Key::Deletion(..), Self::Deletion(..))
         )
     }
 }

@@ -1,5 +1,9 @@
 //! Taking a user out of what is kept: a capability of message logs.
 
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
 use crate::environment::UnixMillis;
 use crate::names::{App, User};
 use crate::ports::Done;
@@ -57,4 +61,18 @@ pub trait Erasure: Send + Sync {
     /// Takes out what names the user outside of messages, and that it was to be erased. To be called when steps have come to their end and the directory has
     /// nothing of the user any more; again, it does no harm.
     fn end(&self, app: &App, user: &User, done: Done<()>);
+}
+
+/// The beginning of what the server says of users.
+#[derive(Deserialize)]
+struct About<'a> {
+    #[serde(borrow)]
+    user: Cow<'a, str>,
+}
+
+/// Whether data of a channel of the server's are about this user: an object that has it as `user`.
+pub fn is_about(json: &[u8], user: &User) -> bool {
+    // serde would take an array for a struct, too.
+    json.trim_ascii_start().starts_with(b"{")
+        && serde_json::from_slice::<About<'_>>(json).is_ok_and(|about| about.user == user.as_str())
 }

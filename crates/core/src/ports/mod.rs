@@ -14,6 +14,7 @@ pub mod files;
 pub mod forward;
 pub mod hooks;
 pub mod hosts;
+pub mod inquiry;
 pub mod lease;
 pub mod markers;
 pub mod message_log;
@@ -25,11 +26,19 @@ pub mod search;
 pub mod transfer;
 
 use std::fmt;
+use std::sync::mpsc;
 
 use crate::error::Code;
 
 /// What is called when an operation has ended. Exactly once; from any thread; perhaps before the call that took it has returned.
 pub type Done<T> = Box<dyn FnOnce(Result<T, PortError>) + Send>;
+
+/// Waits for an answer: on a thread that has nothing else to do, which is none of a shard's and none of a runtime's.
+pub fn wait<T: Send + 'static>(ask: impl FnOnce(Done<T>)) -> Result<T, PortError> {
+    let (sender, receiver) = mpsc::channel();
+    ask(Box::new(move |result| drop(sender.send(result))));
+    receiver.recv().unwrap_or_else(|_| Err(PortError::new(Failure::Unknown, "the store has closed")))
+}
 
 /// What happened to an operation that did not succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,9 +1,12 @@
 //! Durable work that is to be done: what hooks are told, and later push notifications and mail.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::environment::UnixMillis;
-use crate::message::Message;
+use crate::message::{Message, Position};
+use crate::names::ChannelKey;
 use crate::ports::Done;
 
 /// Items that may wait in one queue; more are refused ([`Failure::Full`](super::Failure::Full)).
@@ -130,7 +133,22 @@ pub trait Tap: Send + Sync {
     /// The work that a message makes which has just got its place, by a draft that was no retry. Called within the step: must not block, nor call a port. Called again when the
     /// step is tried again.
     fn work(&self, message: &Message) -> Vec<Item>;
+    /// Whether messages of this channel make any, as far as is known now. Called within the step: must not block, nor call a port.
+    fn wants(&self, channel: &ChannelKey) -> bool;
 }
+
+/// A log whose outbox is another store: in the same atomic step as each message that its [`Tap`] wants, it notes that this is still to be told of. So whoever puts the message's
+/// work into an outbox a moment later may die in between, and another one does it.
+pub trait Notes: Send + Sync {
+    /// At most `limit` messages that were noted, and not taken by anybody, more than [`TAKEN_MS`] ago, as they read now; of one channel in their order. They are taken by this call:
+    /// nobody else is given them for as long.
+    fn untold(&self, limit: usize, done: Done<Vec<Arc<Message>>>);
+    /// What these messages make to do is in an outbox. When this is lost, they are untold once more.
+    fn told(&self, messages: Vec<(ChannelKey, Position)>);
+}
+
+/// For so long a message that is to be told of is left to whoever has taken it, in ms.
+pub const TAKEN_MS: u64 = 10_000;
 
 impl Item {
     /// Whether an outbox can take it.

@@ -184,7 +184,12 @@ impl Core {
                 let channel = ChannelKey::new(app.clone(), Channel::personal(owner, None));
                 Some(Changed::Permission(channel, user.clone()))
             }
-            Key::ApiKey(..) | Key::Identity(..) | Key::Secret(_) | Key::Version(..) | Key::Audit(_) => None,
+            Key::ApiKey(..)
+            | Key::Identity(..)
+            | Key::Secret(_)
+            | Key::Version(..)
+            | Key::Audit(_)
+            | Key::Deletion(_) => None,
         })
     }
 }

@@ -143,6 +143,11 @@ impl DirectoryAccess {
         self.0.records.read(key).await
     }
 
+    /// The same, if it is remembered at the moment.
+    pub(crate) fn known(&self, key: &Key) -> Option<Arc<Record>> {
+        self.0.records.known(key)
+    }
+
     /// The same directory: what is changed through it is heard of here at once, not only when it is asked for changes next.
     pub fn directory(&self) -> Arc<dyn Directory> {
         Arc::new(feed::Attentive(Arc::downgrade(&self.0), self.0.directory.clone()))

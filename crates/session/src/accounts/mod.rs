@@ -141,19 +141,11 @@ pub(crate) async fn authenticate(
 ) -> Result<UserRecord, Refusal> {
     let attempt = Attempt::new(app, user, caller.address);
     api.failures.check(&attempt)?;
+    let seat = api.hashing.seat()?;
     let record = find_user(api, app, user).await?;
     let digest = record.as_ref().and_then(|record| record.password.clone());
-    let matches = api.hashing.matches(password, digest).await?;
-    match record {
-        Some(record) if matches => {
-            api.failures.succeeded(&attempt);
-            Ok(record)
-        }
-        _ => {
-            api.failures.failed(&attempt);
-            Err(Code::BadCredentials.into())
-        }
-    }
+    let matches = api.hashing.guess(seat, password, digest, api.failures.clone(), attempt).await?;
+    record.filter(|_| matches).ok_or_else(|| Code::BadCredentials.into())
 }
 
 /// `POST /auth/refresh`: the next tokens for the last refresh token.

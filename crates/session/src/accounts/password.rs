@@ -1,7 +1,7 @@
 //! Passwords: which ones there can be, and what is kept of them.
 
-use argon2::password_hash::{PasswordHasher, PasswordVerifier};
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use xpush_core::{Code, Problem};
 
 /// Characters of a password, at least.
@@ -42,28 +42,82 @@ impl Password {
     /// What is kept of it: Argon2id under a new salt, as a PHC string. Takes 19 MiB and tens of milliseconds of one core: not for a thread that others
     /// wait for.
     pub fn digest(&self) -> Result<Box<str>, Problem> {
+        self.digest_in(&mut Memory::default())
+    }
+
+    /// The same in memory that is there.
+    pub(crate) fn digest_in(&self, memory: &mut Memory) -> Result<Box<str>, Problem> {
         let mut salt = [0; 16];
         getrandom::fill(&mut salt).map_err(|_| Code::Internal)?;
-        match argon2().hash_password_with_salt(self.0.as_bytes(), &salt) {
-            Ok(digest) => Ok(digest.to_string().into()),
-            Err(error) => {
-                tracing::error!(%error, "cannot digest a password");
-                Err(Code::Internal.into())
-            }
-        }
+        self.digest_with(&salt, memory).map_err(|error| {
+            tracing::error!(%error, "cannot digest a password");
+            Code::Internal.into()
+        })
     }
 
     /// Whether `digest` was made of it. Without a digest it was not, which takes as long to find out.
-    pub fn matches(&self, digest: Option<&str>) -> bool {
-        let matches = argon2().verify_password(self.0.as_bytes(), digest.unwrap_or(NOBODYS)).is_ok();
+    pub(crate) fn matches_in(&self, digest: Option<&str>, memory: &mut Memory) -> bool {
+        let matches = self.has_made(digest.unwrap_or(NOBODYS), memory).is_ok_and(|made| made);
         matches && digest.is_some()
+    }
+
+    fn digest_with(&self, salt: &[u8], memory: &mut Memory) -> argon2::password_hash::Result<Box<str>> {
+        let params = Params::new(MEMORY_KIB, PASSES, LANES, None)
+            .expect("these parameters are within Argon2's bounds");
+        let digest = PasswordHash {
+            algorithm: Algorithm::Argon2id.ident(),
+            version: Some(Version::V0x13.into()),
+            params: ParamsString::try_from(&params)?,
+            salt: Some(Salt::new(salt)?),
+            hash: None,
+        };
+        let hash = self.computed(&digest, params, Params::DEFAULT_OUTPUT_LEN, memory)?;
+        Ok(PasswordHash { hash: Some(hash), ..digest }.to_string().into())
+    }
+
+    /// By whatever parameters it was made with.
+    fn has_made(&self, digest: &str, memory: &mut Memory) -> argon2::password_hash::Result<bool> {
+        let digest = PasswordHash::new(digest)?;
+        let Some(hash) = digest.hash else { return Ok(false) };
+        // Outputs are compared in constant time.
+        Ok(self.computed(&digest, Params::try_from(&digest)?, hash.len(), memory)? == hash)
+    }
+
+    /// The output of so many bytes, at most as many as an [`Output`] may have, by what a digest says of its making.
+    fn computed(
+        &self,
+        made: &PasswordHash,
+        params: Params,
+        length: usize,
+        memory: &mut Memory,
+    ) -> argon2::password_hash::Result<Output> {
+        let algorithm = Algorithm::try_from(made.algorithm.as_str())?;
+        let version = made.version.map_or(Ok(Version::V0x13), Version::try_from)?;
+        let blocks = memory.blocks(params.block_count());
+        let mut buffer = [0; Output::MAX_LENGTH];
+        let output = &mut buffer[..length];
+        let salt = made.salt.as_deref().unwrap_or_default();
+        let argon2 = Argon2::new(algorithm, version, params);
+        argon2.hash_password_into_with_memory(self.0.as_bytes(), salt, output, blocks)?;
+        Ok(Output::new(output)?)
     }
 }
 
-fn argon2() -> Argon2<'static> {
-    let params =
-        Params::new(MEMORY_KIB, PASSES, LANES, None).expect("these parameters are within Argon2's bounds");
-    Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+/// What Argon2 works in, kept from one password to the next: the system takes milliseconds to give and to take back as much, which nothing interrupts.
+#[derive(Default)]
+pub(crate) struct Memory(Vec<Block>);
+
+impl Memory {
+    fn blocks(&mut self, count: usize) -> &mut [Block] {
+        if self.0.len() < count {
+            self.0.resize(count, Block::default());
+        }
+        &mut self.0[..count]
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 #[cfg(test)]
@@ -93,10 +147,14 @@ mod tests {
         let (one, other) = (password.digest().unwrap(), password.digest().unwrap());
         assert!(one.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{one}");
         assert_ne!(one, other, "each has its own salt");
-        assert!(password.matches(Some(&one)) && password.matches(Some(&other)));
-        assert!(!Password::new("correct horsf", "password").unwrap().matches(Some(&one)));
-        assert!(!password.matches(None));
-        assert!(!password.matches(Some("")) && !password.matches(Some("plain text")));
+        let mut memory = Memory::default();
+        let mut matches = |password: &Password, digest| password.matches_in(digest, &mut memory);
+        assert!(matches(&password, Some(&one)) && matches(&password, Some(&other)));
+        assert!(!matches(&Password::new("correct horsf", "password").unwrap(), Some(&one)));
+        assert!(!matches(&password, None));
+        for nothing in ["", "plain text", "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ"] {
+            assert!(!matches(&password, Some(nothing)), "{nothing}");
+        }
     }
 
     #[test]
@@ -113,6 +171,13 @@ mod tests {
     fn a_known_digest_by_the_reference_implementation() {
         // echo -n password | argon2 somesalt -id -t 2 -m 16 -p 1 -l 32, from the reference implementation's tests
         let digest = "$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
-        assert!(Password::new("password", "password").unwrap().matches(Some(digest)));
+        let password = Password::new("password", "password").unwrap();
+        let mut memory = Memory::default();
+        // Larger and smaller in turn, over what the one before has left.
+        for _ in 0..2 {
+            assert!(password.matches_in(Some(digest), &mut memory));
+            let own = password.digest_in(&mut memory).unwrap();
+            assert!(password.matches_in(Some(&own), &mut memory));
+        }
     }
 }

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, header};
+use axum::http::HeaderMap;
 use serde_json::{Map, Value, json};
+use xpush_core::ports::backend::Everywhere;
 use xpush_core::ports::directory::{AppRecord, Key, Record, Stamp, UserRecord};
 use xpush_core::{App, Channel, Code, Role, User};
 
-use super::{Operator, Within, flag, needed, note, object, text, texts, told, wanted};
+use super::{Operator, Within, flag, needed, note, note_schema, object, text, texts, told, wanted};
 use crate::administration::{Found, Question, Version, created_with, preview};
 use crate::api::openapi::schema::{self, array, flag as boolean, number, of};
 use crate::api::openapi::{Operation, Routes};
 use crate::api::{Answer, Api, Asked, Refusal, ok, whole, wrong};
-use crate::backend::created;
+use crate::backend::{created, decided, together};
 
 /// Versions of a page.
 const PAGE: usize = 50;
@@ -24,7 +25,7 @@ pub(super) fn routes() -> Routes {
     let changing = |operation: Operation| {
         operation
             .if_match()
-            .query("note", schema::text(0, 200), "Why, for the version and the log.")
+            .query("note", note_schema(), "Why, for the version and the log.")
             .refuses(&[Code::Conflict, Code::BadContentType])
     };
     let list = Operation::get("/admin/apps", "adminApps", "All apps")
@@ -34,7 +35,7 @@ pub(super) fn routes() -> Routes {
     let create = Operation::post("/admin/apps", "adminCreateApp", "Set up an app")
         .tag("administration")
         .operator()
-        .query("note", schema::text(0, 200), "Why.")
+        .query("note", note_schema(), "Why.")
         .body(schema::request(&[
             ("app", of("App"), true),
             ("settings", settings(), false),
@@ -45,7 +46,7 @@ pub(super) fn routes() -> Routes {
     let show = of_app(Operation::get("/admin/apps/{app}", "adminApp", "An app")).ok(of("AdminApp"));
     let change =
         changing(of_app(Operation::patch("/admin/apps/{app}", "adminChangeApp", "Change an app's settings")))
-            .body(settings())
+            .optional_body(settings())
             .ok(of("AdminApp"));
     let delete = changing(of_app(Operation::delete("/admin/apps/{app}", "adminDeleteApp", "Remove an app")))
         .ok(schema::object(&[("app", of("App"), true), ("reverted_to_file", boolean(), true)]));
@@ -94,16 +95,7 @@ fn trying_routes() -> Routes {
     ]))
     .ok(schema::object(&[("channel", of("ChannelName"), true), ("draft", boolean(), true)]))
     .refuses(&[Code::BadChannel, Code::BadContentType]);
-    let snippets = of_app(Operation::get(
-        "/admin/apps/{app}/snippets",
-        "adminSnippets",
-        "How an app is used, to be copied",
-    ))
-    .ok(schema::object(&[
-        ("url", json!({"type": "string"}), true),
-        ("snippets", array(json!({"type": "object"})), true),
-    ]));
-    Routes::new().on(check, would_do).on(test, test_rules).on(snippets, to_copy)
+    Routes::new().on(check, would_do).on(test, test_rules)
 }
 
 fn version_routes() -> Routes {
@@ -127,7 +119,7 @@ fn version_routes() -> Routes {
         "Make an app what it was, but for its keys",
     ))
     .if_match()
-    .query("note", schema::text(0, 200), "Why.")
+    .query("note", note_schema(), "Why.")
     .ok(of("AdminApp"))
     .refuses(&[Code::Conflict]);
     Routes::new().on(versions, list_versions).on(version, one_version).on(restore, restore_version)
@@ -162,24 +154,25 @@ fn headed(found: &Found) -> Value {
 
 fn stamp(changed: &Stamp) -> Value {
     let mut stamp = json!({"at": changed.at, "by": changed.by, "via": changed.via.as_str()});
-    if let Some(note) = &changed.note {
-        stamp["note"] = json!(note);
+    for (field, text) in [("name", &changed.name), ("note", &changed.note)] {
+        if let Some(text) = text {
+            stamp[field] = json!(text);
+        }
     }
     stamp
 }
 
-fn summary(api: &Api, found: &Found) -> Value {
+fn summary(api: &Api, found: &Found, (users, connections): (u64, u64)) -> Value {
     let mut summary = headed(found);
     let settings = api.administration.written(&found.record);
-    let census = api.parts.backend.census(&found.app);
     for (name, value) in [
         ("guests", json!(found.record.guests)),
         ("accounts", settings["accounts"].clone()),
         ("rules", json!(found.record.rules.iter().count())),
         ("keys", json!(found.record.keys.len())),
         ("hooks", json!(found.record.hooks.len())),
-        ("users", json!(census.users)),
-        ("connections", json!(census.connections)),
+        ("users", json!(users)),
+        ("connections", json!(connections)),
     ] {
         summary[name] = value;
     }
@@ -199,7 +192,10 @@ fn version_head(version: &Version) -> Value {
 
 async fn all(State(api): State<Arc<Api>>, _: Operator) -> Answer {
     let apps = api.administration.apps().await?;
-    ok(json!({"apps": apps.iter().map(|found| summary(&api, found)).collect::<Value>()}))
+    let names = apps.iter().map(|found| found.app.clone()).collect();
+    let Everywhere { told: census, missing } = decided(|done| api.parts.backend.census(names, done)).await?;
+    let shown = apps.iter().enumerate().map(|(place, found)| summary(&api, found, together(&census, place)));
+    ok(json!({"apps": shown.collect::<Value>(), "missing": missing}))
 }
 
 async fn make(State(api): State<Arc<Api>>, operator: Operator, asked: Asked, request: Request) -> Answer {
@@ -308,7 +304,10 @@ async fn remove(State(api): State<Arc<Api>>, within: Within, asked: Asked, heade
     within.only_operators()?;
     let (wanted, note) = (wanted(&headers)?, note(&asked)?);
     let lasting = api.parts.eraser.lasting();
-    let removed = api.administration.delete_app(&within.actor, &within.app, wanted, note, &*lasting).await;
+    let files = api.parts.files.as_ref().map(|filing| filing.stores());
+    let removed =
+        api.administration.delete_app(&within.actor, &within.app, wanted, note, &*lasting, files.as_ref());
+    let removed = removed.await;
     let reverted = removed.map_err(|refused| told(&api, refused))?;
     ok(json!({"app": within.app, "reverted_to_file": reverted}))
 }
@@ -401,47 +400,4 @@ async fn restore_version(
     let revision = revision(&within)?;
     let restored = api.administration.restore(&within.actor, &within.app, wanted, revision, note).await;
     ok(shown(&api, &restored.map_err(|refused| told(&api, refused))?))
-}
-
-// === snippets ===
-
-async fn to_copy(State(api): State<Arc<Api>>, within: Within, headers: HeaderMap) -> Answer {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("127.0.0.1:8000");
-    let url = api.parts.url.as_deref().map_or_else(|| format!("http://{host}"), str::to_owned);
-    let (app, found) = (&within.app, api.administration.app(&within.app).await?);
-    let key = found.record.keys.first().map_or("main", |key| &*key.id);
-    let token = if found.record.guests { String::new() } else { ", token".to_owned() };
-    let snippets = [
-        (
-            "In a page",
-            "js",
-            format!(
-                "import {{ connect }} from \"@xpush/client\";\nconst xpush = connect(\"{url}\", {{ app: \"{app}\"{token} }});\n\
-                 await xpush.subscribe(\"chat:lobby\", {{ onMessage: console.log }});\n"
-            ),
-        ),
-        (
-            "With Socket.IO",
-            "js",
-            format!(
-                "import {{ io }} from \"socket.io-client\";\nconst socket = io(\"{url}\", {{ auth: {{ app: \"{app}\"{token} }} }});\n"
-            ),
-        ),
-        (
-            "A token for a user, by your back end",
-            "js",
-            format!(
-                "import jwt from \"jsonwebtoken\";\nconst token = jwt.sign({{ sub: \"ann\", app: \"{app}\" }}, process.env.XPUSH_SECRET, {{ keyid: \"{key}\", expiresIn: \"1h\" }});\n"
-            ),
-        ),
-        (
-            "Publish, by your back end",
-            "sh",
-            format!(
-                "curl {url}/api/v1/messages -H \"authorization: Bearer $XPUSH_KEY\" \\\n  -H 'content-type: application/json' -d '{{\"channel\": \"chat:lobby\", \"data\": \"hello\"}}'\n"
-            ),
-        ),
-    ];
-    let snippet = |(title, language, text): &(&str, &str, String)| json!({"title": title, "language": language, "text": text});
-    ok(json!({"url": url, "app": app, "snippets": snippets.iter().map(snippet).collect::<Value>()}))
 }

@@ -7,7 +7,7 @@ use axum::http::HeaderMap;
 use serde_json::{Value, json};
 use xpush_core::access::Actions;
 use xpush_core::message::Sender;
-use xpush_core::ports::backend::Publication;
+use xpush_core::ports::backend::{Everywhere, Publication};
 use xpush_core::ports::message_log::Range;
 use xpush_core::{Action, Channel, ChannelKey, Code, EventName, History, Kind, Problem, User};
 
@@ -30,7 +30,7 @@ pub(super) fn routes() -> Routes {
     let list = of_app(Operation::get(
         "/admin/apps/{app}/channels",
         "adminChannels",
-        "The channels that are followed now, at the server that answers",
+        "The channels that are followed now, at any server",
     ))
     .query("prefix", json!({"type": "string"}), "Those whose name begins so.")
     .query("after", of("Channel"), "Those behind this one.")
@@ -150,11 +150,13 @@ async fn all(State(api): State<Arc<Api>>, within: Within, asked: Asked) -> Answe
     let after = asked.one("after")?.map(|after| named(after, "after", Channel::new)).transpose()?;
     let after = after.as_ref().map(Channel::as_str);
     let live = decided(|done| api.parts.backend.live(&within.app, prefix, after, limit, done)).await?;
+    let Everywhere { told: live, missing } = live;
     let shown = live.iter().map(|live| {
         let rule = rule(&api, &within.server.key(live.channel.clone())).map(|(index, _)| index);
         json!({"channel": live.channel, "subscribers": live.subscribers, "rule": rule})
     });
-    let mut answer = json!({"node": api.parts.backend.node(), "channels": shown.collect::<Value>()});
+    let mut answer =
+        json!({"node": api.parts.backend.node(), "channels": shown.collect::<Value>(), "missing": missing});
     if let Some(last) = live.last().filter(|_| live.len() == limit) {
         answer["after"] = json!(last.channel);
     }
@@ -165,7 +167,8 @@ async fn one(State(api): State<Arc<Api>>, within: Within) -> Answer {
     let key = channel(&within)?;
     let name = key.name.as_str();
     let live = decided(|done| api.parts.backend.live(&within.app, name, None, 1, done)).await?;
-    let subscribers = live.first().filter(|live| live.channel == key.name).map_or(0, |live| live.subscribers);
+    let subscribers =
+        live.told.first().filter(|live| live.channel == key.name).map_or(0, |live| live.subscribers);
     let Some((index, rule)) = rule(&api, &key) else {
         return ok(json!({
             "channel": key.name, "rule": null, "history": "none", "presence": false, "members": false,
@@ -221,17 +224,7 @@ async fn change_members(State(api): State<Arc<Api>>, within: Within, request: Re
     let key = channel(&within)?;
     let body = Body::read(request, LARGEST).await?;
     let change = channels::enrolment(&body.members()?)?;
-    // Members are users, who may be erased one day: the log says how many, and the channel.
-    let after = json!({"added": change.add.len(), "removed": change.remove.len(), "role": change.role});
-    let act = Act {
-        what: "members.change",
-        app: Some(&within.app),
-        target: Some(key.name.to_string()),
-        after: after.as_object().cloned(),
-        ..Act::default()
-    };
-    let work = async { channels::enrol(&api, &within.server, key.clone(), change).await };
-    api.administration.audited(&within.actor, act, work).await
+    channels::enrol(&api, &within.server, key, change).await
 }
 
 async fn say(State(api): State<Arc<Api>>, within: Within, request: Request) -> Answer {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use xpush_core::ports::directory::{KeyRecord, Scope};
 use xpush_core::{ApiKeyId, Code};
 
-use super::{Within, needed, note, object, text, texts, told, wanted};
+use super::{Within, needed, note, note_schema, object, text, texts, told, wanted};
 use crate::administration::{GRACE, LONGEST_GRACE, fresh_secret, shown_api_key};
 use crate::api::openapi::schema::{self, array, of};
 use crate::api::openapi::{Operation, Routes};
@@ -18,7 +18,7 @@ use crate::backend::created;
 pub(super) fn routes() -> Routes {
     let of_app = |operation: Operation| operation.tag("administration").admin();
     let changing = |operation: Operation| {
-        operation.if_match().query("note", schema::text(0, 200), "Why.").refuses(&[
+        operation.if_match().query("note", note_schema(), "Why.").refuses(&[
             Code::Conflict,
             Code::Full,
             Code::BadContentType,
@@ -177,7 +177,8 @@ async fn end(State(api): State<Arc<Api>>, within: Within) -> Answer {
 
 fn needed_list(fields: &serde_json::Map<String, Value>) -> Result<(), xpush_core::Problem> {
     match fields.get("scopes") {
-        Some(Value::Array(_)) => Ok(()),
+        Some(Value::Array(scopes)) if scopes.len() <= Scope::EACH.len() => Ok(()),
+        Some(Value::Array(_)) => Err(wrong("scopes", "has each at most once")),
         Some(Value::String(_)) => needed(fields, "scopes").and(Err(wrong("scopes", "must be a list"))),
         _ => Err(wrong("scopes", "is missing")),
     }

@@ -6,7 +6,7 @@ use axum::extract::State;
 use serde_json::{Value, json};
 use xpush_core::App;
 
-use super::{Operator, Within};
+use super::{Operator, Within, short};
 use crate::administration::{LogAsked, shown_audit};
 use crate::api::openapi::schema::{self, of};
 use crate::api::openapi::{Operation, Routes, list_of};
@@ -15,15 +15,27 @@ use crate::api::{Answer, Api, Asked, Refusal, named, ok};
 const PAGE: usize = 50;
 const LARGEST_PAGE: usize = 500;
 
+/// Characters of whoever did something, and of what was done or where a page ends.
+const LONGEST_NAME: usize = 128;
+const LONGEST_KIND: usize = 64;
+
 pub(super) fn routes() -> Routes {
     let with_filters = |operation: Operation| {
         operation
             .tag("administration")
-            .query("by", schema::text(0, 128), "By this one.")
-            .query("what", schema::text(0, 64), "Of this kind; `user.` stands for all that begin so.")
+            .query("by", schema::text(0, LONGEST_NAME), "By this one.")
+            .query(
+                "what",
+                schema::text(0, LONGEST_KIND),
+                "Of this kind; `user.` stands for all that begin so.",
+            )
             .query("from", schema::number(0), "From this moment on, ms since 1970.")
             .query("to", schema::number(0), "Until this moment.")
-            .query("after", schema::text(1, 64), "Those before this one: what the page before gave.")
+            .query(
+                "after",
+                schema::text(0, LONGEST_KIND),
+                "Those before this one: what the page before gave.",
+            )
             .query("limit", schema::between(1, LARGEST_PAGE as u64), "50 without it.")
             .ok(list_of(
                 "entries",
@@ -53,14 +65,13 @@ async fn of_app(State(api): State<Arc<Api>>, within: Within, asked: Asked) -> An
 }
 
 async fn entries(api: &Api, asked: &Asked, app: Option<App>) -> Answer {
-    let text = |name| asked.one(name).map(|text| text.filter(|text| !text.is_empty()).map(str::to_owned));
     let wanted = LogAsked {
         app,
-        by: text("by")?,
-        what: text("what")?,
+        by: short(asked, "by", LONGEST_NAME)?.map(str::to_owned),
+        what: short(asked, "what", LONGEST_KIND)?.map(str::to_owned),
         from: asked.number("from")?,
         to: asked.number("to")?,
-        after: text("after")?.map(Into::into),
+        after: short(asked, "after", LONGEST_KIND)?.map(Into::into),
         limit: asked.limit(PAGE, LARGEST_PAGE)?,
     };
     let page = api.administration.audit(&wanted).await.map_err(Refusal::from)?;

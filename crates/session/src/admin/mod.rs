@@ -2,9 +2,11 @@
 
 mod apps;
 mod channels;
+mod files;
 mod keys;
 mod log;
 mod session;
+mod snippets;
 mod users;
 mod watching;
 
@@ -22,8 +24,8 @@ use crate::access::OPERATORS;
 use crate::administration::{Actor, Complaint, Match, Refused};
 use crate::api::openapi::Routes;
 use crate::api::{Api, Asked, Body, Caller, Refusal, bearer, named, own_page, strict, whole, wrong};
-use crate::api_key::{PREFIX, Shown};
-use crate::backend::{self, Server};
+use crate::api_key::PREFIX;
+use crate::backend::{self, KeyHolder, Server};
 use session::Cookie;
 
 pub use watching::{HookDesk, Later, Watched};
@@ -42,7 +44,7 @@ pub(crate) enum Who {
     /// One who may everything.
     Operator { user: User, via: Via, cookie: Option<Cookie>, expires_at: Option<u64> },
     /// An API key of the scope `admin`.
-    Key { app: App, id: Box<str> },
+    Key(KeyHolder),
 }
 
 /// An operator, on an installation's affairs.
@@ -65,9 +67,11 @@ pub(crate) fn routes() -> Routes {
     Routes::new()
         .merge(session::routes())
         .merge(apps::routes())
+        .merge(snippets::routes())
         .merge(keys::routes())
         .merge(users::routes())
         .merge(channels::routes())
+        .merge(files::routes())
         .merge(watching::routes())
         .merge(log::routes())
 }
@@ -86,7 +90,7 @@ impl FromRequestParts<Arc<Api>> for Who {
                 false => by_token(api, shown, Caller::from_request_parts(parts, api).await?).await,
             };
         }
-        let cookie = Cookie::of(&parts.headers).ok_or(Code::Unauthenticated)?;
+        let cookie = Cookie::of(api, &parts.headers).await?.ok_or(Code::Unauthenticated)?;
         if parts.method != Method::GET {
             guarded(&parts.headers)?;
         }
@@ -103,10 +107,9 @@ pub(super) fn guarded(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 async fn by_key(api: &Arc<Api>, text: &str) -> Result<Who, Refusal> {
-    let (app, scopes) = backend::by_key(api, text).await?;
-    let id = Shown::read(text).map(|shown| shown.id.as_str().into()).ok_or(Code::Unauthenticated)?;
-    match scopes.contains(&Scope::Admin) {
-        true => Ok(Who::Key { app, id }),
+    let holder = backend::by_key(api, text).await?;
+    match holder.scopes.contains(&Scope::Admin) {
+        true => Ok(Who::Key(holder)),
         false => Err(Code::NotFound.into()),
     }
 }
@@ -145,11 +148,10 @@ async fn operates(api: &Api, user: &User) -> Result<bool, Problem> {
 
 impl Who {
     fn actor(&self, caller: &Caller) -> Actor {
-        let (by, via) = match self {
-            Self::Operator { user, via, .. } => (user.as_str().into(), *via),
-            Self::Key { id, .. } => (id.clone(), Via::Key),
-        };
-        Actor { by, via, address: caller.address }
+        match self {
+            Self::Operator { user, via, .. } => Actor::user(user, *via, caller),
+            Self::Key(holder) => holder.actor(caller),
+        }
     }
 }
 
@@ -161,7 +163,7 @@ impl FromRequestParts<Arc<Api>> for Operator {
         let caller = Caller::from_request_parts(parts, api).await?;
         match &who {
             Who::Operator { .. } => Ok(Self { actor: who.actor(&caller) }),
-            Who::Key { .. } => Err(Code::NotFound.into()),
+            Who::Key(_) => Err(Code::NotFound.into()),
         }
     }
 }
@@ -179,14 +181,15 @@ impl FromRequestParts<Arc<Api>> for Within {
         let app = App::new(name.unwrap_or_default()).map_err(|_| Code::NotFound)?;
         let operates = match &who {
             Who::Operator { .. } => true,
-            Who::Key { app: own, .. } if *own == app => false,
-            Who::Key { .. } => return Err(Code::NotFound.into()),
+            Who::Key(holder) if holder.app == app => false,
+            Who::Key(_) => return Err(Code::NotFound.into()),
         };
         if app.as_str() != OPERATORS && api.administration.find(&app).await?.is_none() {
             return Err(Code::NotFound.into());
         }
-        let server = Server { grant: Arc::new(backend::acting(app.clone())?), key: None };
-        Ok(Self { actor: who.actor(&caller), app, operates, server, path })
+        let actor = who.actor(&caller);
+        let server = Server { grant: Arc::new(backend::acting(app.clone())?), actor: actor.clone() };
+        Ok(Self { actor, app, operates, server, path })
     }
 }
 
@@ -224,6 +227,21 @@ fn wanted(headers: &HeaderMap) -> Result<Match, Problem> {
     match text {
         "*" => Ok(Match::Any),
         text => whole(text).map(Match::Revision).ok_or_else(bad),
+    }
+}
+
+/// The schema of a note.
+fn note_schema() -> Value {
+    json!({"type": "string", "maxLength": LONGEST_NOTE, "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]*$"})
+}
+
+/// Words of the query, if they are given and not too many.
+fn short<'a>(asked: &'a Asked, name: &str, longest: usize) -> Result<Option<&'a str>, Problem> {
+    match asked.one(name)?.filter(|text| !text.is_empty()) {
+        Some(text) if text.chars().count() > longest => {
+            Err(wrong(name, &format!("must have at most {longest} characters")))
+        }
+        text => Ok(text),
     }
 }
 

@@ -9,6 +9,7 @@ use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
+use xpush_core::ports::PortError;
 use xpush_core::ports::directory::{Expected, Key, LoginRecord, Record, Via};
 use xpush_core::{App, Code, Login, User};
 
@@ -20,9 +21,11 @@ use crate::administration::{Act, Actor, Wanted, is_operator};
 use crate::api::openapi::schema::{self, array, of};
 use crate::api::openapi::{Operation, Routes};
 use crate::api::{Answer, Api, Caller, Refusal, ok, own_page};
+use crate::backend::KeyHolder;
 use crate::setup;
 
-const COOKIE: &str = "xpush_admin";
+/// How cookies' names begin. Behind it stands of which installation it is: browsers send a host's cookies to each of its ports, where there may be others.
+pub(crate) const COOKIE: &str = "xpush_admin";
 
 /// Bytes of a cookie's secret.
 const SECRET: usize = 32;
@@ -39,6 +42,8 @@ pub(crate) struct Cookie {
     user: User,
     login: Login,
     digest: Box<str>,
+    /// What it is called; releases before 0.3 gave it the same name everywhere.
+    name: Box<str>,
 }
 
 pub(super) fn routes() -> Routes {
@@ -100,19 +105,40 @@ pub(super) fn routes() -> Routes {
 
 // === the cookie ===
 
+impl Api {
+    /// What this installation calls its cookies: the same on every server of it.
+    async fn cookie_name(&self) -> Result<&str, PortError> {
+        let name = self.cookie_name.get_or_try_init(|| async {
+            let secret = self.store.secret("cookies").await?;
+            let digest = digest::digest(&digest::SHA256, &secret);
+            let digits: String = digest.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+            Ok(format!("{COOKIE}_{digits}").into())
+        });
+        name.await.map(|name| &**name)
+    }
+}
+
 impl Cookie {
     /// The cookie of a request, if there is one that could be ours.
-    pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
-        let cookies = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
-        let mut cookies =
-            cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        let (_, value) = cookies.find(|(name, _)| *name == COOKIE)?;
+    pub(super) async fn of(api: &Api, headers: &HeaderMap) -> Result<Option<Self>, PortError> {
+        let own = api.cookie_name().await?;
+        let find = |wanted: &str| {
+            let values = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
+            let mut pairs =
+                values.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+            pairs.find(|(name, _)| *name == wanted)
+        };
+        Ok(find(own).or_else(|| find(COOKIE)).and_then(|(name, value)| Self::read(name, value)))
+    }
+
+    fn read(name: &str, value: &str) -> Option<Self> {
         let mut parts = value.split('.');
         let (user, login, secret, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next()) else {
             return None;
         };
         let user = String::from_utf8(URL_SAFE_NO_PAD.decode(user).ok()?).ok()?;
-        Some(Self { user: User::new(&user).ok()?, login: Login::new(login).ok()?, digest: digest_of(secret) })
+        let (user, login) = (User::new(&user).ok()?, Login::new(login).ok()?);
+        Some(Self { user, login, digest: digest_of(secret), name: name.into() })
     }
 
     fn key(&self) -> Result<Key, Code> {
@@ -184,13 +210,13 @@ async fn new_cookie(api: &Api, user: &User, encrypted: bool) -> Result<HeaderVal
         return Err(Code::Internal.into());
     }
     let value = format!("{}.{login}.{secret}", URL_SAFE_NO_PAD.encode(user.as_str()));
-    set_cookie(&value, LONGEST_SESSION / 1_000, encrypted)
+    set_cookie(api.cookie_name().await?, &value, LONGEST_SESSION / 1_000, encrypted)
 }
 
-fn set_cookie(value: &str, seconds: u64, encrypted: bool) -> Result<HeaderValue, Refusal> {
+fn set_cookie(name: &str, value: &str, seconds: u64, encrypted: bool) -> Result<HeaderValue, Refusal> {
     let secure = if encrypted { "; Secure" } else { "" };
     let text =
-        format!("{COOKIE}={value}; Path=/api/v1/admin; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
+        format!("{name}={value}; Path=/api/v1/admin; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}");
     Ok(HeaderValue::from_str(&text).map_err(|_| Code::Internal)?)
 }
 
@@ -227,7 +253,7 @@ async fn first_operator(
     let name = crate::api::display_name_of(&fields, "name")?;
     setup::make_first(&api, token, &user, Password::new(password, "password")?, name).await?;
     let cookie = new_cookie(&api, &user, is_encrypted(&api, &headers)).await?;
-    let actor = Actor { by: user.as_str().into(), via: Via::Page, address: caller.address };
+    let actor = Actor::user(&user, Via::Page, &caller);
     let app = App::new(OPERATORS)?;
     api.administration.note(&actor, Act { what: "set_up", app: Some(&app), ..Act::default() }, None).await;
     with_cookie(cookie, me(&api, &user, "cookie", Some(api.parts.clock.wall() + IDLE)).await)
@@ -240,7 +266,7 @@ async fn begin(State(api): State<Arc<Api>>, caller: Caller, headers: HeaderMap, 
     let user = crate::api::named(needed(&fields, "user")?, "user", User::new)?;
     let password = Password::new(needed(&fields, "password")?, "password")?;
     let app = App::new(OPERATORS)?;
-    let actor = Actor { by: user.as_str().into(), via: Via::Page, address: caller.address };
+    let actor = Actor::user(&user, Via::Page, &caller);
     let act = |what| Act { what, app: Some(&app), ..Act::default() };
     let known = authenticate(&api, &app, &user, password, &caller).await;
     // That the password is right, and the user no operator, is nobody's business.
@@ -274,11 +300,13 @@ async fn end(
     if flag(&fields, "everywhere")? == Some(true) {
         api.administration.revoke(&actor, &app, &user, None).await?;
     }
-    if let Some(cookie) = cookie {
+    let mut name: &str = api.cookie_name().await?;
+    if let Some(cookie) = &cookie {
         api.store.remove(cookie.key()?).await?;
+        name = &cookie.name;
     }
     api.administration.note(&actor, Act { what: "sign_out", app: Some(&app), ..Act::default() }, None).await;
-    with_cookie(set_cookie("", 0, is_encrypted(&api, &headers))?, ok(json!({})))
+    with_cookie(set_cookie(name, "", 0, is_encrypted(&api, &headers))?, ok(json!({})))
 }
 
 async fn me_shown(State(api): State<Arc<Api>>, who: Who) -> Answer {
@@ -286,8 +314,8 @@ async fn me_shown(State(api): State<Arc<Api>>, who: Who) -> Answer {
         Who::Operator { user, via, expires_at, .. } => {
             me(&api, &user, if via == Via::Page { "cookie" } else { "token" }, expires_at).await
         }
-        Who::Key { app, id } => {
-            let mut me = common(&api, &id, "key");
+        Who::Key(KeyHolder { app, id, .. }) => {
+            let mut me = common(&api, id.as_str(), "key");
             me["app"] = json!(app);
             ok(me)
         }
@@ -309,8 +337,14 @@ async fn me(api: &Api, user: &User, via: &str, expires_at: Option<u64>) -> Answe
 fn common(api: &Api, user: &str, via: &str) -> Value {
     json!({
         "user": user, "via": via, "version": env!("CARGO_PKG_VERSION"), "node": api.parts.backend.node(),
-        "features": Vec::<String>::new(),
+        "features": features(api),
     })
+}
+
+/// Parts of the page that this server has something for.
+fn features(api: &Api) -> Vec<&'static str> {
+    let files = api.parts.files.as_ref().map(|_| "files");
+    files.into_iter().collect()
 }
 
 async fn change_password(

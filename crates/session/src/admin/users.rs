@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 use xpush_core::ports::directory::{Entry, Key, Listing, Record, UserRecord};
 use xpush_core::{Code, Device, Role, User};
 
-use super::{Within, flag, needed, object, text, texts};
+use super::{Within, flag, needed, object, short, text, texts};
 use crate::accounts::find_user;
 use crate::accounts::password::Password;
-use crate::administration::Wanted;
+use crate::administration::{Before, Wanted};
 use crate::api::openapi::schema::{self, Field, array, of};
 use crate::api::openapi::{Operation, Routes, list_of};
 use crate::api::{Answer, Api, Asked, Refusal, Segment, display_name_of, named, ok, wrong};
@@ -25,6 +25,9 @@ const LARGEST_PAGE: usize = 1_000;
 
 /// Users that one search may look at.
 const LOOKED_AT: usize = 10_000;
+
+/// Characters that are searched for.
+const LONGEST_SEARCH: usize = 128;
 
 /// Roles of one user.
 const MOST_ROLES: usize = 32;
@@ -44,7 +47,11 @@ pub(super) fn routes() -> Routes {
     };
     let user = || json!({"type": "object", "required": ["user", "roles", "account", "banned"]});
     let list = of_app(Operation::get("/admin/apps/{app}/users", "adminUsers", "An app's users"))
-        .query("search", schema::text(0, 128), "Those whose id or name has it, without regard to case.")
+        .query(
+            "search",
+            schema::text(0, LONGEST_SEARCH),
+            "Those whose id or name has it, without regard to case.",
+        )
         .query("after", of("User"), "Those behind this one.")
         .query("limit", schema::between(1, LARGEST_PAGE as u64), "50 without it.")
         .ok(list_of("users", user()));
@@ -61,7 +68,7 @@ pub(super) fn routes() -> Routes {
         "adminChangeUser",
         "Change a user, let it in no more, or again",
     ))
-    .body(schema::request(&[writable(), vec![("banned", schema::flag(), false)]].concat()))
+    .optional_body(schema::request(&[writable(), vec![("banned", schema::flag(), false)]].concat()))
     .ok(user())
     .refuses(&[Code::Conflict, Code::BadContentType]);
     let revoke = of_app(Operation::post(
@@ -114,7 +121,7 @@ fn shown(user: &User, record: &UserRecord) -> Value {
 
 async fn users(State(api): State<Arc<Api>>, within: Within, asked: Asked) -> Answer {
     let limit = asked.limit(PAGE, LARGEST_PAGE)?;
-    let search = asked.one("search")?.unwrap_or_default().to_lowercase();
+    let search = short(&asked, "search", LONGEST_SEARCH)?.unwrap_or_default().to_lowercase();
     let mut after = asked.one("after")?.map(|user| named(user, "after", User::new)).transpose()?;
     let mut found = Vec::new();
     let listing = Listing::Users(within.app.clone());
@@ -187,7 +194,8 @@ async fn make(State(api): State<Arc<Api>>, within: Within, request: Request) -> 
     let fields = object(request).await?;
     let user = named(needed(&fields, "user")?, "user", User::new)?;
     let wanted = Wanted { banned: None, ..said(&api, &fields).await? };
-    let record = api.administration.create_user(&within.actor, &within.app, &user, &wanted).await?;
+    let record =
+        api.administration.create_user(&within.actor, &within.app, &user, &wanted, Before::Another).await?;
     created(shown(&user, &record))
 }
 

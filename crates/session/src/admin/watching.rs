@@ -9,7 +9,9 @@ use axum::extract::State;
 use serde_json::{Value, json};
 use xpush_core::App;
 use xpush_core::ports::access::Access as _;
+use xpush_core::ports::backend::Everywhere;
 use xpush_core::ports::cluster::{Standing, View};
+use xpush_core::ports::inquiry::Counters;
 
 use super::{Operator, Within};
 use crate::access::OPERATORS;
@@ -17,6 +19,7 @@ use crate::administration::{Act, Refused};
 use crate::api::openapi::schema::{self, array};
 use crate::api::openapi::{Operation, Routes};
 use crate::api::{Answer, Api, Refusal, ok};
+use crate::backend::{decided, missing, together};
 
 /// An answer that takes a while.
 pub type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -34,21 +37,22 @@ pub trait HookDesk: Send + Sync {
 pub struct Watched {
     /// Hooks.
     pub hooks: Arc<dyn HookDesk>,
-    /// The counters as `/metrics` has them.
-    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// The cluster.
     pub view: Arc<dyn Fn() -> Arc<View> + Send + Sync>,
     /// When the server began, ms since 1970.
     pub started_at: u64,
 }
 
-/// Counters of the answer, and what they are sums of.
-const COUNTERS: [(&str, &str); 5] = [
-    ("connections", "xpush_connections"),
-    ("commands", "xpush_commands_total"),
-    ("published", "xpush_published_total"),
-    ("delivered", "xpush_deliveries_total"),
-    ("refused", "xpush_refused_total"),
+/// One of a server's counters.
+type Count = fn(&Counters) -> u64;
+
+/// What is counted, by name.
+const COUNTERS: [(&str, Count); 5] = [
+    ("connections", |counters| counters.connections),
+    ("commands", |counters| counters.commands),
+    ("published", |counters| counters.published),
+    ("delivered", |counters| counters.delivered),
+    ("refused", |counters| counters.refused),
 ];
 
 pub(super) fn routes() -> Routes {
@@ -65,11 +69,15 @@ pub(super) fn routes() -> Routes {
     .tag("administration")
     .admin()
     .ok(schema::object(&[("ok", schema::flag(), true)]));
-    let stats =
-        Operation::get("/admin/stats", "adminStats", "Counters since the start, of the server that answers")
-            .tag("administration")
-            .operator()
-            .ok(schema::object(&[("node", json!({"type": "string"}), true), ("at", schema::moment(), true)]));
+    let stats = Operation::get("/admin/stats", "adminStats", "Counters since the start, over all servers")
+        .tag("administration")
+        .operator()
+        .ok(schema::object(&[
+            ("node", json!({"type": "string"}), true),
+            ("at", schema::moment(), true),
+            ("nodes", array(json!({"type": "object"})), true),
+            ("missing", missing(), true),
+        ]));
     let nodes = Operation::get("/admin/nodes", "adminNodes", "The servers of the cluster")
         .tag("administration")
         .operator()
@@ -109,34 +117,33 @@ async fn test_hook(State(api): State<Arc<Api>>, within: Within) -> Answer {
 }
 
 async fn counted(State(api): State<Arc<Api>>, _: Operator) -> Answer {
-    let text = (api.parts.watched.metrics)();
+    let apps: Vec<App> = api.parts.access.apps().by_name.keys().cloned().collect();
+    let apps: Vec<App> = apps.into_iter().filter(|app| app.as_str() != OPERATORS).collect();
+    let asked = apps.clone();
+    let Everywhere { told, missing } = decided(|done| api.parts.backend.census(asked, done)).await?;
     let mut answer = json!({
         "node": api.parts.backend.node(), "at": api.parts.clock.wall(), "started_at": api.parts.watched.started_at,
+        "nodes": [], "missing": missing,
     });
-    for (name, metric) in COUNTERS {
-        answer[name] = sum(&text, metric).into();
+    let sum = |count: Count| told.iter().map(|census| count(&census.counters)).sum::<u64>();
+    for (name, count) in COUNTERS {
+        answer[name] = sum(count).into();
     }
+    let nodes = told.iter().map(|census| {
+        let mut node = json!({"node": census.node, "name": census.name});
+        for (name, count) in COUNTERS {
+            node[name] = count(&census.counters).into();
+        }
+        node
+    });
+    answer["nodes"] = nodes.collect();
     let (mut users, mut connections) = (json!({}), json!({}));
-    for app in api.parts.access.apps().by_name.keys().filter(|app| app.as_str() != OPERATORS) {
-        let census = api.parts.backend.census(app);
-        users[app.as_str()] = census.users.into();
-        connections[app.as_str()] = census.connections.into();
+    for (place, app) in apps.iter().enumerate() {
+        let of_app = together(&told, place);
+        (users[app.as_str()], connections[app.as_str()]) = (of_app.0.into(), of_app.1.into());
     }
     (answer["users"], answer["connections_by_app"]) = (users, connections);
     ok(answer)
-}
-
-/// All samples of a metric together (OpenMetrics text).
-fn sum(text: &str, metric: &str) -> u64 {
-    let samples = text.lines().filter_map(|line| {
-        let rest = line.strip_prefix(metric)?;
-        let value = match rest.strip_prefix('{') {
-            Some(labelled) => labelled.split_once("} ")?.1,
-            None => rest.strip_prefix(' ')?,
-        };
-        value.split(' ').next()?.parse::<u64>().ok()
-    });
-    samples.sum()
 }
 
 async fn servers(State(api): State<Arc<Api>>, _: Operator) -> Answer {
@@ -165,16 +172,4 @@ async fn servers(State(api): State<Arc<Api>>, _: Operator) -> Answer {
         shown
     });
     ok(json!({"standing": standing, "planning": view.planner.is_some(), "nodes": nodes.collect::<Value>()}))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn samples_are_summed() {
-        let text = "# HELP x y\nxpush_refused_total{reason=\"a\"} 3\nxpush_refused_total{reason=\"b\"} 4\n\
-                    xpush_refused_totals 9\nxpush_connections 5\nxpush_connections_now 7\n";
-        assert_eq!((sum(text, "xpush_refused_total"), sum(text, "xpush_connections")), (7, 5));
-    }
 }

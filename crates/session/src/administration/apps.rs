@@ -2,13 +2,14 @@
 
 use serde_json::{Map, Value};
 use xpush_core::ports::directory::{
-    AppRecord, Entry, Expected, Key, KeyRecord, Listing, Record, VersionRecord,
+    AppRecord, DeletionRecord, Entry, Expected, Key, KeyRecord, Listing, Record, Stamp, VersionRecord,
 };
 use xpush_core::ports::erasure::Erasure;
 use xpush_core::{App, Code, Problem};
 
 use super::{Act, Actor, Administration, Refused};
 use crate::access::OPERATORS;
+use crate::files;
 use crate::port::ask;
 
 /// Versions of an app that are kept, beside the one that holds.
@@ -56,6 +57,35 @@ pub struct Version {
     pub current: bool,
     /// What it said, and who had made it so.
     pub record: VersionRecord,
+}
+
+/// An app of the configuration that is set up live: what the configuration says of it has no effect.
+#[derive(Debug, Clone)]
+pub struct Hidden {
+    /// Its name.
+    pub app: App,
+    /// Who has set it up so, as far as that is noted.
+    pub changed: Option<Stamp>,
+    /// The settings that differ.
+    pub what: Vec<Box<str>>,
+}
+
+impl std::fmt::Display for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { app, changed, what } = self;
+        write!(f, "the app `{app}` is live: what the configuration says of it has no effect")?;
+        match what.len() {
+            0 => write!(f, " (it says the same)")?,
+            _ => write!(f, ", and differs in {}", what.join(", "))?,
+        }
+        if let Some(changed) = changed {
+            write!(f, "; last changed by {changed}")?;
+        }
+        write!(
+            f,
+            ". `xpush app show {app}` shows what holds, `xpush app delete {app}` goes back to the configuration"
+        )
+    }
 }
 
 impl Found {
@@ -112,6 +142,18 @@ impl Administration {
         }
         apps.sort_by(|one, other| one.app.as_str().cmp(other.app.as_str()));
         Ok(apps)
+    }
+
+    /// Those of the configuration that are set up live.
+    pub async fn hidden(&self) -> Result<Vec<Hidden>, Refused> {
+        let mut hidden = Vec::new();
+        for (app, configured) in &self.0.configured {
+            let Some(Found { record, live: true, .. }) = self.find(app).await? else { continue };
+            let what = self.difference(configured, &record).1;
+            let what = what.into_iter().map(|(name, _)| name.into()).collect();
+            hidden.push(Hidden { app: app.clone(), changed: record.changed.clone(), what });
+        }
+        Ok(hidden)
     }
 
     /// What an app would be after a change of some settings; `null` takes one away.
@@ -197,6 +239,7 @@ impl Administration {
         if self.find(app).await?.is_some() {
             return Err(taken().into());
         }
+        self.inherit_nothing(app).await?;
         let record = AppRecord { changed: Some(self.stamp(actor, note)), ..record };
         let (_, after) = self.difference(&AppRecord::default(), &record);
         let act = Act { what: "app.create", app: Some(app), after: Some(after), note, ..Act::default() };
@@ -212,7 +255,8 @@ impl Administration {
     }
 
     /// Removes an app that is set up live. When the configuration has one of its name, only the live settings go; otherwise everything that belongs to it, users
-    /// included, but for messages, which nobody can reach any more. Whether it is as the configuration has it now.
+    /// and files included, but for messages, which nobody can reach any more. What is not gone by the end, and what a crash has left, goes by
+    /// [`go_on_deleting`](Self::go_on_deleting). Whether it is as the configuration has it now.
     pub async fn delete_app(
         &self,
         actor: &Actor,
@@ -220,6 +264,7 @@ impl Administration {
         wanted: Match,
         note: Option<&str>,
         lasting: &dyn Erasure,
+        files: Option<&files::Stores>,
     ) -> Result<bool, Refused> {
         not_our_own(app)?;
         let found = self.app(app).await?;
@@ -235,10 +280,21 @@ impl Administration {
         let (before, _) = self.difference(&found.record, &AppRecord::default());
         let act = Act { what: "app.delete", app: Some(app), before: Some(before), note, ..Act::default() };
         let remove = async {
+            if !found.in_file {
+                self.begin_deletion(app).await?;
+            }
             if !self.0.store.apply(found.key(), found.expected(), None).await? {
+                if !found.in_file {
+                    self.0.store.remove(Key::Deletion(app.clone())).await?;
+                }
                 return Err(Refused::Overtaken(Box::new(self.app(app).await?)));
             }
-            if found.in_file { Ok(()) } else { self.remove_belongings(app, lasting).await }
+            if !found.in_file
+                && let Err(refused) = self.finish_deletion(app, lasting, files).await
+            {
+                tracing::warn!(%refused, %app, "not everything of an app that was deleted is gone; it goes on");
+            }
+            Ok(())
         };
         self.audited(actor, act, remove).await?;
         Ok(found.in_file)
@@ -256,6 +312,101 @@ impl Administration {
         }
         store.clear(&Listing::ApiKeys(app.clone())).await?;
         Ok(store.clear(&Listing::Versions(app.clone())).await?)
+    }
+}
+
+// === deletions ===
+
+/// For so long servers may not have heard that an app is deleted, in ms.
+const HEARD: u64 = 10_000;
+
+/// A deletion that has not removed its app after so long was cut short before it could, in ms.
+const CUT_SHORT: u64 = 60_000;
+
+/// Files that are removed while whoever deletes an app waits.
+const WAITED_FOR: usize = 100;
+
+impl Administration {
+    /// Notes that an app is about to be deleted.
+    async fn begin_deletion(&self, app: &App) -> Result<(), Refused> {
+        let at = self.now();
+        let record = DeletionRecord { at, before: at + HEARD, gone: false };
+        self.0.store.apply(Key::Deletion(app.clone()), Expected::Any, Some(Record::Deletion(record))).await?;
+        Ok(())
+    }
+
+    /// Removes what an app that is no more has left.
+    async fn finish_deletion(
+        &self,
+        app: &App,
+        lasting: &dyn Erasure,
+        files: Option<&files::Stores>,
+    ) -> Result<(), Refused> {
+        self.remove_belongings(app, lasting).await?;
+        let gone = match files {
+            Some(files) => files.remove_of_app(app, u64::MAX, WAITED_FOR).await?,
+            None => true,
+        };
+        if gone {
+            let is_gone = |record: Option<&Record>| match record {
+                Some(Record::Deletion(record)) => {
+                    Some(Record::Deletion(DeletionRecord { gone: true, ..record.clone() }))
+                }
+                _ => None,
+            };
+            self.0.store.change(&Key::Deletion(app.clone()), is_gone).await?;
+        }
+        Ok(())
+    }
+
+    /// A new app has nothing of one that had its name: as long as there is something of that, there is none.
+    async fn inherit_nothing(&self, app: &App) -> Result<(), Refused> {
+        let key = Key::Deletion(app.clone());
+        let Some(Entry { record: Record::Deletion(record), revision, .. }) = self.0.store.get(&key).await?
+        else {
+            return Ok(());
+        };
+        let now = self.now();
+        let to = Record::Deletion(DeletionRecord { before: record.before.min(now), ..record.clone() });
+        // Of another revision it is finished, or has begun anew.
+        if record.gone && self.0.store.apply(key, Expected::Revision(revision), Some(to)).await? {
+            return Ok(());
+        }
+        let why = format!("what the last app `{app}` had is still being deleted: try again in a moment");
+        Err(Problem::new(Code::Conflict, why).into())
+    }
+
+    /// Goes on with deletions that were cut short, or have not come to their end. Several servers may do the same at the same time.
+    pub async fn go_on_deleting(
+        &self,
+        lasting: &dyn Erasure,
+        files: Option<&files::Stores>,
+    ) -> Result<(), Refused> {
+        for entry in self.0.store.all(&Listing::Deletions).await? {
+            let (Key::Deletion(app), Record::Deletion(record)) = (&entry.key, &entry.record) else {
+                continue;
+            };
+            let now = self.now();
+            let ended = match record.gone {
+                true => {
+                    now > record.before.saturating_add(HEARD)
+                        && match files {
+                            Some(files) => files.remove_of_app(app, record.before, usize::MAX).await?,
+                            None => true,
+                        }
+                }
+                false if self.find(app).await?.is_some() => now > record.at.saturating_add(CUT_SHORT),
+                false => {
+                    self.finish_deletion(app, lasting, files).await?;
+                    false
+                }
+            };
+            if ended {
+                // Who has begun it anew meanwhile goes on with it.
+                self.0.store.apply(entry.key, Expected::Revision(entry.revision), None).await?;
+            }
+        }
+        Ok(())
     }
 }
 

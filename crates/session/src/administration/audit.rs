@@ -230,6 +230,7 @@ pub fn shown(id: &str, record: &AuditRecord) -> Value {
     });
     let target = record.target.clone().or_else(|| record.user.as_ref().map(|user| user.as_str().into()));
     for (name, value) in [
+        ("name", record.stamp.name.as_ref().map(|name| json!(name))),
         ("app", record.app.as_ref().map(|app| json!(app))),
         ("target", target.map(|target| json!(target))),
         ("user", record.user.as_ref().map(|user| json!(user))),

@@ -3,6 +3,7 @@
 mod apps;
 mod audit;
 mod keys;
+mod members;
 mod preview;
 mod users;
 
@@ -14,15 +15,17 @@ use xpush_core::ports::directory::{AppRecord, Directory, Outcome, Stamp, Via};
 use xpush_core::ports::{Failure, PortError};
 use xpush_core::{App, Clock, Code, Problem, UnixMillis, User};
 
+use crate::api::Caller;
 use crate::store::Store;
 
-pub use apps::{Found, Match, Version, created_with};
+pub use apps::{Found, Hidden, Match, Version, created_with};
 pub use audit::{Act, Asked as LogAsked, Page, shown as shown_audit};
 pub(crate) use keys::fresh_secret;
 pub use keys::{GRACE, LONGEST_GRACE, shown as shown_api_key};
+pub(crate) use members::{entry as members_entry, without as without_member};
 pub use preview::{Question, answer as preview};
-pub use users::Wanted;
 pub(crate) use users::is_operator;
+pub use users::{Before, Wanted};
 
 /// The configuration's language, in which apps are shown and said.
 pub trait Language: Send + Sync {
@@ -48,6 +51,8 @@ pub struct Complaint {
 pub struct Actor {
     /// An operator's name, an API key's id, or a user of the operating system.
     pub by: Box<str>,
+    /// What an API key is called.
+    pub name: Option<Box<str>>,
     /// By which way.
     pub via: Via,
     /// From which address.
@@ -112,7 +117,8 @@ impl Administration {
     }
 
     fn stamp(&self, actor: &Actor, note: Option<&str>) -> Stamp {
-        Stamp { at: self.now(), by: actor.by.clone(), via: actor.via, note: note.map(Into::into) }
+        let Actor { by, name, via, .. } = actor.clone();
+        Stamp { at: self.now(), by, name, via, note: note.map(Into::into) }
     }
 
     /// What differs between two states of an app, setting by setting, without secrets.
@@ -172,11 +178,16 @@ fn marked(mut value: Value, fresh: &[Box<str>]) -> Value {
 }
 
 impl Actor {
+    /// A user: an operator, or as what an app's back end acts.
+    pub(crate) fn user(user: &User, via: Via, caller: &Caller) -> Self {
+        Self { by: user.as_str().into(), name: None, via, address: caller.address }
+    }
+
     /// Whoever works at the machine's command line.
     pub fn command_line() -> Self {
         let name = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
         let name = name.filter(|name| !name.is_empty() && name.len() <= 128);
-        Self { by: name.unwrap_or_else(|| "?".to_owned()).into(), via: Via::Cli, address: None }
+        Self { by: name.unwrap_or_else(|| "?".to_owned()).into(), name: None, via: Via::Cli, address: None }
     }
 }
 

@@ -62,6 +62,15 @@ impl Wanted {
     }
 }
 
+/// Who had the id of a user that is made, as far as one can know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    /// Perhaps somebody else, who may have left tokens behind: they are none for this user.
+    Another,
+    /// Nobody but this user, whom the app's back end knows: what it signed before stays good.
+    SameUser,
+}
+
 impl Administration {
     /// Makes a user that there was not.
     pub async fn create_user(
@@ -70,6 +79,7 @@ impl Administration {
         app: &App,
         user: &User,
         wanted: &Wanted,
+        before: Before,
     ) -> Result<UserRecord, Refused> {
         if user.is_reserved() {
             let detail = "user: a name that the server gives: to guests, XPUSH 0.1 clients, or itself";
@@ -78,8 +88,10 @@ impl Administration {
         let now = self.now();
         let mut record = UserRecord { created_at: now, ..UserRecord::default() };
         wanted.put(&mut record, now);
-        // Whoever had the id before may have left tokens behind: they are none for this account.
-        record.tokens_valid_from = UserRecord::fresh_from(now);
+        record.tokens_valid_from = match before {
+            Before::Another => UserRecord::fresh_from(now),
+            Before::SameUser => 0,
+        };
         let act = Act {
             what: "user.create",
             app: Some(app),

@@ -5,7 +5,7 @@ use std::fmt;
 
 use axum::body::Bytes;
 use axum::extract::Request;
-use axum::http::{HeaderMap, header};
+use axum::http::header;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use xpush_core::message::Sender;
@@ -25,7 +25,12 @@ pub(crate) struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 impl Body {
     /// Reads at most `largest` bytes of JSON; without any, it is an empty object.
     pub(crate) async fn read(request: Request, largest: usize) -> Result<Self, Problem> {
-        let is_json = says_json(request.headers());
+        let mut kinds = request.headers().get_all(header::CONTENT_TYPE).into_iter();
+        let is_json = match (kinds.next(), kinds.next()) {
+            (None, _) => true,
+            (Some(kind), None) => kind.to_str().is_ok_and(says_json),
+            (Some(_), Some(_)) => false,
+        };
         let body = read(request.into_body(), PATIENCE, largest).await?;
         if !is_json && !body.is_empty() {
             return Err(Code::BadContentType.into());
@@ -264,13 +269,10 @@ impl<'de> Visitor<'de> for Reading {
     }
 }
 
-/// `application/json`, or something that is written as JSON (RFC 6839, 3.1); nothing said is good, too.
-fn says_json(headers: &HeaderMap) -> bool {
-    let mut values = headers.get_all(header::CONTENT_TYPE).into_iter();
-    let Some(value) = values.next() else { return true };
-    let Ok(value) = value.to_str() else { return false };
-    let kind = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    values.next().is_none() && (kind == "application/json" || kind.ends_with("+json"))
+/// `application/json`, or something that is written as JSON (RFC 6839, 3.1).
+pub(crate) fn says_json(kind: &str) -> bool {
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    kind.eq_ignore_ascii_case("application/json") || kind.to_ascii_lowercase().ends_with("+json")
 }
 
 #[cfg(test)]

@@ -15,17 +15,18 @@ use axum::http::{HeaderValue, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
+use tokio::sync::OnceCell;
 use xpush_core::ports::access::Access;
-use xpush_core::ports::backend::Backend;
+use xpush_core::ports::backend::{Backend, Intake};
 use xpush_core::ports::directory::AppRecord;
 use xpush_core::{App, Clock, Code};
 
-pub(crate) use body::{Body, Members, whole};
+pub(crate) use body::{Body, Members, says_json, whole};
 pub use pages::Pages;
 pub(crate) use pages::own_page;
 pub(crate) use refusal::Refusal;
 pub(crate) use request::{
-    Asked, Bearer, Caller, Fields, Segment, Segments, bearer, display_name_of, named, wrong,
+    Asked, Bearer, Caller, Fields, Segment, Segments, bearer, display_name_of, named, token_of, wrong,
 };
 
 use crate::access::DirectoryAccess;
@@ -68,9 +69,11 @@ pub(crate) struct Api {
     pub(crate) store: Store,
     pub(crate) administration: Administration,
     pub(crate) hashing: Hashing,
-    pub(crate) failures: Failures,
+    pub(crate) failures: Arc<Failures>,
     pub(crate) providers: oidc::Providers,
     pub(crate) codes: oidc::Codes,
+    /// What operators' cookies are called, once it is known.
+    pub(crate) cookie_name: OnceCell<Box<str>>,
 }
 
 /// An answer: a JSON object, or a refusal.
@@ -82,9 +85,10 @@ impl Api {
             store: Store::new(parts.access.directory()),
             administration: parts.administration.clone(),
             hashing,
-            failures: Failures::new(parts.clock.clone()),
+            failures: Arc::new(Failures::new(parts.clock.clone())),
             providers: oidc::Providers::new(Fetch::new(), parts.clock.clone()),
             codes: oidc::Codes::new(parts.clock.clone()),
+            cookie_name: OnceCell::new(),
             parts,
         }
     }
@@ -101,9 +105,10 @@ impl Api {
     }
 }
 
-/// The routes of `/api/v1`, and the page for the set-up.
-pub fn router(parts: Parts) -> std::io::Result<Router> {
-    Ok(routes(Arc::new(Api::new(parts, Hashing::start()?))))
+/// The routes of `/api/v1`, and the page for the set-up; and what reads requests to publish that take no such route. To be called on the runtime that serves them.
+pub fn router(parts: Parts) -> std::io::Result<(Router, Arc<dyn Intake>)> {
+    let api = Arc::new(Api::new(parts, Hashing::start()?));
+    Ok((routes(api.clone()), backend::intake(api)))
 }
 
 fn routes(api: Arc<Api>) -> Router {

@@ -179,7 +179,10 @@ impl Operation {
 
     /// For whoever has read what is to be changed.
     pub(crate) fn if_match(self) -> Self {
-        self.header("if-match", json!({"type": "string", "pattern": "^(\\*|\"?(0|[1-9][0-9]{0,14})\"?)$"}))
+        self.header(
+            "if-match",
+            json!({"type": "string", "pattern": "^(\\*|(0|[1-9][0-9]{0,14})|\"(0|[1-9][0-9]{0,14})\")$"}),
+        )
     }
 
     /// A header that must be there.
@@ -430,7 +433,7 @@ fn document(operations: &[Operation]) -> Value {
                 },
                 "cookie": {
                     "type": "apiKey", "in": "cookie", "name": "xpush_admin",
-                    "description": "An operator who has signed in. What changes something has the header `X-XPUSH-Admin: 1` as well.",
+                    "description": "An operator who has signed in. The name goes on with `_` and eight digits, which tell installations apart. What changes something has the header `X-XPUSH-Admin: 1` as well.",
                 },
                 "user": {
                     "type": "http", "scheme": "bearer", "bearerFormat": "JWT",

@@ -253,7 +253,12 @@ pub(super) fn display_name(field: &str, name: &str) -> Result<Box<str>, Problem>
 pub(crate) fn bearer(parts: &Parts) -> Option<&str> {
     let mut values = parts.headers.get_all(header::AUTHORIZATION).into_iter();
     let (value, None) = (values.next()?, values.next()) else { return None };
-    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    token_of(value.to_str().ok()?)
+}
+
+/// The same of the header's value.
+pub(crate) fn token_of(authorization: &str) -> Option<&str> {
+    let (scheme, token) = authorization.split_once(' ')?;
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.trim())
 }
 

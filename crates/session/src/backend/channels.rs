@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use serde_json::json;
+use serde_json::{Value, json};
 use xpush_core::ports::access::{Access, Enrolment};
+use xpush_core::ports::backend::Everywhere;
 use xpush_core::ports::directory::{Key, Listing, Record, Scope};
 use xpush_core::ports::message_log::Range;
 use xpush_core::{Channel, ChannelKey, Code, History, Problem, Role, User};
 
-use super::{AROUND, Server, decided, last, page, written};
+use super::{AROUND, Server, decided, last, missing, page, written};
+use crate::administration::members_entry;
 use crate::api::openapi::schema::{self, about, array, flag, number, of, text};
 use crate::api::openapi::{Operation, Routes, list_of};
-use crate::api::{Answer, Api, Asked, Body, Members, Segment, Segments, named, ok, wrong};
+use crate::api::{Answer, Api, Asked, Body, Members, Refusal, Segment, Segments, named, ok, wrong};
 
 /// Entries of a page, when nobody says how many.
 pub(super) const PAGE: usize = 50;
@@ -24,17 +26,19 @@ pub(super) const LARGEST_PAGE: usize = 100;
 const MOST_USERS: usize = 1_000;
 
 pub(super) fn routes() -> Routes {
+    let live = schema::object(&[("channel", of("ChannelName"), true), ("subscribers", number(0), true)]);
     let live = Operation::get("/channels", "listChannels", "The channels that are followed now")
         .tag("channels")
-        .about("By name, with how many connections follow each: those of the server that answers. In a cluster a channel may be followed on others as well.")
+        .about("By name, with how many connections follow each, over all servers. Those that did not answer within a second are `missing`, and nothing of them is counted.")
         .server(Scope::Read)
         .query("prefix", json!({"type": "string"}), "Those whose name begins so.")
         .query("after", of("Channel"), "Those behind this one.")
         .query("limit", schema::between(1, MOST_USERS as u64), "50 without it.")
-        .ok(list_of("channels", schema::object(&[
-            ("channel", of("ChannelName"), true),
-            ("subscribers", number(0), true),
-        ])));
+        .ok(schema::object(&[
+            ("channels", array(live), true),
+            ("after", of("ChannelName"), false),
+            ("missing", missing(), true),
+        ]));
     let show = Operation::get("/channels/{channel}", "showChannel", "What a channel is")
         .tag("channels")
         .about("By the app's rules; whether anybody has said anything there tells its history.")
@@ -140,12 +144,13 @@ async fn list(State(api): State<Arc<Api>>, server: Server, asked: Asked) -> Answ
     let after = asked.one("after")?.map(|after| named(after, "after", Channel::new)).transpose()?;
     let after = after.as_ref().map(Channel::as_str);
     let live = decided(|done| api.parts.backend.live(server.app(), prefix, after, limit, done)).await?;
+    let Everywhere { told: live, missing } = live;
     let channels = live.iter().map(|live| json!({"channel": live.channel, "subscribers": live.subscribers}));
-    page(
-        "channels",
-        channels.collect(),
-        live.last().filter(|_| live.len() == limit).map(|live| live.channel.as_str()),
-    )
+    let mut answer = json!({"channels": channels.collect::<Value>(), "missing": missing});
+    if let Some(last) = live.last().filter(|_| live.len() == limit) {
+        answer["after"] = json!(last.channel);
+    }
+    ok(answer)
 }
 
 async fn describe(State(api): State<Arc<Api>>, server: Server, path: Segment) -> Answer {
@@ -238,7 +243,12 @@ async fn remove_member(State(api): State<Arc<Api>>, server: Server, path: Segmen
 
 pub(crate) async fn enrol(api: &Api, server: &Server, key: ChannelKey, change: Enrolment) -> Answer {
     rule(api, &key)?;
-    decided(|done| api.parts.access.enrol(&key, &server.grant, true, change, done)).await?;
+    let act = members_entry(&key, &change);
+    let work = async {
+        let enrolled = decided(|done| api.parts.access.enrol(&key, &server.grant, true, change, done));
+        enrolled.await.map_err(Refusal::from)
+    };
+    api.administration.audited(&server.actor, act, work).await?;
     ok(json!({"channel": key.name}))
 }
 

@@ -12,7 +12,7 @@ use super::{AROUND, Server, created, last, page};
 use crate::administration::{GRACE, LONGEST_GRACE, shown_api_key as shown};
 use crate::api::openapi::schema::{self, about, moment, of, text};
 use crate::api::openapi::{Operation, Routes, list_of};
-use crate::api::{Answer, Api, Asked, Body, Caller, Segment, named, ok};
+use crate::api::{Answer, Api, Asked, Body, Segment, named, ok};
 
 /// Keys of an app.
 const MOST: usize = 100;
@@ -66,33 +66,27 @@ async fn keys(State(api): State<Arc<Api>>, server: Server, asked: Asked) -> Answ
     page("keys", keys.collect(), last(&entries, limit))
 }
 
-async fn make(State(api): State<Arc<Api>>, server: Server, caller: Caller, request: Request) -> Answer {
+async fn make(State(api): State<Arc<Api>>, server: Server, request: Request) -> Answer {
     let body = Body::read(request, AROUND).await?;
     let members = body.members()?;
     let parse = |name: &str| Scope::parse(name).ok_or(Code::BadField);
     let scopes = members.texts("scopes", Scope::EACH.len(), parse)?.unwrap_or_default();
     let (name, expires_at) = (members.name("name")?, members.number("expires_at")?);
-    let by = server.actor(&caller);
-    let made = api.administration.create_api_key(&by, server.app(), name, &scopes, expires_at).await?;
+    let by = &server.actor;
+    let made = api.administration.create_api_key(by, server.app(), name, &scopes, expires_at).await?;
     created(json!({"api_key": shown(&made.id, &made.record), "secret": made.text}))
 }
 
-async fn renew(
-    State(api): State<Arc<Api>>,
-    server: Server,
-    caller: Caller,
-    path: Segment,
-    request: Request,
-) -> Answer {
+async fn renew(State(api): State<Arc<Api>>, server: Server, path: Segment, request: Request) -> Answer {
     let body = Body::read(request, AROUND).await?;
     let grace = body.members()?.number("grace")?.unwrap_or(GRACE);
     let id = path.named("key", ApiKeyId::new)?;
-    let made = api.administration.rotate_api_key(&server.actor(&caller), server.app(), &id, grace).await?;
+    let made = api.administration.rotate_api_key(&server.actor, server.app(), &id, grace).await?;
     ok(json!({"api_key": shown(&made.id, &made.record), "secret": made.text}))
 }
 
-async fn end(State(api): State<Arc<Api>>, server: Server, caller: Caller, path: Segment) -> Answer {
+async fn end(State(api): State<Arc<Api>>, server: Server, path: Segment) -> Answer {
     let id = path.named("key", ApiKeyId::new)?;
-    let record = api.administration.revoke_api_key(&server.actor(&caller), server.app(), &id).await?;
+    let record = api.administration.revoke_api_key(&server.actor, server.app(), &id).await?;
     ok(shown(&id, &record))
 }

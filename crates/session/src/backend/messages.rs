@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use xpush_core::message::Sender;
 use xpush_core::ports::backend::{Ephemeral, Object, Publication};
 use xpush_core::ports::directory::Scope;
-use xpush_core::{Channel, ChannelKey, ClientId, Code, EventName, Kind, Problem};
+use xpush_core::{Channel, ChannelKey, ClientId, Code, EventName, Grant, Kind, Problem};
 
 use super::{AROUND, Server, decided, written};
+use crate::administration::Act;
 use crate::api::openapi::schema::{self, Field, about, array, flag, of};
 use crate::api::openapi::{Operation, Routes};
 use crate::api::{Answer, Api, Body, Members, Refusal, Segments, wrong};
@@ -147,7 +148,7 @@ async fn publish_one(
 ) -> Answer {
     let key = idempotency(&headers, 64)?;
     let body = Body::read(request, api.parts.backend.largest() + AROUND).await?;
-    let publication = publication(&server, &body.members()?, key)?;
+    let publication = publication(&server.grant, &body.members()?, key)?;
     // Requests that came together go to their channel's shard together: it is woken once for all of them, and answers them in one turn.
     tokio::task::yield_now().await;
     written(publish(&api, publication).await?)
@@ -168,7 +169,7 @@ async fn publish_many(
     let mut results: Vec<Option<Problem>> = Vec::with_capacity(messages.len());
     for (number, message) in messages.into_iter().enumerate() {
         let key = key.as_ref().map(|key| ClientId::new(&format!("{key}:{number}"))).transpose()?;
-        match Members::of(message).and_then(|members| publication(&server, &members, key)) {
+        match Members::of(message).and_then(|members| publication(&server.grant, &members, key)) {
             Ok(publication) => {
                 wanted.push(publication);
                 results.push(None);
@@ -204,7 +205,7 @@ async fn edit_one(
     let (channel, target) = slot(&server, &path)?;
     let body = Body::read(request, api.parts.backend.largest() + AROUND).await?;
     let members = body.members()?;
-    let (id, from) = (message_id(&members, key)?, sender(&server, &members)?);
+    let (id, from) = (message_id(&members, key)?, sender(&server.grant, &members)?);
     let (kind, event, data) = (Kind::Edit { target }, EventName::new("edit")?, members.data()?);
     written(publish(&api, Publication { channel, kind, event, data, id, from }).await?)
 }
@@ -220,9 +221,18 @@ async fn delete_one(
     let (channel, target) = slot(&server, &path)?;
     let body = Body::read(request, AROUND).await?;
     let members = body.members()?;
-    let (id, from) = (message_id(&members, key)?, sender(&server, &members)?);
+    let (id, from) = (message_id(&members, key)?, sender(&server.grant, &members)?);
     let (kind, event, data) = (Kind::Delete { target }, EventName::new("delete")?, Default::default());
-    written(publish(&api, Publication { channel, kind, event, data, id, from }).await?)
+    let act = Act {
+        what: "message.delete",
+        app: Some(server.app()),
+        target: Some(format!("{} {target}", channel.name)),
+        ..Act::default()
+    };
+    let work = async {
+        Ok::<_, Refusal>(publish(&api, Publication { channel, kind, event, data, id, from }).await?)
+    };
+    written(api.administration.audited(&server.actor, act, work).await?)
 }
 
 async fn tell(State(api): State<Arc<Api>>, server: Server, request: Request) -> Answer {
@@ -234,7 +244,7 @@ async fn tell(State(api): State<Arc<Api>>, server: Server, request: Request) -> 
         event: event(&members)?,
         data: if members.has("data") { members.data()? } else { "null".into() },
         ttl_ms: members.number("ttl")?,
-        from: sender(&server, &members)?,
+        from: sender(&server.grant, &members)?,
     };
     written(decided(|done| api.parts.backend.signal(signal, done)).await?)
 }
@@ -245,19 +255,21 @@ async fn publish(api: &Api, publication: Publication) -> Result<Object, Problem>
 }
 
 /// A message as a body describes it; `key`: its id, where it has none of its own.
-fn publication(
-    server: &Server,
-    members: &Members<'_>,
-    key: Option<ClientId>,
-) -> Result<Publication, Problem> {
+fn publication(grant: &Grant, members: &Members<'_>, key: Option<ClientId>) -> Result<Publication, Problem> {
     Ok(Publication {
-        channel: server.key(destination(members)?),
+        channel: ChannelKey::new(grant.app.clone(), destination(members)?),
         kind: if members.flag("silent")? == Some(true) { Kind::Silent } else { Kind::Message },
         event: event(members)?,
         data: members.data()?,
         id: message_id(members, key)?,
-        from: sender(server, members)?,
+        from: sender(grant, members)?,
     })
+}
+
+/// The message that a whole request of [`publish_one`] asks to be published.
+pub(super) fn read(grant: &Grant, body: &[u8], key: Option<&str>) -> Result<Publication, Problem> {
+    let text = std::str::from_utf8(body).map_err(|_| Code::BadJson)?;
+    publication(grant, &Members::of(text)?, key.map(|key| request_id(key, 64)).transpose()?)
 }
 
 /// `channel`, or the own channel of `user`, or of its `device`.
@@ -281,8 +293,8 @@ fn message_id(members: &Members<'_>, key: Option<ClientId>) -> Result<Option<Cli
     Ok(members.message_id("id")?.or(key))
 }
 
-fn sender(server: &Server, members: &Members<'_>) -> Result<Sender, Problem> {
-    Ok(members.sender()?.unwrap_or_else(|| server.grant.sender.clone()))
+fn sender(grant: &Grant, members: &Members<'_>) -> Result<Sender, Problem> {
+    Ok(members.sender()?.unwrap_or_else(|| grant.sender.clone()))
 }
 
 /// A message's channel and place.
@@ -296,10 +308,15 @@ fn slot(server: &Server, path: &Segments) -> Result<(ChannelKey, u64), Problem> 
 fn idempotency(headers: &HeaderMap, longest: usize) -> Result<Option<ClientId>, Problem> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).into_iter();
     let Some(value) = values.next() else { return Ok(None) };
+    // What is no text, or comes twice, is none.
+    let text = if values.next().is_some() { "" } else { value.to_str().unwrap_or_default() };
+    request_id(text, longest).map(Some)
+}
+
+fn request_id(text: &str, longest: usize) -> Result<ClientId, Problem> {
     let bad = || wrong("Idempotency-Key", &format!("must be one, of 1 to {longest} visible characters"));
-    let text = value.to_str().map_err(|_| bad())?;
-    if values.next().is_some() || text.len() > longest || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if text.len() > longest || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(bad());
     }
-    ClientId::new(text).map(Some).map_err(|_| bad())
+    ClientId::new(text).map_err(|_| bad())
 }

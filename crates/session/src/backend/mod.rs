@@ -1,6 +1,7 @@
 //! The API for an app's own back end: everything in its app, by API keys or by tokens of the role `server`. For developers: docs/api.md.
 
 pub(crate) mod channels;
+mod intake;
 mod keys;
 mod messages;
 mod search;
@@ -9,23 +10,27 @@ pub(crate) mod users;
 use std::future::Future;
 use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use xpush_core::message::Sender;
 use xpush_core::ports::access::Decided;
-use xpush_core::ports::backend::{Object, PATIENCE};
-use xpush_core::ports::directory::{Entry, Key, Record, Scope, Via};
-use xpush_core::{App, Channel, ChannelKey, Code, Grant, Problem, User};
+use xpush_core::ports::backend::{Census, Everywhere, Object, PATIENCE};
+use xpush_core::ports::directory::{ApiKeyRecord, Entry, Key, Record, Scope, Via};
+use xpush_core::ports::inquiry::Crowd;
+use xpush_core::{ApiKeyId, App, Channel, ChannelKey, Code, Grant, Problem, User};
 
 use crate::administration::Actor;
 use crate::api::openapi::{Needs, Operation, Routes, schema};
 use crate::api::{Answer, Api, Asked, Bearer, Caller, Refusal, Segment, bearer, ok};
 use crate::api_key::{self, Shown};
+
+pub(crate) use intake::intake;
 
 /// Who has published what a back end publishes on nobody's behalf: the same for all of its keys, so that a retry is known by whichever it is sent with.
 const SENDER: &str = "server";
@@ -37,19 +42,43 @@ const AROUND: usize = 65_536;
 pub(crate) struct Server {
     /// As what it acts.
     pub(crate) grant: Arc<Grant>,
-    /// By which API key, if by one.
-    pub(crate) key: Option<Box<str>>,
+    /// Who it is, for the audit log.
+    pub(crate) actor: Actor,
+}
+
+/// Whoever has shown a good API key.
+pub(crate) struct KeyHolder {
+    pub(crate) app: App,
+    pub(crate) id: ApiKeyId,
+    pub(crate) scopes: Vec<Scope>,
+    /// What the key is called.
+    name: Option<Box<str>>,
+}
+
+impl KeyHolder {
+    pub(crate) fn actor(&self, caller: &Caller) -> Actor {
+        let (by, name) = (self.id.as_str().into(), self.name.clone());
+        Actor { by, name, via: Via::Key, address: caller.address }
+    }
 }
 
 pub(crate) fn routes() -> Routes {
-    let stats = Operation::get("/stats", "stats", "What there is of the app on this server")
+    let node = schema::object(&[
+        ("node", json!({"type": "string"}), true),
+        ("name", json!({"type": "string"}), true),
+        ("users", schema::number(0), true),
+        ("connections", schema::number(0), true),
+    ]);
+    let stats = Operation::get("/stats", "stats", "What there is of the app")
         .tag("operations")
-        .about("In a cluster each server tells of itself: ask each of them, or read `/metrics`.")
+        .about("Over all servers, and of each: who is connected at several is one user. Servers that did not answer within a second are `missing`, and nothing of them is counted. Of more than 4,096 users at one server their number over all is 2 % off as a rule.")
         .server(Scope::Read)
         .ok(schema::object(&[
             ("node", json!({"type": "string"}), true),
             ("users", schema::number(0), true),
             ("connections", schema::number(0), true),
+            ("nodes", schema::array(node), true),
+            ("missing", missing(), true),
         ]));
     Routes::new()
         .merge(messages::routes())
@@ -57,22 +86,38 @@ pub(crate) fn routes() -> Routes {
         .merge(users::routes())
         .merge(keys::routes())
         .merge(search::routes())
-        .on(stats, async |server: Server, api: axum::extract::State<Arc<Api>>| {
-            let census = api.parts.backend.census(server.app());
-            let (users, connections) = (census.users, census.connections);
-            ok(json!({"node": api.parts.backend.node(), "users": users, "connections": connections}))
-        })
+        .on(stats, counted)
+}
+
+/// The servers that have not answered.
+pub(crate) fn missing() -> Value {
+    schema::array(json!({"type": "string"}))
+}
+
+async fn counted(server: Server, State(api): State<Arc<Api>>) -> Answer {
+    let apps = vec![server.app().clone()];
+    let Everywhere { told, missing } = decided(|done| api.parts.backend.census(apps, done)).await?;
+    let nodes = told.iter().filter_map(|census| {
+        let crowd = census.apps.first()?;
+        let (users, connections) = (crowd.users, crowd.connections);
+        Some(json!({"node": census.node, "name": census.name, "users": users, "connections": connections}))
+    });
+    let (users, connections) = together(&told, 0);
+    ok(json!({
+        "node": api.parts.backend.node(), "users": users, "connections": connections,
+        "nodes": nodes.collect::<Value>(), "missing": missing,
+    }))
+}
+
+/// How many users and connections servers have of the app that was asked about in this place.
+pub(crate) fn together(census: &[Census], app: usize) -> (u64, u64) {
+    let crowds = census.iter().filter_map(|census| census.apps.get(app));
+    (Crowd::together(crowds.clone()), crowds.map(|crowd| crowd.connections).sum())
 }
 
 impl Server {
     pub(crate) fn app(&self) -> &App {
         &self.grant.app
-    }
-
-    /// Who it is, for the audit log.
-    pub(crate) fn actor(&self, caller: &Caller) -> Actor {
-        let by = self.key.clone().unwrap_or_else(|| self.grant.sender.user.as_str().into());
-        Actor { by, via: Via::Key, address: caller.address }
     }
 
     pub(crate) fn channel(&self, path: &Segment) -> Result<ChannelKey, Problem> {
@@ -98,15 +143,18 @@ impl FromRequestParts<Arc<Api>> for Server {
         let shown = bearer(parts).ok_or(Code::Unauthenticated)?;
         if !shown.starts_with(api_key::PREFIX) {
             let Bearer(grant) = Bearer::from_request_parts(parts, api).await?;
+            let caller = Caller::from_request_parts(parts, api).await?;
+            let actor = Actor::user(&grant.sender.user, Via::Key, &caller);
             return match grant.is_server() {
-                true => Ok(Self { grant, key: None }),
+                true => Ok(Self { grant, actor }),
                 false => Err(Problem::new(Code::Forbidden, "this is for the app's own back end").into()),
             };
         }
         let shown = shown.to_owned();
-        let (app, scopes) = by_key(api, &shown).await?;
+        let holder = by_key(api, &shown).await?;
+        let (app, scopes) = (&holder.app, &holder.scopes);
         let caller = Caller::from_request_parts(parts, api).await?;
-        let settings = api.parts.access.app(&app).ok_or(Code::Unauthenticated)?;
+        let settings = api.parts.access.app(app).ok_or(Code::Unauthenticated)?;
         caller.may_use(&settings.origins)?;
         if Asked::from_request_parts(parts, api).await?.one("app")?.is_some_and(|named| named != app.as_str())
         {
@@ -116,28 +164,41 @@ impl FromRequestParts<Arc<Api>> for Server {
             let needed = needed.as_str();
             return Err(Problem::new(Code::Forbidden, format!("this needs the scope {needed}")).into());
         }
-        let key = Shown::read(&shown).map(|shown| shown.id.as_str().into());
-        Ok(Self { grant: Arc::new(acting(app)?), key })
+        Ok(Self { actor: holder.actor(&caller), grant: Arc::new(acting(holder.app)?) })
     }
 }
 
 /// Whose key it is, and what it opens. Nobody learns whether it is unknown, wrong, revoked or over.
-pub(crate) async fn by_key(api: &Arc<Api>, text: &str) -> Result<(App, Vec<Scope>), Refusal> {
+pub(crate) async fn by_key(api: &Arc<Api>, text: &str) -> Result<KeyHolder, Refusal> {
     let refused = || Problem::new(Code::Unauthenticated, "this API key is not good (any more)");
     let shown = Shown::read(text).ok_or_else(refused)?;
     let key = Key::ApiKey(shown.app.clone(), shown.id.clone());
     let found = api.parts.access.remembered(&key).await?;
-    let record = match found.as_deref() {
+    let record = good(api, &shown, found.as_deref(), &Handle::current()).ok_or_else(refused)?;
+    let (scopes, name) = (record.scopes.clone(), record.name.clone());
+    Ok(KeyHolder { app: shown.app.clone(), id: shown.id.clone(), scopes, name })
+}
+
+/// A key's entry, if it is good. That it was used is noted.
+fn good<'a>(
+    api: &Arc<Api>,
+    shown: &Shown<'_>,
+    found: Option<&'a Record>,
+    runtime: &Handle,
+) -> Option<&'a ApiKeyRecord> {
+    let record = match found {
         Some(Record::ApiKey(record)) => Some(&**record),
         _ => None,
     };
     let now = api.parts.clock.wall();
-    let (Some(record), true) = (record, shown.is_good(record, now)) else { return Err(refused().into()) };
+    // Also without a record: the time tells nothing.
+    let is_good = shown.is_good(record, now);
+    let record = record.filter(|_| is_good)?;
     if now.saturating_sub(record.used_at) >= api_key::EXACTNESS {
-        let api = api.clone();
-        tokio::spawn(async move { note_use(&api, &key).await });
+        let (api, key) = (api.clone(), Key::ApiKey(shown.app.clone(), shown.id.clone()));
+        runtime.spawn(async move { note_use(&api, &key).await });
     }
-    Ok((shown.app.clone(), record.scopes.clone()))
+    Some(record)
 }
 
 async fn note_use(api: &Api, key: &Key) {

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use serde_json::{Value, json};
-use xpush_core::ports::directory::{Expected, Key, Listing, Record, Scope, UserRecord};
+use xpush_core::ports::directory::{Key, Listing, Record, Scope, UserRecord};
 use xpush_core::{Channel, Code, Device, Problem, Role, User};
 
 use super::channels::{LARGEST_PAGE, PAGE};
 use super::{AROUND, Server, created, decided, last, page, written};
+use crate::accounts::find_user;
 use crate::accounts::password::Password;
-use crate::accounts::{find_user, user_record};
+use crate::administration::{Act, Before, Wanted};
 use crate::api::openapi::schema::{self, Field, about, array, flag, number, of, text};
 use crate::api::openapi::{Operation, Routes, list_of};
 use crate::api::{Answer, Api, Asked, Body, Members, Refusal, Segment, Segments, ok, wrong};
@@ -210,15 +211,10 @@ async fn make(State(api): State<Arc<Api>>, server: Server, request: Request) -> 
     let body = Body::read(request, AROUND).await?;
     let members = body.members()?;
     let user = members.user("user")?.ok_or_else(|| wrong("user", "is missing"))?;
-    let wanted = Wanted::read(&api, &members).await?;
-    let mut record = UserRecord { created_at: api.parts.clock.wall(), ..UserRecord::default() };
-    wanted.put(&mut record);
-    let key = server.user_key(&user);
-    let to = Record::User(Box::new(record.clone()));
-    if !api.store.apply(key, Expected::Absent, Some(to)).await? {
-        return Err(Code::Conflict.into());
-    }
-    tracing::info!(app = %server.app(), "a back end has made a user");
+    let wanted = wanted(&api, &members).await?;
+    // Tokens that the back end has signed before stay good: whoever it makes an entry of is the one that it knows.
+    let record =
+        api.administration.create_user(&server.actor, server.app(), &user, &wanted, Before::SameUser).await?;
     created(shown(&user, &record))
 }
 
@@ -231,38 +227,18 @@ async fn edit(State(api): State<Arc<Api>>, server: Server, path: Segment, reques
     let user = path.named("user", User::new)?;
     let body = Body::read(request, AROUND).await?;
     let members = body.members()?;
-    let disabled = members.flag("disabled")?;
-    let key = server.user_key(&user);
+    let banned = members.flag("disabled")?;
+    // What is wrong with the password costs nothing before it is known whose it is.
     known(&api, &server, &user).await?;
-    let wanted = Wanted::read(&api, &members).await?;
-    let now = api.parts.clock.wall();
-    let mut after = None;
-    api.store
-        .change(&key, |record| {
-            let mut record = user_record(record).filter(|record| !is_barred(record))?.clone();
-            wanted.put(&mut record);
-            if let Some(disabled) = disabled {
-                record.disabled = disabled;
-            }
-            if disabled == Some(true) || wanted.password.is_some() {
-                record.tokens_valid_from = now;
-            }
-            after = Some(record.clone());
-            Some(Record::User(Box::new(record)))
-        })
-        .await?;
-    let record = after.ok_or(Code::NotFound)?;
-    if disabled == Some(true) || wanted.password.is_some() {
-        api.store.clear(&Listing::Logins(server.app().clone(), user.clone())).await?;
-    }
+    let wanted = Wanted { banned, ..wanted(&api, &members).await? };
+    let record = api.administration.change_user(&server.actor, server.app(), &user, &wanted, false).await?;
     ok(shown(&user, &record))
 }
 
 async fn remove(State(api): State<Arc<Api>>, server: Server, path: Segment) -> Answer {
     let user = path.named("user", User::new)?;
     known(&api, &server, &user).await?;
-    me::remove(&api, server.app(), &user).await?;
-    tracing::info!(app = %server.app(), "a back end has removed a user");
+    api.administration.erase_user(&server.actor, server.app(), &user, &api.parts.eraser).await?;
     ok(json!({}))
 }
 
@@ -279,20 +255,23 @@ async fn end_connections(
 ) -> Answer {
     let user = path.named("user", User::new)?;
     let body = Body::read(request, AROUND).await?;
-    if let Some(device) = body.members()?.device("device")? {
-        devices::log_out(&api, server.app(), &user, &device).await?;
-        return ok(json!({}));
+    match body.members()?.device("device")? {
+        Some(device) => log_out(&api, &server, &user, &device).await?,
+        None => api.administration.revoke(&server.actor, server.app(), &user, None).await?,
     }
-    let now = api.parts.clock.wall();
-    api.store
-        .change(&server.user_key(&user), |record| {
-            let mut record = user_record(record).cloned().unwrap_or_default();
-            record.tokens_valid_from = now;
-            Some(Record::User(Box::new(record)))
-        })
-        .await?;
-    api.store.clear(&Listing::Logins(server.app().clone(), user)).await?;
     ok(json!({}))
+}
+
+/// Makes void what a device was granted, whether it was ever noted or not.
+async fn log_out(api: &Api, server: &Server, user: &User, device: &Device) -> Result<(), Refusal> {
+    let act = entry("device.revoke", server, user, Some(device.to_string()));
+    let work = async { Ok::<_, Refusal>(devices::log_out(api, server.app(), user, device).await?) };
+    api.administration.audited(&server.actor, act, work).await
+}
+
+/// What is done with a user.
+fn entry<'a>(what: &'static str, server: &'a Server, user: &User, target: Option<String>) -> Act<'a> {
+    Act { what, app: Some(server.app()), target, user: Some(user.clone()), ..Act::default() }
 }
 
 fn enlist(api: &Arc<Api>, server: &Server, path: &Segments, follows: bool) -> Answer {
@@ -326,7 +305,7 @@ async fn revoke_device(State(api): State<Arc<Api>>, server: Server, path: Segmen
     if api.store.get(&key).await?.is_none() {
         return Err(Code::NotFound.into());
     }
-    devices::log_out(&api, server.app(), &user, &device).await?;
+    log_out(&api, &server, &user, &device).await?;
     ok(json!({}))
 }
 
@@ -345,13 +324,18 @@ async fn blocks_of(State(api): State<Arc<Api>>, server: Server, path: Segment, a
 
 async fn block_other(State(api): State<Arc<Api>>, server: Server, path: Segments) -> Answer {
     let (user, other) = pair(&path)?;
-    me::put_block(&api, server.app(), &user, other).await?;
+    let act = entry("user.block", &server, &user, Some(other.to_string()));
+    let work = me::put_block(&api, server.app(), &user, other);
+    api.administration.audited(&server.actor, act, work).await?;
     ok(json!({}))
 }
 
 async fn unblock_other(State(api): State<Arc<Api>>, server: Server, path: Segments) -> Answer {
     let (user, other) = pair(&path)?;
-    api.store.remove(Key::Block(server.app().clone(), user, other)).await?;
+    let act = entry("user.unblock", &server, &user, Some(other.to_string()));
+    let key = Key::Block(server.app().clone(), user, other);
+    let work = async { Ok::<_, Refusal>(api.store.remove(key).await?) };
+    api.administration.audited(&server.actor, act, work).await?;
     ok(json!({}))
 }
 
@@ -365,46 +349,23 @@ async fn known(api: &Api, server: &Server, user: &User) -> Result<UserRecord, Re
     Ok(record.filter(|record| !is_barred(record)).ok_or(Code::NotFound)?)
 }
 
-/// What a request says of a user. `Some(None)`: to be taken away. Not `Debug`: it holds a digest of a password.
-struct Wanted {
-    name: Option<Option<Box<str>>>,
-    roles: Option<Vec<Role>>,
-    info: Option<Option<Box<str>>>,
-    password: Option<Option<Box<str>>>,
-}
-
-impl Wanted {
-    async fn read(api: &Api, members: &Members<'_>) -> Result<Self, Refusal> {
-        let info = members.get("info").map(checked_info).transpose()?;
-        let name = members.name("name")?;
-        let roles = members.texts("roles", MOST_ROLES, Role::new)?;
-        let password = match members.text("password")? {
-            Some(password) => Some(api.hashing.digest(Password::new(&password, "password")?).await?),
-            None => None,
-        };
-        let given = |field: &str, value| members.has(field).then_some(value);
-        Ok(Self {
-            name: given("name", name),
-            roles,
-            info: given("info", info),
-            password: given("password", password),
-        })
-    }
-
-    fn put(&self, record: &mut UserRecord) {
-        if let Some(name) = &self.name {
-            record.name.clone_from(name);
-        }
-        if let Some(roles) = &self.roles {
-            record.roles.clone_from(roles);
-        }
-        if let Some(info) = &self.info {
-            record.info.clone_from(info);
-        }
-        if let Some(password) = &self.password {
-            record.password.clone_from(password);
-        }
-    }
+/// What a request says of a user.
+async fn wanted(api: &Api, members: &Members<'_>) -> Result<Wanted, Refusal> {
+    let info = members.get("info").map(checked_info).transpose()?;
+    let name = members.name("name")?;
+    let roles = members.texts("roles", MOST_ROLES, Role::new)?;
+    let password = match members.text("password")? {
+        Some(password) => Some(api.hashing.digest(Password::new(&password, "password")?).await?),
+        None => None,
+    };
+    let given = |field: &str, value| members.has(field).then_some(value);
+    Ok(Wanted {
+        name: given("name", name),
+        roles,
+        info: given("info", info),
+        password: given("password", password),
+        banned: None,
+    })
 }
 
 /// A JSON object, written without white space.

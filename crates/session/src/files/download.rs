@@ -16,7 +16,7 @@ use xpush_core::ports::files::FileRecord;
 use xpush_core::{Code, Problem};
 
 use super::ticket::Ticket;
-use super::{Visitor, id, name, sniff, store};
+use super::{Filing, Visitor, id, name, sniff, store};
 use crate::api::{Answer, Api, Asked, Refusal, Segment};
 
 /// A browser may show it again for so long without asking: it never changes, but who has it may be a reader no more.
@@ -44,51 +44,77 @@ pub(super) async fn thumbnail(State(api): State<Arc<Api>>, path: Segment, reques
 async fn give(api: &Arc<Api>, path: Segment, request: Request, part: Part) -> Answer {
     let (mut parts, _) = request.into_parts();
     let file = find(api, &path, &mut parts).await?;
-    let (size, kind, etag) = match (part, &file.thumbnail) {
-        (Part::Thumbnail, Some(small)) => (small.size, &small.kind, format!("\"{}-t\"", file.hash)),
-        (Part::Thumbnail, None) => return Err(Code::NotFound.into()),
-        _ => (file.size, &file.kind, format!("\"{}\"", file.hash)),
-    };
-    if names(&parts.headers, header::IF_NONE_MATCH, &etag) {
-        let known = [(header::ETAG, etag.as_str()), (header::CACHE_CONTROL, FRESH)];
-        return Ok((StatusCode::NOT_MODIFIED, known).into_response());
-    }
-    let (status, bytes) = match wanted(&parts.headers, size, &etag) {
-        Wanted::All => (StatusCode::OK, 0..size),
-        Wanted::Some(range) => (StatusCode::PARTIAL_CONTENT, range),
-        Wanted::Nothing => {
-            let mut refused = Refusal::from(Code::BadRange).into_response();
-            refused.headers_mut().insert(header::CONTENT_RANGE, value(&format!("bytes */{size}"))?);
-            return Ok(refused);
+    api.filing()?.give(&file, part, &parts.headers, Given::ToAnyPage).await
+}
+
+/// Which pages may show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Given {
+    /// Whoever has a ticket may show it in a page of theirs.
+    ToAnyPage,
+    /// Nobody but the page of this server.
+    ToOwnPage,
+}
+
+impl Filing {
+    /// One of a file's contents, or a part of it, as its headers ask for it (RFC 9110, 13 and 14).
+    pub(crate) async fn give(&self, file: &FileRecord, part: Part, headers: &HeaderMap, to: Given) -> Answer {
+        let (size, kind, etag) = match (part, &file.thumbnail) {
+            (Part::Thumbnail, Some(small)) => (small.size, &small.kind, format!("\"{}-t\"", file.hash)),
+            (Part::Thumbnail, None) => return Err(Code::NotFound.into()),
+            _ => (file.size, &file.kind, format!("\"{}\"", file.hash)),
+        };
+        if names(headers, header::IF_NONE_MATCH, &etag) {
+            let known = [(header::ETAG, etag.as_str()), (header::CACHE_CONTROL, FRESH)];
+            return Ok((StatusCode::NOT_MODIFIED, known).into_response());
         }
-    };
-    let blob = BlobId::new(file.id.clone(), part);
-    let blobs = &api.filing()?.parts.blobs;
-    let opened = store(|done| blobs.open(&blob, bytes.clone(), done)).await?;
-    // It may have been removed a moment ago.
-    let content = opened.ok_or(Code::NotFound)?.content;
-    let mut response = Response::new(streamed(content));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    if status == StatusCode::PARTIAL_CONTENT {
-        let range = format!("bytes {}-{}/{size}", bytes.start, bytes.end - 1);
-        headers.insert(header::CONTENT_RANGE, value(&range)?);
+        let (status, bytes) = match wanted(headers, size, &etag) {
+            Wanted::All => (StatusCode::OK, 0..size),
+            Wanted::Some(range) => (StatusCode::PARTIAL_CONTENT, range),
+            Wanted::Nothing => {
+                let mut refused = Refusal::from(Code::BadRange).into_response();
+                refused.headers_mut().insert(header::CONTENT_RANGE, value(&format!("bytes */{size}"))?);
+                return Ok(refused);
+            }
+        };
+        let blob = BlobId::new(file.id.clone(), part);
+        let blobs = &self.parts.blobs;
+        let opened = store(|done| blobs.open(&blob, bytes.clone(), done)).await?;
+        // It may have been removed a moment ago.
+        let content = opened.ok_or(Code::NotFound)?.content;
+        let mut response = Response::new(streamed(content));
+        *response.status_mut() = status;
+        let told = response.headers_mut();
+        if status == StatusCode::PARTIAL_CONTENT {
+            let range = format!("bytes {}-{}/{size}", bytes.start, bytes.end - 1);
+            told.insert(header::CONTENT_RANGE, value(&range)?);
+        }
+        told.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.end - bytes.start));
+        let shown = sniff::format(kind).is_some();
+        for (name, text) in [
+            (header::CONTENT_TYPE, &**kind),
+            (header::ETAG, &etag),
+            (header::ACCEPT_RANGES, "bytes"),
+            (header::CACHE_CONTROL, FRESH),
+            (header::CONTENT_DISPOSITION, &name::disposition(shown, &file.name)),
+            (header::CONTENT_SECURITY_POLICY, POLICY),
+            // A ticket in the address is nobody else's.
+            (header::REFERRER_POLICY, "no-referrer"),
+            (HeaderName::from_static("cross-origin-resource-policy"), to.policy()),
+        ] {
+            told.insert(name, value(text)?);
+        }
+        Ok(response)
     }
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.end - bytes.start));
-    let shown = sniff::format(kind).is_some();
-    for (name, text) in [
-        (header::CONTENT_TYPE, &**kind),
-        (header::ETAG, &etag),
-        (header::ACCEPT_RANGES, "bytes"),
-        (header::CACHE_CONTROL, FRESH),
-        (header::CONTENT_DISPOSITION, &name::disposition(shown, &file.name)),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        // Whoever has a ticket may show it in a page of theirs.
-        (HeaderName::from_static("cross-origin-resource-policy"), "cross-origin"),
-    ] {
-        headers.insert(name, value(text)?);
+}
+
+impl Given {
+    const fn policy(self) -> &'static str {
+        match self {
+            Self::ToAnyPage => "cross-origin",
+            Self::ToOwnPage => "same-origin",
+        }
     }
-    Ok(response)
 }
 
 /// The file, if whoever asks may read its channel: by a ticket, or by who they are.

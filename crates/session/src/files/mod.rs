@@ -4,10 +4,14 @@
 //! as ready when its contents are whole, and removed after them.
 
 mod body;
+mod carry;
+mod developer;
 mod download;
 mod name;
 mod picture;
+mod slots;
 mod sniff;
+mod studio;
 mod sweep;
 mod ticket;
 mod upload;
@@ -19,27 +23,36 @@ use std::time::Duration;
 use aws_lc_rs::hmac;
 use axum::extract::State;
 use serde_json::{Value, json};
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::OnceCell;
 use xpush_core::ports::access::Access;
 use xpush_core::ports::blobs::{BlobId, Blobs, Part};
 use xpush_core::ports::directory::Scope;
-use xpush_core::ports::files::{FileListing, FileRecord, Files};
+use xpush_core::ports::files::{FileListing, FileRecord, FileState, Files};
 use xpush_core::ports::{Done, PortError};
 use xpush_core::{Action, Channel, ChannelKey, Clock, Code, FileId, Grant, Permission, Problem};
 
+use crate::administration::Act;
 use crate::api::openapi::schema::{self, about, of};
 use crate::api::openapi::{Operation, Routes, list_of};
 use crate::api::{Answer, Api, Asked, Refusal, Segment, ok};
 use crate::port::{ask, ask_within};
 use crate::store::Store;
 
+pub(crate) use download::Given;
+#[cfg(test)]
+pub(crate) use studio::tests::in_process_decoder;
 #[cfg(test)]
 pub(crate) use sweep::round;
-pub use sweep::{erasing, sweep};
 
-use picture::Studio;
+pub use carry::{Carried, carry};
+pub use developer::develop_image;
+pub use studio::Decoder;
+pub use sweep::{Stores, erasing, sweep};
+
+use slots::Slots;
+use studio::Studio;
 use ticket::Ticket;
-use visitor::Visitor;
+use visitor::{ByBackEnd, Visitor};
 
 /// For how long a store may take for one piece of a content.
 const PATIENCE: Duration = Duration::from_secs(200);
@@ -59,6 +72,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Uploads at the same time.
     pub uploads: usize,
+    /// What decodes images.
+    pub decoder: Decoder,
     /// Pixels that an image may have.
     pub pixels: u64,
 }
@@ -66,19 +81,17 @@ pub struct Parts {
 /// Takes files in and gives them out.
 pub struct Filing {
     parts: Parts,
-    slots: Semaphore,
-    /// Images are large when they are decoded: one at a time, however many wait.
-    developing: Semaphore,
+    slots: Slots,
     studio: Studio,
     key: OnceCell<hmac::Key>,
 }
 
 impl Filing {
-    /// Ready, with a thread for images.
-    pub fn start(parts: Parts) -> std::io::Result<Self> {
-        let studio = Studio::start(parts.pixels)?;
-        let slots = Semaphore::new(parts.uploads);
-        Ok(Self { parts, slots, developing: Semaphore::new(1), studio, key: OnceCell::new() })
+    /// Ready.
+    pub fn new(parts: Parts) -> Self {
+        let studio = Studio::new(parts.decoder.clone(), parts.pixels);
+        let slots = Slots::new(parts.uploads);
+        Self { parts, slots, studio, key: OnceCell::new() }
     }
 
     /// What this installation signs tickets with: the same on every server of it.
@@ -111,22 +124,32 @@ impl Filing {
         }
     }
 
-    async fn ready(&self, app: &xpush_core::App, id: &FileId) -> Result<FileRecord, Refusal> {
+    /// A file of an app that is whole and not over.
+    pub(crate) async fn ready(&self, app: &xpush_core::App, id: &FileId) -> Result<FileRecord, Refusal> {
         let file = ask(|done| self.parts.files.get(app, id, done)).await?;
-        let now = self.parts.clock.wall();
-        file.filter(|file| is_there(file, now)).ok_or_else(|| Code::NotFound.into())
+        file.filter(|file| self.is_there(file)).ok_or_else(|| Code::NotFound.into())
+    }
+
+    /// Whether it can be downloaded.
+    pub(crate) fn is_there(&self, file: &FileRecord) -> bool {
+        let over = file.expires_at.is_some_and(|end| end <= self.parts.clock.wall());
+        file.state == FileState::Ready && !over
+    }
+
+    /// Where they are.
+    pub fn stores(&self) -> Stores {
+        Stores { blobs: self.parts.blobs.clone(), files: self.parts.files.clone() }
+    }
+
+    /// What is known of files.
+    pub(crate) fn files(&self) -> &dyn Files {
+        &*self.parts.files
     }
 
     /// Removes a file's contents, and then the file.
-    async fn remove(&self, file: &FileRecord) -> Result<(), PortError> {
+    pub(crate) async fn remove(&self, file: &FileRecord) -> Result<(), PortError> {
         remove(&*self.parts.blobs, &*self.parts.files, file).await
     }
-}
-
-/// Whether it can be downloaded.
-fn is_there(file: &FileRecord, now: u64) -> bool {
-    let over = file.expires_at.is_some_and(|end| end <= now);
-    file.state == xpush_core::ports::files::FileState::Ready && !over
 }
 
 /// In this order: what is known can be removed again.
@@ -143,7 +166,7 @@ async fn store<T: Send + 'static>(start: impl FnOnce(Done<T>)) -> Result<T, Port
 }
 
 impl Api {
-    fn filing(&self) -> Result<&Arc<Filing>, Problem> {
+    pub(crate) fn filing(&self) -> Result<&Arc<Filing>, Problem> {
         self.parts.files.as_ref().ok_or_else(|| {
             Problem::new(
                 Code::NoFiles,
@@ -282,7 +305,12 @@ async fn show(State(api): State<Arc<Api>>, Visitor(who): Visitor, path: Segment)
 }
 
 /// `DELETE /files/{file}`
-async fn delete_one(State(api): State<Arc<Api>>, Visitor(who): Visitor, path: Segment) -> Answer {
+async fn delete_one(
+    State(api): State<Arc<Api>>,
+    Visitor(who): Visitor,
+    ByBackEnd(actor): ByBackEnd,
+    path: Segment,
+) -> Answer {
     let filing = api.filing()?;
     let (file, permission) = filing.readable(&id(&path)?, &who).await?;
     if file.owner != who.sender.user {
@@ -290,8 +318,25 @@ async fn delete_one(State(api): State<Arc<Api>>, Visitor(who): Visitor, path: Se
             .check(Action::Moderate)
             .map_err(|_| Problem::new(Code::Forbidden, "this file is somebody else's"))?;
     }
-    filing.remove(&file).await?;
+    let work = async { filing.remove(&file).await.map_err(Refusal::from) };
+    match actor {
+        Some(actor) => api.administration.audited(&actor, deletion(&file), work).await?,
+        None => work.await?,
+    }
     ok(json!({}))
+}
+
+/// How the audit log tells of a file that is deleted. Whose it was, and what it was called, it tells until that user is erased.
+pub(crate) fn deletion(file: &FileRecord) -> Act<'_> {
+    let before = json!({"name": file.name, "type": file.kind, "size": file.size, "channel": file.channel});
+    Act {
+        what: "file.delete",
+        app: Some(&file.app),
+        target: Some(format!("{} {}", file.channel, file.id)),
+        user: Some(file.owner.clone()),
+        before: before.as_object().cloned(),
+        ..Act::default()
+    }
 }
 
 /// `GET /channels/{channel}/files`
@@ -307,9 +352,8 @@ async fn list(
     let after = asked.one("after")?.map(FileId::new).transpose()?;
     let listing = FileListing::OfChannel(channel.app, channel.name);
     let files = ask(|done| filing.parts.files.list(&listing, after, limit, done)).await?;
-    let now = filing.parts.clock.wall();
     let mut page =
-        json!({"files": files.iter().filter(|file| is_there(file, now)).map(object).collect::<Value>()});
+        json!({"files": files.iter().filter(|file| filing.is_there(file)).map(object).collect::<Value>()});
     if let Some(last) = files.last().filter(|_| files.len() == limit) {
         page["after"] = last.id.as_str().into();
     }

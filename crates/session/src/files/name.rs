@@ -13,10 +13,15 @@ pub(crate) fn clean(given: &str) -> Box<str> {
     if kept.is_empty() { "file".into() } else { shortened(kept).into() }
 }
 
-/// The same name with another ending, for what was made into another type.
-pub(crate) fn with_ending(name: &str, ending: &str) -> Box<str> {
-    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
-    clean(&format!("{stem}.{ending}"))
+/// The same name with an ending that is one of `endings`; the first of them, if it has another one.
+pub(crate) fn ending_as_one_of(name: &str, endings: &[&str]) -> Box<str> {
+    let (stem, ending) = name.rsplit_once('.').unwrap_or((name, ""));
+    match endings {
+        [usual, ..] if !endings.iter().any(|one| one.eq_ignore_ascii_case(ending)) => {
+            clean(&format!("{stem}.{usual}"))
+        }
+        _ => name.into(),
+    }
 }
 
 /// How a download is named (RFC 6266), shown in a page or saved.
@@ -94,8 +99,18 @@ mod tests {
 
     #[test]
     fn another_type_has_another_ending() {
-        assert_eq!(&*with_ending("a.b.webp", "jpg"), "a.b.jpg");
-        assert_eq!(&*with_ending("a", "png"), "a.png");
+        for (name, kept) in [
+            ("a.b.webp", "a.b.jpg"),
+            ("a", "a.jpg"),
+            ("a.html", "a.jpg"),
+            ("a.jpg.exe", "a.jpg.jpg"),
+            ("a.JPEG", "a.JPEG"),
+            ("a.jpg", "a.jpg"),
+        ] {
+            assert_eq!(&*ending_as_one_of(name, &["jpg", "jpeg"]), kept, "{name}");
+        }
+        let long = ending_as_one_of(&"x".repeat(255), &["png"]);
+        assert!(long.len() <= LONGEST && long.ends_with("x.png"), "{long}");
     }
 
     #[test]

@@ -1,9 +1,7 @@
 //! Images, decoded and written anew: what is in the new file is what was seen, and nothing else. Where and when it was taken, by which camera, and whatever was hidden
 //! in it or hung behind it, is gone.
 
-use std::io::Cursor;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
+use std::io::{self, Cursor, Write};
 
 use image::codecs::gif::{GifDecoder, GifEncoder, Repeat};
 use image::codecs::jpeg::JpegEncoder;
@@ -11,7 +9,7 @@ use image::codecs::png::PngEncoder;
 use image::{
     AnimationDecoder as _, DynamicImage, ImageDecoder, ImageEncoder, ImageFormat, ImageReader, Limits,
 };
-use tokio::sync::oneshot;
+use serde::{Deserialize, Serialize};
 use xpush_core::{Code, Problem};
 
 /// Pixels of a thumbnail's longer side.
@@ -26,87 +24,109 @@ const MOST_FRAMES: usize = 1_000;
 /// A colour profile that is kept: real ones of cameras and screens have less.
 const LARGEST_PROFILE: usize = 4_096;
 
+/// Bytes of an image that was written anew: a small one can hold much that is written at length.
+pub(crate) const LARGEST: usize = 64_000_000;
+
+/// As what an image is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Written {
+    Jpeg,
+    Png,
+    Gif,
+}
+
+/// What is known of an image that was written anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Shape {
+    pub(crate) written: Written,
+    /// In pixels.
+    pub(crate) width: u32,
+    /// In pixels.
+    pub(crate) height: u32,
+    /// In bytes.
+    pub(crate) size: u64,
+}
+
 /// An image that was written anew, with its thumbnail.
 pub(crate) struct Picture {
+    pub(crate) shape: Shape,
     pub(crate) bytes: Vec<u8>,
-    pub(crate) kind: &'static str,
-    /// What a file of this type ends with.
-    pub(crate) ending: &'static str,
-    pub(crate) width: u32,
-    pub(crate) height: u32,
+    pub(crate) small: Shape,
     pub(crate) thumbnail: Vec<u8>,
-    pub(crate) thumbnail_kind: &'static str,
-    pub(crate) thumbnail_width: u32,
-    pub(crate) thumbnail_height: u32,
 }
 
-type Work = Box<dyn FnOnce() + Send>;
-
-/// One thread of the lowest priority that does this, one image at a time.
-pub(crate) struct Studio {
-    queue: SyncSender<Work>,
-    /// Pixels that an image may have.
-    most: u64,
+/// Why an image is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Flaw {
+    Damaged,
+    /// Or none.
+    TooManyPixels,
+    /// Of an animation.
+    TooManyPictures,
+    /// When it is written anew.
+    TooManyBytes,
 }
 
-impl Studio {
-    pub(crate) fn start(most: u64) -> std::io::Result<Self> {
-        // Who sends waits for a permit before: see `Filing`.
-        let (queue, work) = sync_channel(1);
-        thread::Builder::new().name("images".to_owned()).spawn(move || run(&work))?;
-        Ok(Self { queue, most })
+impl Written {
+    pub(crate) const fn media_type(self) -> &'static str {
+        match self {
+            Self::Jpeg => "image/jpeg",
+            Self::Png => "image/png",
+            Self::Gif => "image/gif",
+        }
     }
 
-    pub(crate) async fn develop(&self, bytes: Vec<u8>, format: ImageFormat) -> Result<Picture, Problem> {
-        let (answer, answered) = oneshot::channel();
-        let most = self.most;
-        let work = move || {
-            if !answer.is_closed() {
-                drop(answer.send(develop(&bytes, format, most)));
+    /// What files of this type end with, the usual one first.
+    pub(crate) const fn endings(self) -> &'static [&'static str] {
+        match self {
+            Self::Jpeg => &["jpg", "jpeg", "jpe", "jfif"],
+            Self::Png => &["png"],
+            Self::Gif => &["gif"],
+        }
+    }
+}
+
+impl From<Flaw> for Problem {
+    fn from(flaw: Flaw) -> Self {
+        match flaw {
+            Flaw::Damaged => Self::new(Code::BadImage, "the image is damaged"),
+            Flaw::TooManyPixels => {
+                Self::new(Code::BadImage, "the image has more pixels than the server looks at")
             }
-        };
-        self.queue.try_send(Box::new(work)).map_err(|_| Code::Overloaded)?;
-        answered.await.map_err(|_| Code::Internal)?
-    }
-}
-
-fn run(work: &Receiver<Work>) {
-    // On Linux this is about the calling thread alone.
-    if let Err(error) = rustix::process::setpriority_process(None, 19) {
-        tracing::debug!(%error, "cannot lower the priority of the images' thread");
-    }
-    while let Ok(work) = work.recv() {
-        work();
+            Flaw::TooManyPictures => {
+                Self::new(Code::BadImage, "the animation has more pictures than the server looks at")
+            }
+            Flaw::TooManyBytes => Self::new(Code::TooLarge, "the image is too large when it is written anew"),
+        }
     }
 }
 
 /// Decodes an image of at most `most` pixels, and writes it anew.
-pub(crate) fn develop(bytes: &[u8], format: ImageFormat, most: u64) -> Result<Picture, Problem> {
+pub(crate) fn develop(bytes: &[u8], format: ImageFormat, most: u64) -> Result<Picture, Flaw> {
     let (image, profile) = decode(bytes, format, most)?;
-    let small = image.thumbnail(THUMBNAIL.min(image.width()), THUMBNAIL.min(image.height()));
-    let (thumbnail, thumbnail_kind, _) = encode(&small, profile.as_deref())?;
+    let (width, height) = (image.width(), image.height());
+    let small = image.thumbnail(THUMBNAIL.min(width), THUMBNAIL.min(height));
+    let (thumbnail, as_what) = encode(&small, profile.as_deref())?;
+    let small = Shape {
+        written: as_what,
+        width: small.width(),
+        height: small.height(),
+        size: thumbnail.len() as u64,
+    };
     let animation = if format == ImageFormat::Gif { animation(bytes, most)? } else { None };
-    let (bytes, kind, ending) = match animation {
-        Some(bytes) => (bytes, "image/gif", "gif"),
+    let (bytes, written) = match animation {
+        Some(bytes) => (bytes, Written::Gif),
         // PNG is what drawings and screens are, and stays what it is; everything else is a photograph unless something shows through.
         None if matches!(format, ImageFormat::Png | ImageFormat::Gif) => as_png(&image, profile.as_deref())?,
         None => encode(&image, profile.as_deref())?,
     };
-    Ok(Picture {
-        bytes,
-        kind,
-        ending,
-        width: image.width(),
-        height: image.height(),
-        thumbnail,
-        thumbnail_kind,
-        thumbnail_width: small.width(),
-        thumbnail_height: small.height(),
-    })
+    Ok(Picture { shape: Shape { written, width, height, size: bytes.len() as u64 }, bytes, small, thumbnail })
 }
 
 /// The image upright, and its colour profile. Its size is looked at before anything is decoded.
-fn decode(bytes: &[u8], format: ImageFormat, most: u64) -> Result<(DynamicImage, Option<Vec<u8>>), Problem> {
+fn decode(bytes: &[u8], format: ImageFormat, most: u64) -> Result<(DynamicImage, Option<Vec<u8>>), Flaw> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     reader.limits(limits(most));
     let mut decoder = reader.into_decoder().map_err(|error| damaged(&error))?;
@@ -120,7 +140,7 @@ fn decode(bytes: &[u8], format: ImageFormat, most: u64) -> Result<(DynamicImage,
 }
 
 /// All pictures of a GIF, if there are several: each is decoded, written and forgotten before the next one. Together they have no more than 16 times the pixels of one image.
-fn animation(bytes: &[u8], most: u64) -> Result<Option<Vec<u8>>, Problem> {
+fn animation(bytes: &[u8], most: u64) -> Result<Option<Vec<u8>>, Flaw> {
     let decoder = || {
         let mut decoder = GifDecoder::new(Cursor::new(bytes))?;
         decoder.set_limits(limits(most))?;
@@ -129,7 +149,7 @@ fn animation(bytes: &[u8], most: u64) -> Result<Option<Vec<u8>>, Problem> {
     if decoder().map_err(|error| damaged(&error))?.into_frames().take(2).filter(Result::is_ok).count() < 2 {
         return Ok(None);
     }
-    let mut written = Vec::new();
+    let mut written = Bounded::default();
     let mut encoder = GifEncoder::new_with_speed(&mut written, 30);
     encoder.set_repeat(Repeat::Infinite).map_err(|error| damaged(&error))?;
     let mut pixels = 0_u64;
@@ -137,26 +157,20 @@ fn animation(bytes: &[u8], most: u64) -> Result<Option<Vec<u8>>, Problem> {
         let frame = frame.map_err(|error| damaged(&error))?;
         pixels += u64::from(frame.buffer().width()) * u64::from(frame.buffer().height());
         if number >= MOST_FRAMES || pixels > most.saturating_mul(16) {
-            return Err(Problem::new(
-                Code::BadImage,
-                "the animation has more pictures than the server looks at",
-            ));
+            return Err(Flaw::TooManyPictures);
         }
         encoder.encode_frame(frame).map_err(|error| damaged(&error))?;
     }
     drop(encoder);
-    Ok(Some(written))
+    Ok(Some(written.0))
 }
 
 /// As JPEG, and as PNG when something shows through.
-fn encode(
-    image: &DynamicImage,
-    profile: Option<&[u8]>,
-) -> Result<(Vec<u8>, &'static str, &'static str), Problem> {
+fn encode(image: &DynamicImage, profile: Option<&[u8]>) -> Result<(Vec<u8>, Written), Flaw> {
     if image.color().has_alpha() && shows_through(image) {
         return as_png(image, profile);
     }
-    let mut bytes = Vec::new();
+    let mut bytes = Bounded::default();
     let mut encoder = JpegEncoder::new_with_quality(&mut bytes, QUALITY);
     if let Some(profile) = profile.filter(|_| image.color().has_color()) {
         let _ = encoder.set_icc_profile(profile.to_vec());
@@ -166,20 +180,17 @@ fn encode(
         other => other.to_rgb8().write_with_encoder(encoder),
     };
     written.map_err(|error| damaged(&error))?;
-    Ok((bytes, "image/jpeg", "jpg"))
+    Ok((bytes.0, Written::Jpeg))
 }
 
-fn as_png(
-    image: &DynamicImage,
-    profile: Option<&[u8]>,
-) -> Result<(Vec<u8>, &'static str, &'static str), Problem> {
-    let mut bytes = Vec::new();
+fn as_png(image: &DynamicImage, profile: Option<&[u8]>) -> Result<(Vec<u8>, Written), Flaw> {
+    let mut bytes = Bounded::default();
     let mut encoder = PngEncoder::new(&mut bytes);
     if let Some(profile) = profile {
         let _ = encoder.set_icc_profile(profile.to_vec());
     }
     image.write_with_encoder(encoder).map_err(|error| damaged(&error))?;
-    Ok((bytes, "image/png", "png"))
+    Ok((bytes.0, Written::Png))
 }
 
 fn shows_through(image: &DynamicImage) -> bool {
@@ -198,9 +209,9 @@ fn limits(most: u64) -> Limits {
     limits
 }
 
-fn bounded(width: u32, height: u32, most: u64) -> Result<(), Problem> {
+fn bounded(width: u32, height: u32, most: u64) -> Result<(), Flaw> {
     if width == 0 || height == 0 || u64::from(width) * u64::from(height) > most {
-        return Err(Problem::new(Code::BadImage, format!("an image has 1 to {most} pixels")));
+        return Err(Flaw::TooManyPixels);
     }
     Ok(())
 }
@@ -212,14 +223,31 @@ fn is_profile(profile: &[u8]) -> bool {
         && profile.first_chunk().is_some_and(|size| u32::from_be_bytes(*size) as usize == profile.len())
 }
 
-/// What the decoder says of it may repeat what is in it.
-fn damaged(error: &image::ImageError) -> Problem {
-    tracing::debug!(%error, "an image cannot be read");
+fn damaged(error: &image::ImageError) -> Flaw {
     match error {
-        image::ImageError::Limits(_) => {
-            Problem::new(Code::BadImage, "the image has more pixels than the server looks at")
+        image::ImageError::Limits(_) => Flaw::TooManyPixels,
+        image::ImageError::IoError(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+            Flaw::TooManyBytes
         }
-        _ => Problem::new(Code::BadImage, "the image is damaged"),
+        _ => Flaw::Damaged,
+    }
+}
+
+/// What is written, of [`LARGEST`] bytes at most.
+#[derive(Default)]
+struct Bounded(Vec<u8>);
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len() + bytes.len() > LARGEST {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -23,6 +23,43 @@ const AT_ONCE: usize = 100;
 /// Files of one step of an erasure: it is waited for only for a moment.
 const OF_A_STEP: usize = 4;
 
+/// Where files are: their contents, and what is known of them.
+#[derive(Clone)]
+pub struct Stores {
+    /// Their contents.
+    pub blobs: Arc<dyn Blobs>,
+    /// What is known of them.
+    pub files: Arc<dyn Files>,
+}
+
+impl Stores {
+    /// Removes an app's files that were made before a moment, those on their way included, and at most so many; whether none of them is left.
+    pub(crate) async fn remove_of_app(
+        &self,
+        app: &App,
+        before: UnixMillis,
+        most: usize,
+    ) -> Result<bool, PortError> {
+        let listing = FileListing::OfApp(app.clone());
+        let (mut after, mut removed) = (None, 0);
+        loop {
+            let behind = after.take();
+            let page = ask(|done| self.files.list(&listing, behind, AT_ONCE, done)).await?;
+            for file in page.iter().filter(|file| file.created_at < before) {
+                if removed == most {
+                    return Ok(false);
+                }
+                remove(&*self.blobs, &*self.files, file).await?;
+                removed += 1;
+            }
+            if page.len() < AT_ONCE {
+                return Ok(true);
+            }
+            after = page.last().map(|file| file.id.clone());
+        }
+    }
+}
+
 /// Removes what is due, as long as the runtime lives. Several servers may do the same at the same time.
 pub async fn sweep(blobs: Arc<dyn Blobs>, files: Arc<dyn Files>, clock: Arc<dyn Clock>) {
     let mut ticks = interval(PACE);

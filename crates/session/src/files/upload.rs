@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse as _;
@@ -20,9 +20,10 @@ use xpush_core::ports::files::{FileRecord, FileState, Thumbnail};
 use xpush_core::{Action, Channel, ChannelKey, Code, FileId, Grant, Problem, UnixMillis, User};
 
 use super::body::{self, Incoming};
-use super::picture::Picture;
-use super::{Filing, Visitor, name, object, sniff, store};
-use crate::api::{Answer, Api, Asked, Refusal, Segment, named};
+use super::slots::Whose;
+use super::studio::Developed;
+use super::{Filing, Visitor, name, object, picture, sniff, store};
+use crate::api::{Answer, Api, Asked, Caller, Refusal, Segment, named};
 use crate::port::ask;
 
 /// A day in ms: uploads of it count together, and what has not arrived within it is given up.
@@ -35,14 +36,12 @@ const LONGEST: Duration = Duration::from_secs(12 * 3_600);
 const CHUNK: usize = 256 << 10;
 
 /// Bytes of an image: it is in memory when it is decoded.
-const LARGEST_IMAGE: u64 = 64_000_000;
-
-/// How long an upload may wait for its image's turn.
-const TURN: Duration = Duration::from_secs(60);
+const LARGEST_IMAGE: u64 = picture::LARGEST as u64;
 
 pub(super) async fn upload(
     State(api): State<Arc<Api>>,
     Visitor(who): Visitor,
+    caller: Caller,
     path: Segment,
     asked: Asked,
     request: Request,
@@ -56,7 +55,15 @@ pub(super) async fn upload(
         }
     };
     let filing = api.filing()?;
-    let Ok(_slot) = filing.slots.try_acquire() else { return Err(Refusal::busy(2)) };
+    // A back end uploads for many, and from one address.
+    let whose = match who.is_server() {
+        true => Vec::new(),
+        false => {
+            let user = Whose::User(who.app.clone(), who.sender.user.clone());
+            [user].into_iter().chain(caller.address.map(Whose::address)).collect()
+        }
+    };
+    let Some(_slot) = filing.slots.take(whose) else { return Err(Refusal::busy(2)) };
     let file = match timeout(LONGEST, take(filing, &plan, &who, &parts.headers, body)).await {
         Ok(taken) => taken?,
         Err(_) => return Err(Problem::new(Code::HandshakeTimeout, "the upload takes too long").into()),
@@ -202,7 +209,8 @@ async fn receive(
         owner: plan.owner.clone(),
         name: name::clean(given),
         kind: kind.into(),
-        size: incoming.announced.unwrap_or_default().min(plan.largest),
+        // As long as it is on its way, it counts as much as it may become.
+        size: incoming.announced.unwrap_or(plan.largest).min(plan.largest),
         hash: "".into(),
         width: None,
         height: None,
@@ -217,8 +225,7 @@ async fn receive(
         None => (file.size, file.hash) = keep(filing, plan, &file.id, Part::Content, head, incoming).await?,
         Some(format) => {
             keep(filing, plan, &file.id, Part::Original, head, incoming).await?;
-            let picture = develop(filing, &file.id, format).await?;
-            keep_picture(filing, &mut file, picture).await?;
+            develop(filing, &mut file, format).await?;
         }
     }
     // Who was revoked meanwhile has uploaded nothing.
@@ -277,48 +284,49 @@ async fn finish(upload: Box<dyn Upload>) -> Result<u64, PortError> {
     store(|done| upload.finish(done)).await
 }
 
-/// What was uploaded, as a new image. One at a time is in memory.
-async fn develop(filing: &Filing, id: &FileId, format: ImageFormat) -> Result<Picture, Refusal> {
-    let turn = timeout(TURN, filing.developing.acquire()).await.map_err(|_| Code::Overloaded)?;
-    let _turn = turn.map_err(|_| Code::Internal)?;
-    let id = BlobId::new(id.clone(), Part::Original);
-    let opened = store(|done| filing.parts.blobs.open(&id, 0..u64::MAX, done)).await?;
-    let mut content = opened.ok_or(Code::Internal)?.content;
-    let mut bytes = Vec::new();
-    while let Some(chunk) = store(|done| content.read(done)).await? {
-        bytes.extend_from_slice(&chunk);
-    }
-    drop(content);
-    let picture = filing.studio.develop(bytes, format).await?;
-    store(|done| filing.parts.blobs.delete(&id, done)).await?;
-    Ok(picture)
+/// Makes a new image of what was uploaded, with a thumbnail.
+async fn develop(filing: &Filing, file: &mut FileRecord, format: ImageFormat) -> Result<(), Refusal> {
+    let original = BlobId::new(file.id.clone(), Part::Original);
+    let opened = store(|done| filing.parts.blobs.open(&original, 0..u64::MAX, done)).await?;
+    let mut picture = filing.studio.develop(opened.ok_or(Code::Internal)?.content, format).await?;
+    let (shape, small) = (picture.shape, picture.small);
+    file.hash = keep_picture(filing, &file.id, Part::Content, shape.size, &mut picture).await?;
+    keep_picture(filing, &file.id, Part::Thumbnail, small.size, &mut picture).await?;
+    drop(picture);
+    store(|done| filing.parts.blobs.delete(&original, done)).await?;
+    file.size = shape.size;
+    // Saved and opened, it must be taken for what it is: `cat.html` is no image to a browser.
+    file.name = name::ending_as_one_of(&file.name, shape.written.endings());
+    file.kind = shape.written.media_type().into();
+    (file.width, file.height) = (Some(shape.width), Some(shape.height));
+    file.thumbnail = Some(Thumbnail {
+        kind: small.written.media_type().into(),
+        width: small.width,
+        height: small.height,
+        size: small.size,
+    });
+    Ok(())
 }
 
-async fn keep_picture(filing: &Filing, file: &mut FileRecord, picture: Picture) -> Result<(), Refusal> {
-    let digest = aws_lc_rs::digest::digest(&SHA256, &picture.bytes);
-    file.hash = URL_SAFE_NO_PAD.encode(digest).into();
-    file.size = picture.bytes.len() as u64;
-    if *file.kind != *picture.kind {
-        file.name = name::with_ending(&file.name, picture.ending);
+/// Keeps the next `size` bytes of a picture: their SHA-256.
+async fn keep_picture(
+    filing: &Filing,
+    id: &FileId,
+    part: Part,
+    size: u64,
+    picture: &mut Developed<'_>,
+) -> Result<Box<str>, Refusal> {
+    let id = BlobId::new(id.clone(), part);
+    let mut upload = store(|done| filing.parts.blobs.create(&id, size, done)).await?;
+    let (mut left, mut digest) = (size, Context::new(&SHA256));
+    while left > 0 {
+        let chunk = picture.next(left).await?;
+        left -= chunk.len() as u64;
+        digest.update(&chunk);
+        store(|done| upload.write(chunk, done)).await?;
     }
-    file.kind = picture.kind.into();
-    (file.width, file.height) = (Some(picture.width), Some(picture.height));
-    file.thumbnail = Some(Thumbnail {
-        kind: picture.thumbnail_kind.into(),
-        width: picture.thumbnail_width,
-        height: picture.thumbnail_height,
-        size: picture.thumbnail.len() as u64,
-    });
-    for (part, bytes) in [(Part::Content, picture.bytes), (Part::Thumbnail, picture.thumbnail)] {
-        let (id, bytes) = (BlobId::new(file.id.clone(), part), Bytes::from(bytes));
-        let mut upload = store(|done| filing.parts.blobs.create(&id, bytes.len() as u64, done)).await?;
-        for from in (0..bytes.len()).step_by(CHUNK) {
-            let chunk = bytes.slice(from..bytes.len().min(from + CHUNK));
-            store(|done| upload.write(chunk, done)).await?;
-        }
-        finish(upload).await?;
-    }
-    Ok(())
+    finish(upload).await?;
+    Ok(URL_SAFE_NO_PAD.encode(digest.finish()).into())
 }
 
 /// An upload that somebody knows of. Dropped without being kept, it is undone: whoever asked has gone away.

@@ -8,6 +8,7 @@ use axum::http::request::Parts;
 use xpush_core::ports::access::Credentials;
 use xpush_core::{Code, Grant};
 
+use crate::administration::Actor;
 use crate::api::{Api, Asked, Caller, Refusal, bearer};
 use crate::api_key;
 use crate::backend::Server;
@@ -40,6 +41,18 @@ impl FromRequestParts<Arc<Api>> for Visitor {
             caller.may_use(&app.origins)?;
         }
         Ok(Self(Arc::new(grant)))
+    }
+}
+
+/// The back end that asks, if it is one, for the audit log: what users do with their own files is not in it.
+pub(crate) struct ByBackEnd(pub(crate) Option<Actor>);
+
+impl FromRequestParts<Arc<Api>> for ByBackEnd {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Refusal> {
+        // Whoever is none may be somebody else: that is for `Visitor` to say.
+        Ok(Self(Server::from_request_parts(parts, api).await.ok().map(|server| server.actor)))
     }
 }
 

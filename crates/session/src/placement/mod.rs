@@ -17,7 +17,7 @@ use xpush_core::{ChannelKey, NodeId, NodeName};
 use crate::assign::{Assigned, Placement};
 use crate::node;
 
-pub use planning::{MOVE, PLAN, plan, proposal, wish};
+pub use planning::{MOVE, PLAN, Planning, plan, proposal, wish};
 
 /// Places channels by the newest ring, by what servers carry, and by where channels are already. It goes on with what it knew last when the cluster cannot be
 /// reached, and without hosts when their registry cannot.

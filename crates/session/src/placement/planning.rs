@@ -35,23 +35,21 @@ pub fn proposal(view: &View) -> Option<Ring> {
     Planner::new(previous.term(), Epsilon::default()).settle(previous, &loads(view), 0)
 }
 
-/// Plans for as long as `views` come, whenever a member of this handle of `cluster` is the elected planner. Runs on every node that campaigns.
-pub async fn plan(cluster: Arc<dyn Cluster>, mut views: watch::Receiver<Arc<View>>, clock: Arc<dyn Clock>) {
-    let mut planner: Option<(u64, Planner)> = None;
-    let mut wished = None;
-    let mut ticks = interval(LOOK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            changed = views.changed() => if changed.is_err() { return },
-            _ = ticks.tick() => {}
-        }
-        let view = views.borrow_and_update().clone();
+/// What whoever is elected keeps in mind.
+#[derive(Default)]
+pub struct Planning {
+    planner: Option<(u64, Planner)>,
+    wished: Option<u64>,
+}
+
+impl Planning {
+    /// The ring that is to be published now, by a member whose view this is, if it is the planner and another one is needed. `now`: ms of a clock that never goes back.
+    pub fn look(&mut self, view: &View, now: u64) -> Option<Ring> {
         let Some(term) = view.planner.filter(|_| view.standing == cluster::Standing::Live) else {
-            planner = None;
-            continue;
+            self.planner = None;
+            return None;
         };
-        let planner = match &mut planner {
+        let planner = match &mut self.planner {
             Some((elected, planner)) if *elected == term => planner,
             other => {
                 tracing::info!(term, "elected to plan");
@@ -60,14 +58,28 @@ pub async fn plan(cluster: Arc<dyn Cluster>, mut views: watch::Receiver<Arc<View
         };
         let nobody = Ring::nobody();
         let previous = view.ring.as_deref().unwrap_or(&nobody);
-        let (loads, now) = (loads(&view), clock.monotonic().0);
-        let wish = wish(&view, PLAN);
-        let planned = match wished.replace(wish) {
+        let (loads, wish) = (loads(view), wish(view, PLAN));
+        match self.wished.replace(wish) {
             Some(before) if before != wish => planner.settle(previous, &loads, now),
             _ => planner.plan(previous, &loads, now),
-        };
-        let Some(ring) = planned else { continue };
-        publish(&*cluster, ring).await;
+        }
+    }
+}
+
+/// Plans for as long as `views` come, whenever a member of this handle of `cluster` is the elected planner. Runs on every node that campaigns.
+pub async fn plan(cluster: Arc<dyn Cluster>, mut views: watch::Receiver<Arc<View>>, clock: Arc<dyn Clock>) {
+    let mut planning = Planning::default();
+    let mut ticks = interval(LOOK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            changed = views.changed() => if changed.is_err() { return },
+            _ = ticks.tick() => {}
+        }
+        let view = views.borrow_and_update().clone();
+        if let Some(ring) = planning.look(&view, clock.monotonic().0) {
+            publish(&*cluster, ring).await;
+        }
     }
 }
 

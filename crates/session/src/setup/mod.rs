@@ -74,7 +74,7 @@ async fn set_up(State(api): State<Arc<Api>>, caller: Caller, fields: Fields) -> 
     let user = fields.user("user")?;
     let password = Password::new(fields.needed("password")?, "password")?;
     let record = make_first(&api, token, &user, password, fields.name("name")?).await?;
-    let actor = Actor { by: user.as_str().into(), via: Via::Page, address: caller.address };
+    let actor = Actor::user(&user, Via::Page, &caller);
     api.administration.note(&actor, Act { what: "set_up", app: Some(&app), ..Act::default() }, None).await;
     ok(begin(&api, &app, &user, &record, None).await?.object())
 }

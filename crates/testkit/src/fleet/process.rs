@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{ChildStdout, Command, Stdio};
+use std::process::{ChildStdout, Command, ExitStatus, Stdio};
 
 use crate::daemon::Daemon;
 
@@ -51,6 +51,11 @@ impl Process {
     /// Lets it go on.
     pub fn thaw(&self) -> io::Result<()> {
         self.daemon.thaw()
+    }
+
+    /// Asks it to end by SIGTERM, and waits until it has: how it did.
+    pub fn end(&mut self) -> io::Result<ExitStatus> {
+        self.daemon.end()
     }
 
     /// Kills it by SIGKILL, and waits until it is gone.

@@ -191,18 +191,23 @@ impl Publisher {
         let revision = (self.plan.revises && !self.own.is_empty()).then(|| self.entropy.below(20));
         let (one, any) = (self.any(self.own.len()), self.any(self.plan.channels.len()));
         let (channel, slot) = match revision {
-            // The same message may be changed again, but not once it is deleted.
+            // The same message may be changed again, but not once it is deleted; and it is not deleted while a change is under way, which may
+            // be refused for now and then come behind.
             Some(0..2) => {
                 let (channel, target) = self.own[one].clone();
                 (channel, Slot::Edit { target, digest })
             }
-            Some(2) => {
+            Some(2) if !self.is_changing(&self.own[one]) => {
                 let (channel, target) = self.own.swap_remove(one);
                 (channel, Slot::Delete { target })
             }
             _ => (self.plan.channels[any].clone(), Slot::Message { digest }),
         };
         Pending { channel, id, slot, data, asked: None, attempts: 0 }
+    }
+
+    fn is_changing(&self, (channel, seq): &(Arc<str>, u64)) -> bool {
+        self.pending.iter().any(|pending| pending.channel == *channel && pending.slot.target() == Some(*seq))
     }
 
     fn words(&mut self) -> (Arc<str>, Value) {

@@ -27,8 +27,14 @@ pub struct Trouble {
 /// Stands before a ledger that works. Nothing happens by itself: what was asked waits until [`HostileLedger::run_due`] does it, by the thread that calls.
 pub struct HostileLedger {
     inner: Arc<dyn Ledger>,
+    queue: Queue,
+}
+
+/// What waits, and the time that it waits for.
+#[derive(Clone)]
+struct Queue {
     clock: Arc<dyn Clock>,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 struct State {
@@ -49,7 +55,7 @@ impl HostileLedger {
     pub fn new(seed: u64, trouble: Trouble, inner: Arc<dyn Ledger>, clock: Arc<dyn Clock>) -> Self {
         let entropy = SeededEntropy::new(seed);
         let state = State { entropy, trouble, waiting: BTreeMap::new(), numbered: 0, held: false };
-        Self { inner, clock, state: Mutex::new(state) }
+        Self { inner, queue: Queue { clock, state: Arc::new(Mutex::new(state)) } }
     }
 
     /// Changes the behaviour for what is asked from now on.
@@ -65,6 +71,11 @@ impl HostileLedger {
     /// What was held is due.
     pub fn let_go(&self) {
         self.state().held = false;
+    }
+
+    /// How much of what was asked is not done yet.
+    pub fn waiting(&self) -> usize {
+        self.state().waiting.len()
     }
 
     /// Does all that is due at `now`, and what is asked meanwhile and due as well.
@@ -85,16 +96,24 @@ impl HostileLedger {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("no panic under the ledger's lock")
+        self.queue.state()
     }
 
-    fn later(&self, operation: impl FnOnce() + Send + 'static) {
-        let mut state = self.state();
-        let longest = state.trouble.max_delay_ms;
-        let delay = state.entropy.below(longest.saturating_add(1));
-        state.numbered += 1;
-        let key = (self.clock.monotonic().after(delay), state.numbered);
-        state.waiting.insert(key, Box::new(operation));
+    /// Does it in a while, and answers in another: both together are no longer than anything takes.
+    fn later<T: Send + 'static>(&self, done: Done<T>, operation: impl FnOnce(Done<T>) + Send + 'static) {
+        let (before, behind) = {
+            let mut state = self.state();
+            let longest = state.trouble.max_delay_ms;
+            let delay = state.entropy.below(longest.saturating_add(1));
+            let before = state.entropy.below(delay + 1);
+            (before, delay - before)
+        };
+        let queue = self.queue.clone();
+        let answer: Done<T> = match behind {
+            0 => done,
+            _ => Box::new(move |result| queue.after(behind, move || done(result))),
+        };
+        self.queue.after(before, move || operation(answer));
     }
 
     /// With `before`: there, or not at all.
@@ -116,7 +135,7 @@ impl HostileLedger {
             drafts.truncate(usize::try_from(placed).unwrap_or(usize::MAX));
         }
         let (inner, channel) = (self.inner.clone(), channel.clone());
-        self.later(move || {
+        self.later(done, move |done| {
             if before.is_some_and(|before| before != head(&*inner, &channel)) {
                 let lost = PortError::new(Failure::Conflict, "others were faster");
                 return done(Ok(Appended { taken: Vec::new(), failure: Some(lost) }));
@@ -133,7 +152,7 @@ impl HostileLedger {
     }
 
     /// Does it later, or fails.
-    fn perhaps<T: 'static>(
+    fn perhaps<T: Send + 'static>(
         &self,
         done: Done<T>,
         operation: impl FnOnce(Arc<dyn Ledger>, Done<T>) + Send + 'static,
@@ -144,7 +163,20 @@ impl HostileLedger {
             state.entropy.chance(probability)
         };
         let inner = self.inner.clone();
-        self.later(move || if fails { done(Err(failed())) } else { operation(inner, done) });
+        self.later(done, move |done| if fails { done(Err(failed())) } else { operation(inner, done) });
+    }
+}
+
+impl Queue {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no panic under the ledger's lock")
+    }
+
+    fn after(&self, delay: u64, what: impl FnOnce() + Send + 'static) {
+        let mut state = self.state();
+        state.numbered += 1;
+        let key = (self.clock.monotonic().after(delay), state.numbered);
+        state.waiting.insert(key, Box::new(what));
     }
 }
 

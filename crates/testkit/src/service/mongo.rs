@@ -154,6 +154,27 @@ impl Mongo {
         other
     }
 
+    /// Stops it, copies what it has, and lets it go on.
+    pub fn back_up(&mut self) -> TempDir {
+        self.kill();
+        let backup = tempfile::tempdir().expect("a folder");
+        copy(self.folder.path(), backup.path()).expect("a copy");
+        self.launch();
+        backup
+    }
+
+    /// Stops it, puts a backup in the place of what it has, and starts it with that.
+    pub fn put_back(&mut self, backup: &TempDir) {
+        self.kill();
+        for entry in fs::read_dir(self.folder.path()).expect("its folder") {
+            let path = entry.expect("its files").path();
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.expect("a file less");
+        }
+        copy(backup.path(), self.folder.path()).expect("a copy");
+        self.launch();
+    }
+
     /// Stops it in the middle of whatever it does (SIGSTOP): connections stay, and nobody answers.
     pub fn freeze(&self) {
         self.daemon().freeze().expect("a signal");

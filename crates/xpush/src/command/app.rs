@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use xpush_core::ports::directory::{Accounts, AppRecord, Key, Listing, Record, Stamp};
+use xpush_core::ports::directory::{Accounts, AppRecord, Key, Listing, Record};
 use xpush_core::{App, Code, Problem};
 use xpush_session::administration::{Found, Match, Version, created_with};
 
 use super::api_key::Keys;
 use super::{Installation, Told, app_name, audit, columns, hooks, json as shown, note, now, token};
+use crate::backends;
 use crate::cli::{Site, key_and_value};
 use crate::config::{self, ALGORITHMS, Files, LiveApp, OPERATORS};
 
@@ -233,9 +234,9 @@ fn versions(installation: &Installation, app: &App, json: bool) -> Told {
         administration.versions(&found, None, 101).await
     })?;
     let by = |version: &Version| match &version.record.changed {
-        Some(Stamp { at, by, via, note }) => {
-            let note = note.as_deref().map(|note| format!(": {note}")).unwrap_or_default();
-            (audit::ago(*at), format!("{by} ({}){note}", via.as_str()))
+        Some(stamp) => {
+            let note = stamp.note.as_deref().map(|note| format!(": {note}")).unwrap_or_default();
+            (audit::ago(stamp.at), format!("{stamp}{note}"))
         }
         None if version.revision == 0 => (String::new(), "the configuration file".to_owned()),
         None => (String::new(), String::new()),
@@ -317,7 +318,9 @@ fn delete(installation: &Installation, app: &App, yes: bool) -> Told {
     }
     let lasting = installation.kept.lasting.clone();
     let reverted = installation.administer(async |administration, actor| {
-        administration.delete_app(&actor, app, Match::Any, None, &*lasting).await
+        // Where files are not to be reached from here, a server removes them.
+        let files = backends::files_of(&installation.settings).unwrap_or_default();
+        administration.delete_app(&actor, app, Match::Any, None, &*lasting, files.as_ref()).await
     })?;
     Ok(match reverted {
         true => format!("{app} is as the configuration file has it\n"),

@@ -91,8 +91,7 @@ fn row(record: &AuditRecord) -> Vec<String> {
     };
     let mut changed = names(after);
     changed.extend(names(before).into_iter().filter(|name| !names(after).contains(name)));
-    let who = format!("{} ({})", stamp.by, stamp.via.as_str());
-    vec![ago(stamp.at), who, app, what.to_string(), target.into(), changed.join(" "), outcome]
+    vec![ago(stamp.at), stamp.to_string(), app, what.to_string(), target.into(), changed.join(" "), outcome]
 }
 
 /// How long ago it was.

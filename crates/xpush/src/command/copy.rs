@@ -1,27 +1,37 @@
 //! `xpush backup`, `xpush restore` and `xpush compact`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use tokio::runtime::Runtime;
+use xpush_core::ports::files::FileRecord;
 
-use super::{Told, settings, terminal};
-use crate::backends::{self, Progress};
+use super::contents::{self, Contents, Move, Tally};
+use super::{Told, note, noted, now, settings, terminal, wait};
+use crate::backends::{self, KnownFiles, Progress};
 use crate::cli::Site;
+use crate::config::Settings;
 use crate::serve;
 
 const BACKUP: &str = "\
 Examples:
   xpush backup xpush-2026-01-31.db             the server may go on running
   xpush backup --data-dir /var/lib/xpush /backups/$(date +%F).db
+  xpush backup --files /backups/files /backups/$(date +%F).db
+                                               one folder of files for all backups: only new ones are copied
+  xpush backup --resume xpush-2026-01-31.db    it was cut short while it copied files
 
-The file holds everything: messages, users, digests of passwords, keys. Keep it where nobody else reads it.";
+The file holds everything: messages, users, digests of passwords, keys, what is known of files. Keep it where nobody else reads it.
+What is in files is beside it, in xpush-2026-01-31.db.files; each is checked by its SHA-256. In a bucket ([s3]) it stays there.";
 
 const RESTORE: &str = "\
 Examples:
   xpush restore xpush-2026-01-31.db            with the server stopped
   xpush restore --replace xpush-2026-01-31.db  over what is there
+  xpush restore --files /backups/files /backups/2026-01-31.db
 
-Clients notice that history is another one (its epoch changes), and load it anew.";
+Clients notice that history is another one (its epoch changes), and load it anew. Files come back from the folder beside the backup, each checked by its SHA-256;
+cut short, it goes on where it was when it is started again.";
 
 const COMPACT: &str = "\
 Examples:
@@ -36,12 +46,21 @@ pub(crate) struct Compact {
     site: Site,
 }
 
-/// Copy everything that is stored into a file, while the server runs.
+/// Copy everything that is stored into a file, and what is in files into a folder beside it, while the server runs.
 #[derive(Debug, Args)]
 #[command(after_help = BACKUP)]
 pub(crate) struct Backup {
     /// The new file.
     file: PathBuf,
+    /// Where what is in files goes [default: FILE.files].
+    #[arg(long, value_name = "FOLDER", conflicts_with = "without_files")]
+    files: Option<PathBuf>,
+    /// Do not copy what is in files.
+    #[arg(long)]
+    without_files: bool,
+    /// Go on with the files of a backup that was cut short.
+    #[arg(long, conflicts_with = "without_files")]
+    resume: bool,
     #[command(flatten)]
     site: Site,
 }
@@ -55,6 +74,15 @@ pub(crate) struct Restore {
     /// Replace what is there.
     #[arg(long)]
     replace: bool,
+    /// Where what is in files is [default: FILE.files].
+    #[arg(long, value_name = "FOLDER", conflicts_with = "without_files")]
+    files: Option<PathBuf>,
+    /// Leave what is in files to whoever brings it back otherwise.
+    #[arg(long)]
+    without_files: bool,
+    /// Go on although files are missing or damaged.
+    #[arg(long)]
+    incomplete: bool,
     #[command(flatten)]
     site: Site,
 }
@@ -63,9 +91,61 @@ pub(crate) struct Restore {
 pub(crate) fn backup(command: &Backup) -> Told {
     let settings = settings(&command.site)?;
     let store = backends::store_file(&settings.data_dir);
-    let progress = |Progress { done, total }| terminal::progress("copied", done, total);
-    backends::backup(&store, &command.file, progress).map_err(|error| error.to_string())?;
-    Ok(format!("{} is in {}\n", store.display(), command.file.display()))
+    if !command.resume {
+        let progress = |Progress { done, total }| terminal::progress("copied", done, total);
+        backends::backup(&store, &command.file, progress).map_err(|error| error.to_string())?;
+    }
+    let told = format!("{} is in {}\n", store.display(), command.file.display());
+    if command.without_files {
+        return Ok(told);
+    }
+    let known = KnownFiles::open(&command.file).map_err(|error| error.to_string())?;
+    let (files, bytes) = contents::amount(|after, limit| known.page(after, limit), now())?;
+    if files == 0 {
+        return Ok(told);
+    }
+    if settings.uploads.s3.is_some() {
+        return Ok(format!(
+            "{told}{files} files ({bytes} bytes) stay in the bucket: the backup has what is known of them\n"
+        ));
+    }
+    let folder = command.files.clone().unwrap_or_else(|| contents::folder_beside(&command.file));
+    let tally = copy_files(&settings, &known, &folder, files)
+        .map_err(|why| format!("{why}: say --resume, and it goes on where it was"))?;
+    if let Some(complaint) = tally.complaint() {
+        return Err(format!("{complaint}. Everything else is in {}", command.file.display()));
+    }
+    Ok(format!("{told}{} are in {}, {} of them new there\n", tally.words(), folder.display(), tally.copied))
+}
+
+/// Copies what is in the files of a backup from the server's folder.
+fn copy_files(settings: &Settings, known: &KnownFiles, folder: &Path, of: u64) -> Result<Tally, String> {
+    let runtime = contents::runtime()?;
+    let from = server_folder(settings, &runtime)?;
+    let carried = Move { from: Some(from), to: contents::folder(&runtime, folder)?, read: true };
+    let mut tally = Tally::default();
+    contents::each_page(
+        |after, limit| known.page(after, limit),
+        now(),
+        |page| carried.take(&runtime, page, &mut tally, of).map(drop),
+    )?;
+    // What was deleted since the store was copied is missing by right.
+    if !tally.missing.is_empty()
+        && let Some(live) = runtime.block_on(async { backends::files_of(settings) })?
+    {
+        let mut lost = Vec::new();
+        for file in std::mem::take(&mut tally.missing) {
+            if wait(|done| live.files.get(&file.app, &file.id, done))?.is_some() {
+                lost.push(file);
+            }
+        }
+        tally.missing = lost;
+    }
+    Ok(tally)
+}
+
+fn server_folder(settings: &Settings, runtime: &Runtime) -> Result<Contents, String> {
+    contents::folder(runtime, &settings.uploads.folder_in(&settings.data_dir))
 }
 
 /// Runs `xpush compact`.
@@ -83,12 +163,58 @@ pub(crate) fn restore(command: &Restore) -> Told {
     let settings = settings(&command.site)?;
     serve::prepare_data_dir(&settings.data_dir)?;
     let store = backends::store_file(&settings.data_dir);
-    let progress = |Progress { done, total }| terminal::progress("restored", done, total);
-    backends::restore(&command.file, &store, command.replace, progress).map_err(|error| match error {
+    let exists = |error: backends::CopyError| match error {
         backends::CopyError::Exists(_) => {
             format!("{error}: to put the backup in its place, say --replace")
         }
         error => error.to_string(),
-    })?;
-    Ok(format!("{} is what {} was\n", store.display(), command.file.display()))
+    };
+    if store.exists() && !command.replace {
+        return Err(exists(backends::CopyError::Exists(store)));
+    }
+    // First what is in files: without that, nothing has changed yet.
+    let files = if command.without_files { String::new() } else { restore_files(command, &settings)? };
+    let progress = |Progress { done, total }| terminal::progress("restored", done, total);
+    backends::restore(&command.file, &store, command.replace, progress).map_err(exists)?;
+    noted(&command.site, "store.restore", Some(&command.file.display().to_string()));
+    Ok(format!("{} is what {} was\n{files}", store.display(), command.file.display()))
+}
+
+/// Brings back what is in files, or looks whether it is in the bucket; says what there is.
+fn restore_files(command: &Restore, settings: &Settings) -> Told {
+    let known = KnownFiles::open(&command.file).map_err(|error| error.to_string())?;
+    let page = |after: Option<&_>, limit| known.page(after, limit);
+    let (of, _) = contents::amount(page, now())?;
+    if of == 0 {
+        return Ok(String::new());
+    }
+    let runtime = contents::runtime()?;
+    let in_bucket = settings.uploads.s3.is_some();
+    let folder = command.files.clone().unwrap_or_else(|| contents::folder_beside(&command.file));
+    let carried = if in_bucket {
+        Move { from: None, to: contents::store(settings, &runtime)?, read: false }
+    } else if folder.is_dir() {
+        let from = contents::folder(&runtime, &folder)?;
+        Move { from: Some(from), to: server_folder(settings, &runtime)?, read: true }
+    } else {
+        return Err(format!(
+            "the backup knows {of} files, and {} is not there: name the folder by --files, or say --without-files",
+            folder.display()
+        ));
+    };
+    let mut tally = Tally::default();
+    let take = |page: Vec<FileRecord>| carried.take(&runtime, page, &mut tally, of).map(drop);
+    contents::each_page(page, now(), take)?;
+    if let Some(complaint) = tally.complaint() {
+        if !command.incomplete {
+            return Err(format!(
+                "{complaint}. Nothing was restored: to go on without them, say --incomplete"
+            ));
+        }
+        note(format_args!("warning: {complaint}"));
+    }
+    Ok(match in_bucket {
+        true => format!("{} are in the bucket\n", tally.words()),
+        false => format!("{} are back, {} of them were not there\n", tally.words(), tally.copied),
+    })
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use clap::Args;
 use serde_json::json;
+use tokio::runtime::Handle;
 use xpush_core::ports::Done;
 use xpush_core::ports::bus::{Bus, BusSink, Envelope, Event, Inbound, Signal, Topic};
 use xpush_core::ports::cluster::View;
@@ -18,7 +19,7 @@ use xpush_core::{
 };
 
 use super::nodes::live_view;
-use super::{Told, answer_within, json as shown, settings};
+use super::{Told, json as shown, settings};
 use crate::backends::{self, Backends};
 use crate::cli::Site;
 use crate::config::{OPERATORS, Settings};
@@ -117,11 +118,12 @@ async fn examine(settings: &Settings) -> Report {
     for (serious, finding) in backends.findings().await {
         report.add("settings", if serious { State::Bad } else { State::Doubtful }, finding);
     }
-    let (serious, files) = crate::backends::file_store(settings).await;
+    let (serious, files) = file_store(settings).await;
     report.add("files", if serious { State::Bad } else { State::Well }, files);
     clock(&backends, &mut report).await;
     cluster(settings, &backends, &mut report);
     stores(&backends, &mut report);
+    apps(settings, &backends, &mut report).await;
     bus(&backends, &mut report);
     backends.close();
     report
@@ -198,6 +200,21 @@ fn configuration(settings: &Settings, backends: &Backends, view: &View, report: 
         report.add("configuration", State::Doubtful, text);
     } else if drift.is_empty() && !view.nodes.is_empty() {
         report.add("configuration", State::Well, "all servers have the same, and this file has it, too");
+    }
+}
+
+/// Whether what the configuration says of apps is what holds.
+async fn apps(settings: &Settings, backends: &Backends, report: &mut Report) {
+    match backends.administration(settings).hidden().await {
+        Ok(hidden) if hidden.is_empty() || settings.usual_apps => {
+            report.add("apps", State::Well, "nothing that the configuration says is hidden by a live app");
+        }
+        Ok(hidden) => {
+            for hidden in hidden {
+                report.add("apps", State::Doubtful, hidden.to_string());
+            }
+        }
+        Err(why) => report.add("apps", State::Bad, why.to_string()),
     }
 }
 
@@ -323,7 +340,10 @@ impl<T> Within<T> for mpsc::Receiver<T> {
 
 /// Waits for a port, but not for ever.
 fn wait<T: Send + 'static>(call: impl FnOnce(Done<T>)) -> Result<T, String> {
-    answer_within(PATIENCE, call).map_err(|error| error.detail.into())
+    let (sender, receiver) = mpsc::channel();
+    call(Box::new(move |result| drop(sender.send(result))));
+    let answer = receiver.recv_timeout(PATIENCE).map_err(|_| "no answer in time")?;
+    answer.map_err(|error| error.detail.into())
 }
 
 fn own_channel() -> ChannelKey {
@@ -367,4 +387,21 @@ fn as_json(report: &Report) -> String {
         json!({"what": finding.what, "state": state, "text": finding.text})
     };
     shown(&json!({"ok": report.is_well(), "findings": report.0.iter().map(one).collect::<Vec<_>>()}))
+}
+
+/// How it is with the store of files: whether it is serious, and a sentence.
+async fn file_store(settings: &Settings) -> (bool, String) {
+    let runtime = Handle::current();
+    match backends::s3(settings, &runtime) {
+        Err(why) => (true, why),
+        Ok(Some(s3)) => match s3.check().await {
+            Ok(()) => (false, "the bucket can be reached".to_owned()),
+            Err(error) => (true, error.detail.into()),
+        },
+        Ok(None) => match backends::blobs(settings, &runtime) {
+            Err(why) => (true, why),
+            Ok(Some(_)) => (false, "in a folder".to_owned()),
+            Ok(None) => (false, "none: no files are taken, as several servers need a bucket ([s3]) or a folder that they share".to_owned()),
+        },
+    }
 }

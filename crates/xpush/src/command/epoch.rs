@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::nodes::Watched;
-use super::{Told, settings};
+use super::{Told, noted, settings};
 use crate::backends;
 use crate::cli::Site;
 
@@ -55,5 +55,6 @@ pub(crate) fn run(command: &Epochs) -> Told {
             backends::begin_shared_epoch(shared)?;
         }
     }
+    noted(&new.site, "epoch.new", None);
     Ok("a new epoch has begun: start the servers; clients load history anew\n".to_owned())
 }

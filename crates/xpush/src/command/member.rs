@@ -2,10 +2,11 @@
 
 use clap::{Args, Subcommand};
 use serde_json::json;
+use xpush_core::ports::access::Enrolment;
 use xpush_core::ports::directory::{Key, Listing, MemberRecord, Record};
 use xpush_core::{App, Channel, ChannelKey, Role, User};
 
-use super::{Installation, Told, columns, json as shown, now, user_name};
+use super::{Installation, Told, columns, json as shown, user_name};
 use crate::cli::Within;
 
 const EXAMPLES: &str = "\
@@ -67,29 +68,16 @@ pub(crate) fn run(members: &Members) -> Told {
             let key = channel_key(&installation, installation.app(named)?, channel)?;
             let role = role.as_deref().map(Role::new).transpose();
             let role = role.map_err(|_| "a role has 1 to 32 letters, digits, `-` or `_`".to_owned())?;
-            for user in user_names(users)? {
-                installation.update(&Key::Member(key.clone(), user), |record| {
-                    let mut record = match record {
-                        Some(Record::Member(record)) => record,
-                        _ => MemberRecord { since: now(), ..MemberRecord::default() },
-                    };
-                    record.role.clone_from(&role);
-                    Ok(Record::Member(record))
-                })?;
-            }
-            Ok(format!(
-                "{} of {}: {}\n",
-                role.as_ref().map_or("member", Role::as_str),
-                key.name,
-                users.join(" ")
-            ))
+            let role = role.or_else(|| Role::new("member").ok());
+            let named = role.as_ref().map_or("member", Role::as_str).to_owned();
+            let change = Enrolment { add: user_names(users)?, role, ..Enrolment::default() };
+            enrol(&installation, &key, &change)?;
+            Ok(format!("{named} of {}: {}\n", key.name, users.join(" ")))
         }
         What::Remove { channel, users } => {
             let installation = Installation::open(site)?;
             let key = channel_key(&installation, installation.app(named)?, channel)?;
-            for user in user_names(users)? {
-                installation.remove(Key::Member(key.clone(), user))?;
-            }
+            enrol(&installation, &key, &Enrolment { remove: user_names(users)?, ..Enrolment::default() })?;
             Ok(format!("not in {}: {}\n", key.name, users.join(" ")))
         }
     }
@@ -109,6 +97,12 @@ fn list(installation: &Installation, channel: ChannelKey, json: bool) -> Told {
         vec![user.to_string(), record.role.map_or("member".to_owned(), |role| role.to_string())]
     };
     Ok(columns(&members.map(row).collect::<Vec<_>>()))
+}
+
+fn enrol(installation: &Installation, channel: &ChannelKey, change: &Enrolment) -> Result<(), String> {
+    installation.administer(async |administration, actor| {
+        administration.change_members(&actor, channel, change).await
+    })
 }
 
 /// A channel that can have members.

@@ -4,6 +4,7 @@ pub(crate) mod admin;
 mod api_key;
 pub(crate) mod app;
 pub(crate) mod audit;
+mod contents;
 pub(crate) mod copy;
 pub(crate) mod doctor;
 pub(crate) mod epoch;
@@ -20,13 +21,12 @@ pub(crate) mod user;
 use std::fmt;
 use std::future::Future;
 use std::process::ExitCode;
-use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::sync::Arc;
 
 use xpush_core::ports::directory::{AppRecord, Change, Directory, Entry, Expected, Key, Listing, Record};
-use xpush_core::ports::{Done, Failure, PortError};
+use xpush_core::ports::{self, Done, Failure};
 use xpush_core::{App, UnixMillis, User};
-use xpush_session::administration::{self, Actor, Administration, Refused};
+use xpush_session::administration::{self, Act, Actor, Administration, Refused};
 use xpush_session::erasure;
 
 use crate::backends;
@@ -136,31 +136,9 @@ impl Installation {
         self.apply(key, Expected::Absent, Some(record))
     }
 
-    fn remove(&self, key: Key) -> Result<(), String> {
-        self.apply(key, Expected::Any, None).map(drop)
-    }
-
-    /// Turns what an entry says now into something else, whoever changes it meanwhile.
-    fn update(
-        &self,
-        key: &Key,
-        change: impl Fn(Option<Record>) -> Result<Record, String>,
-    ) -> Result<(), String> {
-        for _ in 0..TRIES {
-            let (expected, record) = match self.get(key)? {
-                Some(Entry { record, revision, .. }) => (Expected::Revision(revision), Some(record)),
-                None => (Expected::Absent, None),
-            };
-            if self.apply(key.clone(), expected, Some(change(record)?))? {
-                return Ok(());
-            }
-        }
-        Err("others change the same thing all the time: try again".to_owned())
-    }
-
     /// Whether what was expected held.
     fn apply(&self, key: Key, expected: Expected, to: Option<Record>) -> Result<bool, String> {
-        match answer(|done| self.directory.apply(Change { key, expected, to }, done)) {
+        match ports::wait(|done| self.directory.apply(Change { key, expected, to }, done)) {
             Ok(_) => Ok(true),
             Err(error) if error.kind == Failure::Conflict => Ok(false),
             Err(error) => Err(error.detail.into()),
@@ -196,6 +174,21 @@ impl Installation {
     }
 }
 
+/// Has the audit log tell of what was done with servers or with the whole store. It is done whether or not the log can be written: then that is said.
+fn noted(site: &Site, what: &'static str, target: Option<&str>) {
+    let note_it = || {
+        let (loaded, _) = serve::load(&site.options())?;
+        Installation::of(loaded.settings)?.administer(async |administration, actor| {
+            let act = Act { what, target: target.map(Into::into), ..Act::default() };
+            administration.note(&actor, act, None).await;
+            Ok(())
+        })
+    };
+    if let Err(why) = note_it() {
+        note(format_args!("warning: it is not in the audit log: {why}"));
+    }
+}
+
 /// Says something that is not the answer.
 #[expect(clippy::print_stderr, reason = "commands for operators talk to people")]
 fn note(text: fmt::Arguments<'_>) {
@@ -210,24 +203,8 @@ fn settings(site: &Site) -> Result<Settings, String> {
     Ok(loaded.settings)
 }
 
-fn answer<T: Send + 'static>(call: impl FnOnce(Done<T>)) -> Result<T, PortError> {
-    let answer = called(call).recv();
-    answer.unwrap_or_else(|_| Err(PortError::new(Failure::Unknown, "the store has closed")))
-}
-
-fn answer_within<T: Send + 'static>(patience: Duration, call: impl FnOnce(Done<T>)) -> Result<T, PortError> {
-    let answer = called(call).recv_timeout(patience);
-    answer.unwrap_or_else(|_| Err(PortError::new(Failure::Unknown, "no answer in time")))
-}
-
-fn called<T: Send + 'static>(call: impl FnOnce(Done<T>)) -> mpsc::Receiver<Result<T, PortError>> {
-    let (sender, receiver) = mpsc::channel();
-    call(Box::new(move |result| drop(sender.send(result))));
-    receiver
-}
-
 fn wait<T: Send + 'static>(call: impl FnOnce(Done<T>)) -> Result<T, String> {
-    answer(call).map_err(|error| error.detail.into())
+    ports::wait(call).map_err(|error| error.detail.into())
 }
 
 fn now() -> UnixMillis {

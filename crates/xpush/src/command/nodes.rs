@@ -13,7 +13,7 @@ use xpush_core::ports::cluster::{Cluster, ClusterSink, Node, Settings, Standing,
 use xpush_core::{NodeName, SettingName};
 use xpush_session::placement::{MOVE, PLAN, proposal, wish};
 
-use super::{Told, now, settings, wait};
+use super::{Told, noted, now, settings, wait};
 use crate::backends;
 use crate::cli::Site;
 use crate::config::nearest;
@@ -174,6 +174,7 @@ pub(crate) fn rebalance(command: &Rebalance) -> Told {
     let newer = next(&watched.views, RING, |view| generation(view) > generation(&before));
     let after = newer.unwrap_or_else(|| before.clone());
     watched.wish(MOVE)?;
+    noted(&command.site, "server.rebalance", None);
     Ok(format!(
         "{}\nclients that can are asked to go where their channels are, within 30 s; `xpush nodes` shows how far they are\n",
         shares(&before, after.ring.as_deref())
@@ -203,7 +204,7 @@ impl Watched {
         let setting = SettingName::new(name).map_err(|code| code.text().to_owned())?;
         for _ in 0..super::TRIES {
             let generation = wish(&self.newest(), name);
-            let set = super::answer(|done| {
+            let set = xpush_core::ports::wait(|done| {
                 self.settings.set(&setting, generation, Bytes::from(now().to_string()), done)
             });
             match set {
@@ -253,6 +254,7 @@ fn set_draining(site: &Site, name: &str, wanted: bool) -> Result<NodeName, Strin
         return Err(format!("{known} is the only server that takes clients: they could go nowhere"));
     }
     wait(|done| watched.cluster.set_draining(&known, wanted, done))?;
+    noted(site, if wanted { "server.drain" } else { "server.undrain" }, Some(known.as_str()));
     Ok(known)
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use xpush_core::ports::directory::{Key, Listing, Record, UserRecord};
 use xpush_core::{App, Device, Role, User};
 
-use xpush_session::administration::{Actor, Wanted};
+use xpush_session::administration::{Actor, Before, Wanted};
 use xpush_session::erasure::Progress;
 
 use super::{Installation, Told, app_name, columns, json as shown, now, terminal, user_name};
@@ -163,7 +163,7 @@ pub(super) fn create(
         ..Wanted::default()
     };
     installation.administer(async |administration, actor| {
-        administration.create_user(&actor, app, &user, &wanted).await
+        administration.create_user(&actor, app, &user, &wanted, Before::Another).await
     })?;
     Ok(format!("{user} is a user of {app}\n"))
 }

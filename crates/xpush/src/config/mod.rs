@@ -111,8 +111,10 @@ pub(crate) fn load(sources: &Sources<'_>) -> Result<Loaded, Invalid> {
         let path: Vec<_> = flag.path.split('.').map(str::to_owned).collect();
         tree::set(&mut tree, &path, tree::parse_words(&Place::Flag(flag.name.as_str().into()), &flag.words));
     }
+    let usual_apps = tree.get("apps") == demo().as_ref() && !sources.demo;
     let reading = Reading::with(sources.files);
-    let settings = Settings::read(&with_demo(tree, sources.demo), &reading);
+    let mut settings = Settings::read(&with_demo(tree, sources.demo), &reading);
+    settings.usual_apps = usual_apps;
     let findings = reading.finish();
     let mut complaints = findings.complaints;
     // What is left of a line that is not TOML says nothing more.

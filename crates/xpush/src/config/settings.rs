@@ -42,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) uploads: Uploads,
     pub(crate) log: Log,
     pub(crate) apps: Vec<ConfiguredApp>,
+    /// Nobody has configured any: they are the usual ones.
+    pub(crate) usual_apps: bool,
     /// This server among others.
     pub(crate) place: Place,
     /// What it shares with them; `None`: it is alone, and everything is inside of it.
@@ -94,6 +96,7 @@ impl Default for Settings {
             uploads: Uploads::default(),
             log: Log { level: "info".to_owned(), format: LogFormat::Text },
             apps: Vec::new(),
+            usual_apps: false,
             place: Place::default(),
             shared: None,
         }
@@ -152,13 +155,6 @@ impl Settings {
         settings.shared = Shared::read(sections, settings.default_app.is_some());
         let uploads = ["files", "s3"].map(|key| top.section(key));
         settings.uploads = Uploads::read(uploads, settings.shared.is_some());
-        let searches = |app: &ConfiguredApp| app.record.rules.iter().any(|rule| rule.search);
-        if settings.shared.is_some() && settings.apps.iter().any(searches) {
-            top.complain(
-                "apps",
-                "has a rule with `search`, which several servers over MongoDB do not have yet: leave it out",
-            );
-        }
         if settings.listen.is_empty() {
             top.complain("listen", "must name at least one address");
         }

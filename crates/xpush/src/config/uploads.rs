@@ -1,6 +1,6 @@
 //! `[files]`, `[s3]` and `[[apps.NAME.files]]`: what may be uploaded, and where it is kept.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use xpush_core::files::FileRule;
 
@@ -62,6 +62,11 @@ impl Default for Uploads {
 }
 
 impl Uploads {
+    /// The folder of files' contents, where they are in one.
+    pub(crate) fn folder_in(&self, data_dir: &Path) -> PathBuf {
+        self.folder.clone().unwrap_or_else(|| data_dir.join("files"))
+    }
+
     /// Reads `[files]` and `[s3]`.
     pub(super) fn read([mut files, s3]: [Section<'_>; 2], several_servers: bool) -> Self {
         let usual = Self::default();

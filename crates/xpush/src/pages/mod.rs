@@ -18,8 +18,7 @@ struct Pages;
 #[folder = "../../docs"]
 #[include = "*.md"]
 #[include = "placement/*.svg"]
-#[include = "screenshots/admin-*-1280-light.png"]
-#[include = "screenshots/admin-rule-375-dark.png"]
+#[include = "screenshots/admin-*.webp"]
 struct Texts;
 
 /// Nothing but our own files, no inline script or style, in nobody's frame.

@@ -111,7 +111,7 @@ async fn the_texts_are_there_to_be_read() {
         assert!(Texts::get(&format!("{name}.md")).is_some(), "{name}");
     }
     for path in
-        ["/docs/nothing.md", "/docs/screenshots/start-1280-dark.png", "/docs/../README.md", "/protocol.md"]
+        ["/docs/nothing.md", "/docs/screenshots/start-1280-dark.webp", "/docs/../README.md", "/protocol.md"]
     {
         assert_eq!(send(Method::GET, path, &[]).await.0.status(), 404, "{path}");
     }

@@ -249,18 +249,6 @@ fn a_server_whose_messages_get_lost_in_one_direction_is_healed() {
 }
 
 #[test]
-fn a_second_server_of_the_same_name_is_refused() {
-    let world = World::start("twins", 1);
-    let twin = world.furnish("twin", "push-1", &world.ways());
-    let ended = twin.fail();
-    let log = read(&twin.log());
-    assert!(!ended.status.success(), "{log}");
-    assert!(log.contains("cannot join the cluster as push-1: the name push-1 is that of node"), "{log}");
-    say(&world.servers[0], "kept:a", "as before");
-    world.gone();
-}
-
-#[test]
 fn garbage_in_the_place_of_the_ring_is_refused_and_the_old_one_kept() {
     let mut world = World::start("garbage", 2);
     let views = world.views();

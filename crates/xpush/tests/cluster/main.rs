@@ -5,10 +5,15 @@
 #![allow(clippy::unwrap_used)]
 #![allow(clippy::print_stdout, reason = "figures are shown, not judged")]
 
+mod bad_days;
+mod crowd;
 mod faults;
+mod hooks;
 mod migrate;
+mod mixed;
 mod nginx;
 mod operate;
+mod restore;
 mod secure;
 mod sharing;
 mod witness;

@@ -4,20 +4,28 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use serde_json::json;
+use xpush_core::ports::blobs::{BlobId, Blobs as _, Part};
 use xpush_core::ports::cluster::Settings as _;
 use xpush_core::ports::erasure::Erasure;
+use xpush_core::ports::files::{FileListing, FileRecord, FileState, Files as _};
 use xpush_core::ports::markers::{Mark, Markers};
 use xpush_core::ports::message_log::{Draft, MessageLog, Page, Range};
-use xpush_core::ports::{Done, PortError};
+use xpush_core::ports::outbox::{Item, Outbox as _};
+use xpush_core::ports::wait;
 use xpush_core::{
-    App, Channel, ChannelKey, ClientId, Clock, EventName, Kind, Payload, Retention, Sender, SettingName, User,
+    App, Channel, ChannelKey, ClientId, Clock, EventName, FileId, Kind, Payload, Retention, Sender,
+    SettingName, User,
 };
+use xpush_disk::DiskBlobs;
 use xpush_embedded::SystemClock;
 use xpush_testkit::fleet::{Process, history};
+use xpush_testkit::service::s3::S3;
 use xpush_testkit::service::wait_until;
 
 use crate::world::{World, app};
@@ -40,22 +48,16 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&[output.stdout.as_slice(), output.stderr.as_slice()].concat()).into_owned()
 }
 
-fn ok(folder: &Path, config: &str, arguments: &[&str]) -> String {
+pub(crate) fn ok(folder: &Path, config: &str, arguments: &[&str]) -> String {
     let output = xpush(folder, config, arguments).output().unwrap();
     assert!(output.status.success(), "{arguments:?}: {}", said(&output));
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn refused(folder: &Path, config: &str, arguments: &[&str]) -> String {
+pub(crate) fn refused(folder: &Path, config: &str, arguments: &[&str]) -> String {
     let output = xpush(folder, config, arguments).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{arguments:?}: {}", said(&output));
     said(&output)
-}
-
-fn wait<T: Send + 'static>(ask: impl FnOnce(Done<T>)) -> Result<T, PortError> {
-    let (sender, receiver) = mpsc::channel();
-    ask(Box::new(move |result| drop(sender.send(result))));
-    receiver.recv().unwrap()
 }
 
 fn key(name: &str) -> ChannelKey {
@@ -170,11 +172,17 @@ fn everything_that_a_ledger_can_be_asked_is_answered_the_same() {
     let (store, ledger) = sqlite(&folder);
     write_history(&ledger);
     let before = channels.map(|name| told(&ledger, name));
+    let outbox = xpush_sqlite::SqliteOutbox::new(store.clone(), Arc::new(SystemClock::new())).unwrap();
+    let event =
+        |key: &str| Item { queue: "hook/demo/a".into(), key: key.into(), body: Bytes::from_static(b"{}") };
+    wait(|done| outbox.put(vec![event("ckept:a"), event("ckept:few")], done)).unwrap();
     store.close();
     drop((store, ledger));
 
     let answer = ok(&folder, "xpush.toml", &["migrate"]);
     assert!(answer.contains("3 channels with 60 messages, edits and deletions"), "{answer}");
+    assert!(answer.contains("recent history stays behind"), "{answer}");
+    assert!(answer.contains("2 events wait for hooks in this data folder"), "{answer}");
     let ledger = mongo(&world);
     for (name, before) in channels.iter().zip(&before) {
         assert_eq!(&told(&ledger, name), before, "{name}");
@@ -233,6 +241,105 @@ fn a_migration_that_is_cut_short_is_begun_anew_and_nobody_is_served_before() {
     let page = wait(|done| ledger.read(&key("kept:a"), Range::After(0), 20_000, done)).unwrap();
     assert_eq!(page.messages.len() as u64, MESSAGES);
     drop(ledger);
+    world.gone();
+}
+
+/// A file, told from others by a number, with this content; whole unless `state` says otherwise.
+fn file(number: u8, content: &[u8], state: FileState, expires_at: Option<u64>) -> FileRecord {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, content);
+    FileRecord {
+        id: FileId::made_of(1_000 + u64::from(number), [number; 16]),
+        app: App::new("demo").unwrap(),
+        channel: Channel::new("kept:a").unwrap(),
+        owner: user("ann"),
+        name: format!("{number}.txt").into(),
+        kind: "text/plain".into(),
+        size: content.len() as u64,
+        hash: URL_SAFE_NO_PAD.encode(digest).into(),
+        width: None,
+        height: None,
+        thumbnail: None,
+        created_at: 1_000 + u64::from(number),
+        expires_at,
+        state,
+    }
+}
+
+/// Writes what is in a file into a folder of contents.
+fn write_content(disk: &DiskBlobs, file: &FileRecord, content: &[u8]) {
+    let id = BlobId::new(file.id.clone(), Part::Content);
+    let mut upload = wait(|done| disk.create(&id, file.size, done)).unwrap();
+    wait(|done| upload.write(Bytes::copy_from_slice(content), done)).unwrap();
+    wait(|done| upload.finish(done)).unwrap();
+}
+
+#[test]
+fn files_move_along_into_a_bucket_each_once_and_checked() {
+    const WHOLE: [&[u8]; 3] = [b"one", b"the second", b"and a third"];
+    let mut world = World::services("files-moved");
+    let ways = world.ways();
+    let folder = world.add_with(&ways, |config| config);
+    fs::create_dir_all(folder.join("data")).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let disk = DiskBlobs::open(&folder.join("data/files"), 0, runtime.handle().clone()).unwrap();
+    let (store, ledger) = sqlite(&folder);
+    let files = xpush_sqlite::SqliteFiles::new(store.clone());
+    let numbers = 1..;
+    let mut records: Vec<_> = WHOLE
+        .iter()
+        .zip(numbers)
+        .map(|(content, number)| file(number, content, FileState::Ready, None))
+        .collect();
+    for record in &records {
+        wait(|done| files.add(record.clone(), done)).unwrap();
+    }
+    // Of these nobody could have anything.
+    for other in
+        [file(8, b"over", FileState::Ready, Some(1)), file(9, b"half", FileState::Uploading, Some(9))]
+    {
+        wait(|done| files.add(other, done)).unwrap();
+    }
+    for (record, content) in records.iter().zip(WHOLE).take(2) {
+        write_content(&disk, record, content);
+    }
+    drop(files);
+    store.close();
+    drop((store, ledger));
+
+    let refusal = refused(&folder, "xpush.toml", &["migrate"]);
+    assert!(refusal.contains("there are 3 files") && refusal.contains("--without-files"), "{refusal}");
+
+    let s3 = S3::start();
+    fs::write(folder.join("secret"), S3::SECRET_KEY).unwrap();
+    let bucket = format!(
+        "\n[s3]\nendpoint = \"{}\"\nbucket = \"{}\"\naccess_key = \"{}\"\nsecret_key_file = \"{}\"\n",
+        s3.endpoint(),
+        S3::BUCKET,
+        S3::ACCESS_KEY,
+        folder.join("secret").display()
+    );
+    let config = crate::world::read(&folder.join("xpush.toml"));
+    fs::write(folder.join("xpush.toml"), config + &bucket).unwrap();
+    let refusal = refused(&folder, "xpush.toml", &["migrate"]);
+    let lost = records[2].id.as_str();
+    assert!(refusal.contains("files without contents: 1; damaged: 0") && refusal.contains(lost), "{refusal}");
+    assert_eq!(s3.kept("xpush"), 2, "what was copied stays");
+
+    // One that has become another one on the disk is as good as none.
+    write_content(&disk, &records[2], b"and a THIRD");
+    let refusal = refused(&folder, "xpush.toml", &["migrate"]);
+    assert!(refusal.contains("files without contents: 0; damaged: 1"), "{refusal}");
+
+    write_content(&disk, &records[2], WHOLE[2]);
+    let answer = ok(&folder, "xpush.toml", &["migrate"]);
+    assert!(answer.contains("3 files (24 bytes) moved along, 2 of them were there already"), "{answer}");
+    assert_eq!(s3.kept("xpush"), 3);
+    let known = xpush_mongodb::Store::open(xpush_mongodb::Options::new(world.mongo.uri(), "xpush")).unwrap();
+    let known = xpush_mongodb::MongoFiles::new(known);
+    let listing = FileListing::OfApp(App::new("demo").unwrap());
+    let found = wait(|done| known.list(&listing, None, 10, done)).unwrap();
+    records.reverse();
+    assert_eq!(found, records);
     world.gone();
 }
 

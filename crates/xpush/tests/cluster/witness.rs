@@ -68,6 +68,14 @@ impl Witness {
         assert!(!waited.timed_out(), "expected was {what}, and heard {:?}", &pushes[since..]);
     }
 
+    /// Waits until all that was heard is as wanted.
+    pub(crate) fn until_all(&self, what: &str, wanted: impl Fn(&[Value]) -> bool) {
+        let pushes = self.heard.0.lock().unwrap();
+        let (_pushes, waited) =
+            self.heard.1.wait_timeout_while(pushes, PATIENCE, |pushes| !wanted(pushes)).unwrap();
+        assert!(!waited.timed_out(), "expected was {what}");
+    }
+
     /// Waits for data in a channel.
     pub(crate) fn hears(&self, channel: &str, data: &str) {
         self.until(data, 0, |push| push["channel"] == channel && push["data"] == data);

@@ -36,7 +36,7 @@ default_app = "demo"
 name = "NAME"
 
 [zookeeper]
-servers = "ZOOKEEPER"
+servers = [ZOOKEEPER]
 session_timeout = "SESSIONms"
 
 [redis]
@@ -54,6 +54,7 @@ timeout = "4s"
 
 [limits]
 events_per_second = 0
+connections_per_address = 0
 "#;
 
 /// The app that all servers have.
@@ -103,6 +104,8 @@ pub(crate) struct Server {
     pub(crate) name: String,
     pub(crate) address: SocketAddr,
     folder: PathBuf,
+    /// Another program than the one that is tested.
+    pub(crate) binary: Option<PathBuf>,
     process: Option<Process>,
 }
 
@@ -128,6 +131,18 @@ impl World {
     /// Services, and so many servers that see each other.
     pub(crate) fn start(name: &str, servers: usize) -> Self {
         let mut world = Self::services(name);
+        for _ in 0..servers {
+            let ways = world.ways();
+            world.add(&ways);
+        }
+        world.settle();
+        world
+    }
+
+    /// The same, where MongoDB may be killed: it has on disk what it has acknowledged.
+    pub(crate) fn start_durable(name: &str, servers: usize) -> Self {
+        let mut world = Self::services(name);
+        world.mongo = Mongo::durable(Product::wanted());
         for _ in 0..servers {
             let ways = world.ways();
             world.add(&ways);
@@ -167,12 +182,12 @@ impl World {
         let config = (CONFIG.to_owned() + &app())
             .replace("ADDRESS", &address.to_string())
             .replace("NAME", name)
-            .replace("ZOOKEEPER", &ways.zookeeper)
+            .replace("ZOOKEEPER", &listed(&ways.zookeeper))
             .replace("SESSION", &SESSION.as_millis().to_string())
             .replace("REDIS", &ways.redis.to_string())
             .replace("MONGODB", &self.mongo.uri());
         fs::write(folder.join("xpush.toml"), config).unwrap();
-        Server { name: name.to_owned(), address, folder, process: None }
+        Server { name: name.to_owned(), address, folder, binary: None, process: None }
     }
 
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
@@ -249,11 +264,12 @@ impl World {
 
 impl Server {
     fn command(&self) -> Command {
-        let binary = std::env::var_os("XPUSH_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_xpush").into());
+        let tested = || std::env::var_os("XPUSH_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_xpush").into());
+        let binary = self.binary.clone().map_or_else(tested, PathBuf::into_os_string);
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log()).unwrap();
         let mut command = Command::new(binary);
         // They are for the test: to the server they would be settings.
-        for variable in ["XPUSH_BIN", "XPUSH_CRASHES", "SECANTUSDB_BIN", "XPUSH_FERRETDB"] {
+        for variable in ["XPUSH_BIN", "XPUSH_CRASHES", "XPUSH_CROWD", "SECANTUSDB_BIN", "XPUSH_FERRETDB"] {
             command.env_remove(variable);
         }
         command
@@ -282,6 +298,12 @@ impl Server {
         self.folder.join("log")
     }
 
+    /// Lets it drain and end, as at an upgrade.
+    pub(crate) fn end(&mut self) {
+        let ended = self.process.take().unwrap().end().unwrap();
+        assert!(ended.success(), "{} ended as {ended}", self.name);
+    }
+
     /// Kills it by SIGKILL, and waits until it is gone.
     pub(crate) fn kill(&mut self) {
         self.process.take().unwrap().kill().unwrap();
@@ -306,22 +328,38 @@ impl Server {
     }
 
     /// A client that brings a token of its app.
-    #[allow(clippy::disallowed_methods, reason = "real servers go by the real time of day")]
     pub(crate) fn connect_as(&self, user: &str) -> io::Result<Connection> {
+        Connection::open_as(self.address, json!({"token": Self::token(user, &[])}), PATIENCE)
+    }
+
+    /// A token of the app.
+    #[allow(clippy::disallowed_methods, reason = "real servers go by the real time of day")]
+    fn token(user: &str, roles: &[&str]) -> String {
         let expires = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 600;
         let header = jsonwebtoken::Header { kid: Some("k1".into()), ..Default::default() };
         let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
-        let claims = json!({"sub": user, "exp": expires, "iat": expires - 600});
-        let token = jsonwebtoken::encode(&header, &claims, &key).unwrap();
-        Connection::open_as(self.address, json!({"token": token}), PATIENCE)
+        let claims = json!({"sub": user, "roles": roles, "exp": expires, "iat": expires - 600});
+        jsonwebtoken::encode(&header, &claims, &key).unwrap()
     }
 
     /// Status and body of an answer.
     pub(crate) fn get(&self, path: &str) -> (u16, String) {
+        self.get_with(path, "")
+    }
+
+    /// What the API answers the app's own back end.
+    pub(crate) fn ask(&self, path: &str) -> Value {
+        let authorization = format!("Authorization: Bearer {}\r\n", Self::token("backend", &["server"]));
+        let (status, body) = self.get_with(&format!("/api/v1{path}"), &authorization);
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str(&body).unwrap_or_else(|_| panic!("{body}"))
+    }
+
+    fn get_with(&self, path: &str, headers: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let address = self.address;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{headers}Connection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
@@ -376,6 +414,11 @@ pub(crate) fn on_ring(view: &View) -> Vec<String> {
     let mut names: Vec<_> = ring.map(|node| node.name.to_string()).collect();
     names.sort();
     names
+}
+
+/// The hosts of a list with commas, as TOML has them.
+fn listed(hosts: &str) -> String {
+    hosts.split(',').map(|host| format!("\"{host}\", ")).collect()
 }
 
 /// How long something took.

@@ -1,9 +1,8 @@
 //! Taking users out of what the memory holds: a stripe in each step.
 
 use bytes::Bytes;
-use serde::Deserialize;
 use xpush_core::ports::Done;
-use xpush_core::ports::erasure::{Erasure, NOBODY, Pending, Step};
+use xpush_core::ports::erasure::{Erasure, NOBODY, Pending, Step, is_about};
 use xpush_core::{App, ClientId, EventName, Kind, Message, Payload, Revision, Sender, UnixMillis, User};
 
 use super::history::History;
@@ -16,13 +15,6 @@ pub(super) struct Begun {
     /// The next stripe.
     at: usize,
     erased: u64,
-}
-
-/// The beginning of what the server says of users.
-#[derive(Deserialize)]
-struct About<'a> {
-    #[serde(borrow)]
-    user: std::borrow::Cow<'a, str>,
 }
 
 impl Erasure for MemoryLog {
@@ -148,12 +140,6 @@ impl History {
         let edits = (self.first()..).zip(self.messages());
         edits.filter(|(_, message)| message.kind == (Kind::Edit { target })).map(|(seq, _)| seq).collect()
     }
-}
-
-fn is_about(json: &Bytes, user: &User) -> bool {
-    // serde would take an array for a struct, too.
-    json.trim_ascii_start().starts_with(b"{")
-        && serde_json::from_slice::<About<'_>>(json).is_ok_and(|about| about.user == user.as_str())
 }
 
 fn nothing() -> Payload {

@@ -58,8 +58,14 @@ fn names(key: &str, app: &App, user: &User) -> bool {
         Ok(Key::Member(channel, who)) => is(&channel.app, &who),
         Ok(Key::Block(of, who, other)) => is(&of, &who) || is(&of, &other),
         Ok(Key::Identity(of, ..)) => of == *app,
-        Ok(Key::App(_) | Key::Secret(_) | Key::ApiKey(..) | Key::Version(..) | Key::Audit(_)) | Err(_) => {
-            false
-        }
+        Ok(
+            Key::App(_)
+            | Key::Secret(_)
+            | Key::ApiKey(..)
+            | Key::Version(..)
+            | Key::Audit(_)
+            | Key::Deletion(_),
+        )
+        | Err(_) => false,
     }
 }

@@ -59,6 +59,7 @@ impl Span {
             Listing::Versions(app) => span("_id", kind::VERSION, &[app.as_str()]),
             Listing::Audit => span("_id", kind::AUDIT, &[""]),
             Listing::AuditOf(app) => span("o", kind::AUDIT, &["", app.as_str()]),
+            Listing::Deletions => span("_id", kind::DELETION, &[""]),
         }
     }
 
@@ -147,6 +148,7 @@ pub(super) fn body(record: &Record) -> Result<Binary, PortError> {
         Record::Secret(secret) => Ok(secret.to_vec()),
         Record::Version(version) => serde_json::to_vec(version),
         Record::Audit(audit) => serde_json::to_vec(audit),
+        Record::Deletion(deletion) => serde_json::to_vec(deletion),
     };
     let bytes = json.map_err(|error| PortError::new(Failure::Invalid, format!("{:?}", error.classify())))?;
     Ok(Binary { subtype: BinarySubtype::Generic, bytes })
@@ -173,6 +175,7 @@ pub(super) fn record(key: &Key, document: &Document) -> Result<Record, PortError
         Key::Secret(_) => Record::Secret(bytes.as_slice().into()),
         Key::Version(..) => Record::Version(json(bytes)?),
         Key::Audit(_) => Record::Audit(json(bytes)?),
+        Key::Deletion(_) => Record::Deletion(json(bytes)?),
     })
 }
 

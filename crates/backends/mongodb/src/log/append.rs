@@ -132,11 +132,15 @@ impl Inner {
             lost: 0,
             started: Instant::now(),
         };
+        if let Err(error) = self.check_tide().await {
+            return (work.fail_all(&error), is_away(&error));
+        }
         let mut known = self.recall(key);
         while !work.is_done() {
             match self.step(key, &mut work, &mut known).await {
                 Ok(()) => {}
                 Err(error) if is_away(&error) => {
+                    self.tide.doubt();
                     // Of what was sent before, nobody knows either.
                     let kind = if work.sent.is_empty() { error.kind } else { Failure::Unknown };
                     return (work.fail_all(&PortError { kind, ..error }), true);

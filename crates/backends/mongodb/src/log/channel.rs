@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 
+use futures_util::future::try_join_all;
 use mongodb::Collection;
 use mongodb::bson::{Binary, Document, doc};
 use xpush_core::ports::PortError;
@@ -18,6 +19,23 @@ use super::slot::{self, Slot};
 
 /// Channels asked for in one query.
 const AT_ONCE: usize = 100;
+
+/// Between the epochs of one incarnation and the next. An odd number: no two have the same one.
+const EPOCHS_APART: u64 = 0x9e37_79b9_7f4a_7c15;
+/// By which it becomes 1, modulo 2^64.
+pub(super) const EPOCHS_APART_INVERSE: u64 = inverse(EPOCHS_APART);
+
+/// Newton's method: each step doubles the bits that are right, and of an odd number three are right at first.
+const fn inverse(odd: u64) -> u64 {
+    let (mut inverse, mut step) = (odd, 0);
+    while step < 5 {
+        inverse = inverse.wrapping_mul(2_u64.wrapping_sub(odd.wrapping_mul(inverse)));
+        step += 1;
+    }
+    inverse
+}
+
+const _: () = assert!(EPOCHS_APART.wrapping_mul(EPOCHS_APART_INVERSE) == 1);
 
 /// A channel at a moment.
 #[derive(Debug, Clone)]
@@ -132,8 +150,7 @@ impl View {
 
 impl Inner {
     pub(super) fn epoch_of(&self, incarnation: u64) -> Epoch {
-        // An odd factor: no two incarnations have the same epoch.
-        Epoch(self.store.epoch().wrapping_add(incarnation.wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+        Epoch(self.store.epoch().wrapping_add(incarnation.wrapping_mul(EPOCHS_APART)))
     }
 
     pub(super) fn position(&self, view: &View, seq: u64) -> Position {
@@ -190,36 +207,44 @@ impl Inner {
             View::new(key, id, document)
         };
         let mut views: Vec<View> = keys.iter().zip(ids).map(view).collect();
-        let clauses = views.iter().filter(|view| documents.contains_key(&view.channel.bytes)).map(|view| {
-            doc! { "c": view.id.clone(), "s": { "$gte": view.settled as i64 } }
-        });
-        let mut tails: HashMap<Vec<u8>, Vec<Document>> = HashMap::new();
-        for found in self.any(clauses.collect(), Some(without_body())).await? {
-            let id = found.get_binary_generic("c").map_err(|_| slot::unreadable())?.clone();
-            tails.entry(id).or_default().push(found);
+        // Most channels are quiet: nothing is behind the checkpoint, which the next place shows. The others are looked at one by one. So all is found by indexes, on every
+        // server that speaks the protocol: not all of them plan a `$or` by them.
+        let there = views.iter().filter(|view| documents.contains_key(&view.channel.bytes));
+        let places = there.flat_map(|view| [(&view.id, view.settled), (&view.id, view.settled + 1)]);
+        let found = self.at(places.collect(), without_body()).await?;
+        let mut busy = Vec::new();
+        for (index, view) in views.iter_mut().enumerate() {
+            let slot = |seq| found.get(&*slot::place(&view.id, seq).bytes).map(Slot::read).transpose();
+            let settled = slot(view.settled)?;
+            let is_quiet = slot(view.settled + 1)?.is_none() && settled.is_some() == (view.settled > 0);
+            view.tail = settled.into_iter().collect();
+            if !is_quiet || view.has_ended() {
+                busy.push(index);
+            }
         }
-        for view in &mut views {
-            view.tail = read_all(tails.get(&view.id.bytes).cloned().unwrap_or_default())?;
-            if view.has_ended() {
-                *view = self.look(&view.key).await?;
+        for some in busy.chunks(AT_ONCE) {
+            let looked = try_join_all(some.iter().map(|index| self.look(&keys[*index]))).await?;
+            for (index, view) in some.iter().zip(looked) {
+                views[*index] = view;
             }
         }
         Ok(views)
     }
 
-    /// Slots for which one of the clauses holds.
-    pub(super) async fn any(
+    /// The slots in these places, by their `_id`, as far as they are there.
+    pub(super) async fn at(
         &self,
-        clauses: Vec<Document>,
-        projection: Option<Document>,
-    ) -> Result<Vec<Document>, PortError> {
-        let mut found = Vec::new();
-        for clauses in clauses.chunks(AT_ONCE) {
-            let mut find = self.slots.find(doc! { "$or": clauses.to_vec() });
-            if let Some(projection) = &projection {
-                find = find.projection(projection.clone());
+        places: Vec<(&Binary, u64)>,
+        projection: Document,
+    ) -> Result<HashMap<Vec<u8>, Document>, PortError> {
+        let ids: Vec<Binary> = places.into_iter().map(|(slots, seq)| slot::place(slots, seq)).collect();
+        let mut found = HashMap::new();
+        for ids in ids.chunks(10 * AT_ONCE) {
+            let find = self.slots.find(doc! { "_id": { "$in": ids.to_vec() } });
+            for document in self.store.find(find.projection(projection.clone())).await? {
+                let id = document.get_binary_generic("_id").map_err(|_| slot::unreadable())?.clone();
+                found.insert(id, document);
             }
-            found.extend(self.store.find(find).await?);
         }
         Ok(found)
     }

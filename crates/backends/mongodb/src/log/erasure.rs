@@ -26,8 +26,7 @@
 use std::collections::HashMap;
 
 use mongodb::bson::{Binary, Bson, Document, doc};
-use serde::Deserialize;
-use xpush_core::ports::erasure::{Erasure, NOBODY, Pending, Step};
+use xpush_core::ports::erasure::{Erasure, NOBODY, Pending, Step, is_about};
 use xpush_core::ports::message_log::Draft;
 use xpush_core::ports::{Done, Failure, PortError};
 use xpush_core::{App, ChannelKey, ClientId, Code, EventName, Kind, Payload, Sender, UnixMillis, User};
@@ -74,13 +73,6 @@ struct Work {
     changed: usize,
     /// Slots that were erased by it.
     erased: u64,
-}
-
-/// The beginning of what the server says of users.
-#[derive(Deserialize)]
-struct About<'a> {
-    #[serde(borrow)]
-    user: std::borrow::Cow<'a, str>,
 }
 
 impl Erasure for Ledger {
@@ -283,6 +275,8 @@ impl Inner {
             filter.insert("u", doc! { "$in": [user.as_str(), "$"] });
             names.push(update(filter, change));
         }
+        let places = found.iter().flat_map(|slot| [slot.get_i64("s").ok(), slot.get_i64("t").ok()]);
+        self.note_erased(&view.id, places.flatten().collect()).await?;
         work.changed += found.len();
         self.update_all("slots", deletes).await?;
         self.blank_edits(&view.id, edited).await?;
@@ -318,6 +312,7 @@ impl Inner {
         for past in lives.into_iter().skip(begun.unwrap_or(0)) {
             if work.at.past.as_ref() != Some(&past) {
                 (work.at.past, work.at.seq) = (Some(past.clone()), 0);
+                self.note_erased(&past, [0].into()).await?;
             }
             while self.blank_past(&past, work).await? {
                 if work.looked >= LOOKED_AT || work.changed >= CHANGED {
@@ -350,7 +345,7 @@ impl Inner {
                 "_id": slot::place(past, seq as u64), "c": past.clone(), "u": { "$ne": NOBODY },
             };
             let mut change = nameless(seq, false);
-            change.insert("$unset", doc! { "e": 1, "y": 1, "j": 1, "x": 1 });
+            change.insert("$unset", doc! { "e": 1, "y": 1, "j": 1, "x": 1, "tell": 1 });
             updates.push(Update { filter, change, upsert: false });
         }
         work.looked += found.len() as u64;
@@ -459,7 +454,7 @@ fn nameless(seq: i64, has_event: bool) -> Document {
     if has_event {
         set.insert("e", "message");
     }
-    doc! { "$set": set, "$unset": { "y": 1, "j": 1, "x": 1 } }
+    doc! { "$set": set, "$unset": { "y": 1, "j": 1, "x": 1, "tell": 1 } }
 }
 
 fn id_of(seq: i64) -> String {
@@ -477,10 +472,4 @@ fn last_word(seq: u64, at: u64) -> Result<Draft, Code> {
         from: Sender { user: User::new(NOBODY)?, name: None },
         at,
     })
-}
-
-fn is_about(json: &[u8], user: &User) -> bool {
-    // serde would take an array for a struct, too.
-    json.trim_ascii_start().starts_with(b"{")
-        && serde_json::from_slice::<About<'_>>(json).is_ok_and(|about| about.user == user.as_str())
 }

@@ -9,9 +9,10 @@ use std::time::Duration;
 use mongodb::bson::{Binary, Bson, Document, doc};
 use xpush_core::ports::directory::{Change, Directory as _, Entry, Expected};
 use xpush_core::ports::erasure::NOBODY;
+use xpush_core::ports::files::FileRecord;
 use xpush_core::ports::online::LastSeen as _;
 use xpush_core::ports::transfer::{ChannelCopy, MarkerCopy, Origin, SlotCopy};
-use xpush_core::ports::{Done, Failure, PortError};
+use xpush_core::ports::{Failure, PortError, wait};
 use xpush_core::{App, Kind, UnixMillis, User};
 
 use super::slot;
@@ -116,6 +117,20 @@ impl Import {
         self.update("channels", vec![put(document)])
     }
 
+    /// Takes in what is known of files.
+    pub fn files(&self, files: &[FileRecord]) -> Result<(), PortError> {
+        for files in files.chunks(DOCUMENTS) {
+            let updates = files.iter().map(|file| crate::files::document(file).map(put));
+            self.update("files", updates.collect::<Result<_, _>>()?)?;
+        }
+        Ok(())
+    }
+
+    /// How many files there are, and how many bytes they have.
+    pub fn files_taken(&self) -> Result<(u64, u64), PortError> {
+        wait(|done| crate::files::amount(&self.store, done))
+    }
+
     /// Takes in when users were last connected.
     pub fn last_seen(&self, seen: Vec<(App, User, UnixMillis)>) -> Result<(), PortError> {
         wait(|done| self.last_seen.note(seen, done))
@@ -207,10 +222,4 @@ fn document(id: &Binary, channel: &ChannelCopy, copy: &SlotCopy, newest: u64) ->
         }
     }
     document
-}
-
-fn wait<T: Send + 'static>(ask: impl FnOnce(Done<T>)) -> Result<T, PortError> {
-    let (sender, receiver) = std::sync::mpsc::channel();
-    ask(Box::new(move |result| drop(sender.send(result))));
-    receiver.recv().unwrap_or_else(|_| Err(PortError::new(Failure::Unknown, "the store has closed")))
 }

@@ -14,12 +14,16 @@ use super::slot::{self, Content, NULL, Slot};
 
 impl Inner {
     pub(super) async fn page(&self, key: &ChannelKey, range: Range, limit: usize) -> Result<Page, PortError> {
-        let view = self.look(key).await?;
+        self.page_of(&self.look(key).await?, range, limit).await
+    }
+
+    /// The same of a channel that was looked at.
+    pub(super) async fn page_of(&self, view: &View, range: Range, limit: usize) -> Result<Page, PortError> {
         let (epoch, head) = (self.epoch_of(view.incarnation), view.seq());
         if head == 0 {
             return Ok(Page { epoch, first: 1, head, messages: Vec::new() });
         }
-        let first = self.readable(&view).await?;
+        let first = self.readable(view).await?;
         let (limit, behind_last) = (limit as u64, head + 1);
         let (from, to) = match range {
             Range::After(seq) => {
@@ -37,7 +41,7 @@ impl Inner {
         }
         let range = doc! { "c": view.id.clone(), "s": { "$gte": from as i64, "$lt": to as i64 } };
         let found = self.store.find(self.slots.find(range)).await?;
-        let slots = self.assemble(&view, &found, &HashMap::new()).await?;
+        let slots = self.assemble(view, &found, &HashMap::new()).await?;
         let (first, messages) = whole(first, from, to, slots)?;
         Ok(Page { epoch, first, head, messages })
     }

@@ -11,6 +11,7 @@ use super::Inner;
 use super::channel::without_body;
 use super::lanes::{Known, weight};
 use super::slot::{self, Slot};
+use super::telling;
 
 /// Slots, and bytes, of one insert.
 pub(super) const SLOTS: usize = 1000;
@@ -83,7 +84,11 @@ impl Inner {
             targets.first = targets.first.max(slot.first);
             targets.note(&slot);
             known.edge.push(&slot);
-            plan.documents.push(slot.document(&known.view.id, draft));
+            let mut document = slot.document(&known.view.id, draft);
+            if self.tap.get().is_some_and(|tap| tap.wants(&known.view.key)) {
+                document.insert("tell", telling::note(&known.view.key, now));
+            }
+            plan.documents.push(document);
             fences.insert(fence);
             head = Some(slot.clone());
             plan.steps.push(Step::Insert(Box::new(slot)));
@@ -120,8 +125,9 @@ impl Inner {
             let slot = Slot::read(&found)?;
             targets.note(&slot);
         }
-        let deletions = doc! { "c": view.id.clone(), "t": { "$in": asked }, "k": slot::DELETE };
-        let find = self.latest.find(deletions).projection(without_body());
+        // Edits of them come along, and change nothing.
+        let changes = doc! { "c": view.id.clone(), "t": { "$in": asked } };
+        let find = self.latest.find(changes).projection(without_body());
         for found in self.store.find(find).await? {
             targets.note(&Slot::read(&found)?);
         }

@@ -126,6 +126,9 @@ impl Inner {
     /// Deletes slots that nobody retries any more, behind which nothing is left to be written.
     pub(super) async fn delete(&self, view: &View) -> Result<(), PortError> {
         let to = view.blanked.min(view.settled);
+        if to <= 1 {
+            return Ok(());
+        }
         let cut = self.clock.now().saturating_sub(KEPT);
         let old = doc! { "c": view.id.clone(), "s": { "$lt": to as i64 }, "p": { "$lt": cut as i64 } };
         self.store.write(self.slots.delete_many(old)).await?;

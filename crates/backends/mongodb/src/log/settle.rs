@@ -129,9 +129,10 @@ impl Inner {
         if edited.is_empty() {
             return Ok(());
         }
-        let erased = doc! { "c": view.id.clone(), "s": { "$in": edited }, "z": { "$exists": true } };
-        let erased = self.store.find(self.slots.find(erased).projection(doc! { "s": 1 })).await?;
-        let erased: Vec<i64> = erased.iter().filter_map(|target| target.get_i64("s").ok()).collect();
+        let edited = doc! { "c": view.id.clone(), "s": { "$in": edited } };
+        let edited = self.store.find(self.slots.find(edited).projection(doc! { "s": 1, "z": 1 })).await?;
+        let erased = edited.iter().filter(|target| target.contains_key("z"));
+        let erased: Vec<i64> = erased.filter_map(|target| target.get_i64("s").ok()).collect();
         self.blank_edits(&view.id, erased).await
     }
 
@@ -140,7 +141,15 @@ impl Inner {
         if targets.is_empty() {
             return Ok(());
         }
-        let edits = doc! { "c": slots.clone(), "t": { "$in": targets }, "k": slot::EDIT };
+        // Most messages have no edit.
+        let changes = self.slots.find(doc! { "c": slots.clone(), "t": { "$in": targets } });
+        let changes = self.store.find(changes.projection(doc! { "s": 1, "k": 1 })).await?;
+        let edits = changes.iter().filter(|change| change.get_i32("k").ok() == Some(slot::EDIT));
+        let edits: Vec<i64> = edits.filter_map(|edit| edit.get_i64("s").ok()).collect();
+        if edits.is_empty() {
+            return Ok(());
+        }
+        let edits = doc! { "c": slots.clone(), "s": { "$in": edits } };
         let blank = doc! { "$unset": { "j": 1, "x": 1 } };
         self.store.write(self.slots.update_many(edits, blank)).await.map(drop)
     }

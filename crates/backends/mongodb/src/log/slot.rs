@@ -17,6 +17,7 @@
 //! | `r` | of a message: the newest edit or deletion that was folded in; its `j` and `x` are gone then |
 //! | `z` | of a deleted message: the deletion's `at` |
 //! | `q` | it is the last one: the channel has begun anew |
+//! | `tell` | apps' back ends are still to be told of it; [`telling`](super::telling) has it |
 
 use std::sync::Arc;
 

@@ -14,9 +14,6 @@ const CHANNELS: i64 = 64;
 /// How long a node sweeps alone, ms: as long as it goes on, others leave it to it.
 const LEASE: u64 = 10_000;
 
-/// How often the database is told the time, ms.
-const MINUTE: u64 = 60_000;
-
 impl Inner {
     /// One step, when it is this node's to make.
     pub(super) async fn sweep(&self) {
@@ -50,11 +47,10 @@ impl Inner {
                 tracing::debug!(%error, channel = %key, "a channel was not swept");
             }
         }
-        let mut change = doc! { "$set": { "at": last } };
-        if now.saturating_sub(state.get_i64("told").unwrap_or(0) as u64) >= MINUTE {
-            change = doc! { "$set": { "told": now as i64, "at": change.get_document("$set").ok().and_then(|set| set.get("at").cloned()) } };
-            self.every_minute(now).await?;
+        if (channels.len() as i64) < CHANNELS {
+            self.forget_erased(now).await?;
         }
+        let change = doc! { "$set": { "at": last } };
         let update = Update { filter: doc! { "_id": "sweep" }, change, upsert: false };
         self.store.update("meta", vec![update]).await?;
         Ok(())
@@ -68,7 +64,7 @@ impl Inner {
         let take = doc! { "$set": { "by": me, "until": (now + LEASE) as i64 } };
         let taken = self.store.write(meta.find_one_and_update(free, take)).await?;
         if taken.is_none() {
-            let make = doc! { "$setOnInsert": { "by": me, "until": 0_i64, "told": 0_i64 } };
+            let make = doc! { "$setOnInsert": { "by": me, "until": 0_i64 } };
             let update = Update { filter: doc! { "_id": "sweep" }, change: make, upsert: true };
             self.store.update("meta", vec![update]).await?;
         }
@@ -98,16 +94,6 @@ impl Inner {
                 self.store.write(self.channels.update_one(doc! { "_id": id }, forget)).await?;
             }
         }
-        Ok(())
-    }
-
-    async fn every_minute(&self, now: u64) -> Result<(), PortError> {
-        let clock = Update {
-            filter: doc! { "_id": "clock" },
-            change: doc! { "$max": { "at": now as i64 } },
-            upsert: false,
-        };
-        self.store.update("meta", vec![clock]).await?;
         Ok(())
     }
 }

@@ -2,12 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use futures_util::future::try_join_all;
 use mongodb::bson::{Document, doc};
 use xpush_core::ports::PortError;
 
 use super::Inner;
 use super::channel::{View, without_body};
 use super::slot::{self, Slot};
+
+/// Channels that are asked about at once.
+const AT_ONCE: usize = 16;
 
 /// A question: how many countable messages behind `read`, from `first` on, which is the smallest slot that may be read.
 #[derive(Debug, Clone, Copy)]
@@ -26,26 +30,31 @@ impl Question<'_> {
 }
 
 impl Inner {
-    /// Answers all questions: two queries, or one for each hundred channels.
+    /// Answers all questions: one query for the places they count from, and one a channel for what was deleted.
     pub(super) async fn unread(&self, questions: &[Question<'_>]) -> Result<Vec<u64>, PortError> {
         let (mut before, mut deleted) = (Vec::new(), BTreeMap::new());
         for question in questions {
             let Some(from) = question.from() else { continue };
             let id = question.view.id.clone();
             if question.view.slot(from).is_none() {
-                before.push(doc! { "c": id.clone(), "s": from as i64 });
+                before.push((&question.view.id, from));
             }
             let smallest: &mut u64 = deleted.entry(id.bytes).or_insert(from);
             *smallest = from.min(*smallest);
         }
-        let deleted: Vec<Document> = deleted
-            .into_iter()
-            .map(|(id, from)| doc! { "c": slot::binary(&id), "t": { "$gte": from as i64 }, "d": 1 })
-            .collect();
-        let sums = self.some(before, without_body()).await?;
-        let targets = self.some(deleted, doc! { "c": 1, "t": 1 }).await?;
+        let sums = self.at(before, without_body()).await?;
+        let mut targets = Vec::new();
+        for some in deleted.into_iter().collect::<Vec<_>>().chunks(AT_ONCE) {
+            let of = |(id, from): &(Vec<u8>, u64)| {
+                // Edits come along: the index does not tell them apart.
+                let changes = doc! { "c": slot::binary(id), "t": { "$gte": *from as i64 } };
+                self.store.find(self.slots.find(changes).projection(doc! { "c": 1, "t": 1, "d": 1 }))
+            };
+            targets.extend(try_join_all(some.iter().map(of)).await?.into_iter().flatten());
+        }
+        targets.retain(|change: &Document| change.contains_key("d"));
         let mut counted = HashMap::new();
-        for document in &sums {
+        for document in sums.values() {
             let slot = Slot::read(document)?;
             counted.insert((id_of(document)?, slot.seq), slot.counted);
         }
@@ -67,19 +76,6 @@ impl Inner {
             head.counted_through().saturating_sub(before).saturating_sub(deleted.len() as u64)
         };
         Ok(questions.iter().map(answer).collect())
-    }
-
-    async fn some(
-        &self,
-        mut clauses: Vec<Document>,
-        projection: Document,
-    ) -> Result<Vec<Document>, PortError> {
-        if clauses.len() == 1 {
-            // Every server finds it by an index.
-            let find = self.slots.find(clauses.remove(0)).projection(projection);
-            return self.store.find(find).await;
-        }
-        self.any(clauses, Some(projection)).await
     }
 }
 

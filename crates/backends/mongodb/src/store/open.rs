@@ -63,6 +63,8 @@ pub(super) struct Opened {
     pub(super) database: Database,
     pub(super) epoch: u64,
     pub(super) clock: u64,
+    /// Somebody has seen that it holds less than it did in this epoch.
+    pub(super) gone_back: bool,
 }
 
 /// An index: a collection, its keys, and whether it is unique or sparse.
@@ -80,6 +82,7 @@ const INDEXES: &[Index] = &[
     Index("slots", &[("c", 1), ("s", 1)], Kind::Unique),
     Index("slots", &[("c", 1), ("h", 1)], Kind::Unique),
     Index("slots", &[("c", 1), ("t", 1)], Kind::Sparse),
+    Index("slots", &[("tell.at", 1)], Kind::Sparse),
     Index("markers", &[("c", 1), ("m", -1)], Kind::Plain),
     Index("markers", &[("a", 1), ("u", 1)], Kind::Plain),
     Index("entries", &[("o", 1)], Kind::Sparse),
@@ -162,7 +165,10 @@ async fn prepare(database: Database, what: What) -> Result<Opened, OpenError> {
     {
         return Err(server(&error));
     }
-    Ok(Opened { database, epoch: epoch as u64, clock: clock as u64 })
+    let marked = meta.find_one(doc! { "_id": "store" }).await.map_err(|error| server(&error))?;
+    let gone_back =
+        marked.is_some_and(|store| store.get_i64("gone_back").is_ok_and(|marked| marked == epoch));
+    Ok(Opened { database, epoch: epoch as u64, clock: clock as u64, gone_back })
 }
 
 /// Makes sure that nothing is there, but for what an import that was cut short has left, which goes.

@@ -57,6 +57,7 @@ pub(super) fn body(record: &Record) -> Result<Vec<u8>, PortError> {
         Record::Secret(secret) => return Ok(secret.to_vec()),
         Record::Version(version) => serde_json::to_vec(version),
         Record::Audit(audit) => serde_json::to_vec(audit),
+        Record::Deletion(deletion) => serde_json::to_vec(deletion),
     };
     json.map_err(|error| PortError::new(Failure::Invalid, format!("{:?}", error.classify())))
 }
@@ -74,6 +75,7 @@ pub(super) fn record(key: &Key, body: &[u8]) -> Result<Record, Fault> {
         Key::Secret(_) => Record::Secret(body.into()),
         Key::Version(..) => Record::Version(json(body)?),
         Key::Audit(_) => Record::Audit(json(body)?),
+        Key::Deletion(_) => Record::Deletion(json(body)?),
     })
 }
 

@@ -6,9 +6,8 @@
 use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, params};
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use xpush_core::ports::erasure::{Erasure, NOBODY, Pending, Step};
+use xpush_core::ports::erasure::{Erasure, NOBODY, Pending, Step, is_about};
 use xpush_core::ports::{Done, PortError};
 use xpush_core::{App, Channel as Name, ChannelKey, UnixMillis, User};
 
@@ -39,13 +38,6 @@ struct Found {
     own: Option<(i64, ChannelKey)>,
     /// Behind `at` there is nothing.
     last: bool,
-}
-
-/// The beginning of what the server says of users.
-#[derive(Deserialize)]
-struct About<'a> {
-    #[serde(borrow)]
-    user: std::borrow::Cow<'a, str>,
 }
 
 impl Erasure for Ledger {
@@ -194,12 +186,6 @@ impl Found {
         self.at = to;
         Ok(true)
     }
-}
-
-fn is_about(json: &[u8], user: &User) -> bool {
-    // serde would take an array for a struct, too.
-    json.trim_ascii_start().starts_with(b"{")
-        && serde_json::from_slice::<About<'_>>(json).is_ok_and(|about| about.user == user.as_str())
 }
 
 /// Has the writer do what was found.

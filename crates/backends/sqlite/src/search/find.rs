@@ -13,8 +13,8 @@ use xpush_core::ports::{Failure, PortError};
 use xpush_core::search::Lookup;
 use xpush_core::search::text::Strings;
 
+use super::source::Source;
 use super::{Question, Rules, index};
-use crate::log::Ledger;
 use crate::store::{Fault, Queue, Taken, Weight};
 
 /// For how long one question is looked for.
@@ -31,7 +31,7 @@ const AT_A_TIME: usize = 100;
 type Candidate = (i64, i64);
 
 /// Answers questions until there will be no more.
-pub(super) fn run(index: &mut Connection, ledger: &Ledger, rules: &Rules, questions: &Queue<Question>) {
+pub(super) fn run(index: &mut Connection, ledger: &dyn Source, rules: &Rules, questions: &Queue<Question>) {
     let mut taken = Vec::new();
     while questions.take(&mut taken, Weight { rows: 1, bytes: usize::MAX }, None) == Taken::Some {
         for Question { wanted, done } in taken.drain(..) {
@@ -40,7 +40,12 @@ pub(super) fn run(index: &mut Connection, ledger: &Ledger, rules: &Rules, questi
     }
 }
 
-fn find(index: &mut Connection, ledger: &Ledger, apps: &Apps, wanted: Wanted) -> Result<Found, PortError> {
+fn find(
+    index: &mut Connection,
+    ledger: &dyn Source,
+    apps: &Apps,
+    wanted: Wanted,
+) -> Result<Found, PortError> {
     let deadline = Instant::now() + PATIENCE;
     let late = move || Instant::now() >= deadline;
     index.progress_handler(STEPS, Some(late)).map_err(failed)?;
@@ -83,7 +88,7 @@ fn find(index: &mut Connection, ledger: &Ledger, apps: &Apps, wanted: Wanted) ->
 }
 
 /// What FTS5 is asked; `None` when there is nothing to be found.
-fn expression(ledger: &Ledger, wanted: &Wanted) -> Result<Option<String>, PortError> {
+fn expression(ledger: &dyn Source, wanted: &Wanted) -> Result<Option<String>, PortError> {
     // No token has a quote in it.
     let quoted = |token: &String| format!("\"{token}\"");
     let lookups = wanted.query.lookups();

@@ -8,8 +8,8 @@ use rusqlite::Connection;
 use xpush_core::ChannelKey;
 use xpush_core::access::Apps;
 
+use super::source::{After, Compared, Source};
 use super::{Rules, index};
-use crate::log::Ledger;
 use crate::log::indexing::{Due, News, Stretch};
 use crate::log::slot;
 use crate::store::Fault;
@@ -38,7 +38,9 @@ const NICE: i32 = 19;
 
 struct Follower<'a> {
     index: Connection,
-    ledger: &'a Ledger,
+    ledger: &'a dyn Source,
+    /// The ledger tells what changes; otherwise channels are compared again and again.
+    is_told: bool,
     rules: Option<Rules>,
     /// The rules that hold.
     apps: Arc<Apps>,
@@ -47,19 +49,23 @@ struct Follower<'a> {
     ignored: HashSet<i64>,
     /// All channels are to be compared.
     compare: bool,
+    /// From where on.
+    after: After,
     /// Since when something is taken out that the write-ahead log still has.
     dirty: Option<Instant>,
 }
 
 /// Runs until `due` is closed.
-pub(super) fn run(index: Connection, ledger: &Ledger, due: &Due, rules: Option<Rules>) {
+pub(super) fn run(index: Connection, ledger: &dyn Source, is_told: bool, due: &Due, rules: Option<Rules>) {
     if let Err(error) = rustix::process::setpriority_process(None, NICE) {
         tracing::debug!(%error, "the search index has the priority of everything else");
     }
     let mut follower = Follower {
         index,
         ledger,
+        is_told,
         compare: rules.is_some(),
+        after: After::Start,
         rules,
         apps: Arc::default(),
         due: BTreeSet::new(),
@@ -70,9 +76,10 @@ pub(super) fn run(index: Connection, ledger: &Ledger, due: &Due, rules: Option<R
     while let Some(news) = due.wait(patience) {
         let (is_published, began) = (!news.channels.is_empty(), Instant::now());
         patience = match follower.round(news) {
+            Ok(false) if follower.after != After::Start => (REST * began.elapsed()).min(PACE),
             Ok(false) => PACE,
             Ok(true) => {
-                if is_published {
+                if is_published || !is_told {
                     due.pause((REST * began.elapsed()).min(PACE));
                 }
                 Duration::ZERO
@@ -99,9 +106,9 @@ impl Follower<'_> {
                 self.compare = true;
             }
             self.due.extend(news.channels.iter().filter(|channel| !self.ignored.contains(channel)));
-            self.compare |= news.everything;
+            self.compare |= news.everything || !self.is_told;
             if std::mem::take(&mut self.compare) {
-                self.compare_all()?;
+                self.compare_channels()?;
             }
         }
         for channel in std::mem::take(&mut self.due) {
@@ -116,24 +123,43 @@ impl Follower<'_> {
         Ok(more)
     }
 
-    /// What was written when nobody looked.
-    fn compare_all(&mut self) -> Result<(), Fault> {
-        let mut after = 0;
+    /// What was written when nobody looked: all of it, or, where nobody tells, the next part.
+    fn compare_channels(&mut self) -> Result<(), Fault> {
+        if !self.is_told && !self.searches() {
+            return Ok(());
+        }
         loop {
-            let standings = self.ledger.standings(after, COMPARED)?;
-            for channel in &standings {
+            let after = std::mem::replace(&mut self.after, After::Start);
+            let Compared { channels, gone, next } =
+                self.ledger.compare(after, COMPARED, &|channel| self.covers(channel))?;
+            for channel in &channels {
                 let known = index::standing(&self.index, channel.id)?;
-                let stands = Some((channel.head, channel.first));
-                let is_right = if self.covers(&channel.key) { known == stands } else { known.is_none() };
+                let is_right = match known {
+                    Some((head, first)) if self.covers(&channel.key) => {
+                        head >= channel.head && first >= channel.first
+                    }
+                    Some(_) => false,
+                    None => !self.covers(&channel.key),
+                };
                 if !is_right {
                     self.due.insert(channel.id);
                 }
-                after = channel.id;
             }
-            if standings.len() < COMPARED {
+            self.due.extend(gone);
+            match next {
+                Some(next) => self.after = next,
+                None => return Ok(()),
+            }
+            if !self.is_told {
                 return Ok(());
             }
         }
+    }
+
+    /// Whether anything is searched, or was until now.
+    fn searches(&self) -> bool {
+        let rules = self.apps.by_name.values().flat_map(|app| app.rules.iter());
+        rules.into_iter().any(|rule| rule.is_searched()) || !index::is_empty(&self.index).unwrap_or(false)
     }
 
     fn covers(&self, channel: &ChannelKey) -> bool {

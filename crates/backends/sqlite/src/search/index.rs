@@ -37,10 +37,15 @@ const NAMED: char = '\u{e000}';
 /// Pages that the write-ahead log may have before they are copied back: 64 MB.
 const CHECKPOINT: i64 = 16_000;
 
-/// The writing connection, to an index of the ledger with this identity: an empty one, when the file is another's, of another version, or none.
-pub(super) fn open(path: &Path, identity: (i64, i64)) -> Result<Connection, OpenError> {
+/// The writing connection, to an index of the ledger with this identity: an empty one, when the file is another's, of another version, no good any more, or none.
+pub(super) fn open(
+    path: &Path,
+    identity: (i64, i64),
+    is_too_old: impl Fn(&Connection) -> Result<bool, OpenError>,
+) -> Result<Connection, OpenError> {
     make_private(path)?;
-    match connect(path).and_then(|connection| Ok((is_of(&connection, identity)?, connection))) {
+    let good = |file: &Connection| Ok::<bool, OpenError>(is_of(file, identity)? && !is_too_old(file)?);
+    match connect(path).and_then(|file| Ok((good(&file)?, file))) {
         Ok((true, connection)) => return Ok(connection),
         Ok((false, _)) => {}
         Err(error) => tracing::warn!(%error, "the search index cannot be read, and is made anew"),
@@ -126,6 +131,12 @@ pub(super) fn stands(index: &Connection, channel: i64, head: u64, first: u64) ->
     let mut replace = index.prepare_cached("INSERT OR REPLACE INTO channels VALUES (?1, ?2, ?3)")?;
     replace.execute(params![channel, head as i64, first as i64])?;
     Ok(())
+}
+
+/// Whether no channel is indexed.
+pub(super) fn is_empty(index: &Connection) -> Result<bool, Fault> {
+    let mut select = index.prepare_cached("SELECT NOT EXISTS (SELECT 1 FROM channels)")?;
+    Ok(select.query_row([], |row| row.get(0))?)
 }
 
 /// A channel is not indexed.

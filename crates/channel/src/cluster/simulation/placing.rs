@@ -1,12 +1,12 @@
 //! A session server: it plans when it is elected, and says where clients are to go.
 
-use std::collections::HashMap;
-use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex};
 
-use xpush_core::placement::{Assigner, Epsilon, NodeLoad, Occupancy, Planner, Ring, Standing};
-use xpush_core::ports::cluster::{self, Cluster, ClusterSink, Node, Roles, View};
-use xpush_core::{ChannelKey, Clock, NodeId, NodeName};
+use xpush_core::ports::cluster::{Cluster, Node, Roles};
+use xpush_core::ports::hosts::Hosts;
+use xpush_core::{ChannelKey, Clock, NodeId};
+use xpush_session::assign::Placement;
+use xpush_session::placement::{ByRing, Planning};
 use xpush_testkit::{ManualClock, sample};
 
 use super::coordination::{Coordination, Link};
@@ -16,86 +16,42 @@ const LOOK_MS: u64 = 2_000;
 
 pub(super) struct Placing {
     pub(super) link: Arc<Link>,
-    seen: Arc<Seen>,
-    planner: Option<(u64, Planner)>,
-    assigner: Option<Assigner>,
+    by_ring: ByRing,
+    planning: Planning,
     looked: u64,
-}
-
-/// The newest view.
-#[derive(Default)]
-struct Seen(Mutex<Arc<View>>);
-
-impl ClusterSink for Seen {
-    fn view(&self, view: Arc<View>) {
-        *self.0.lock().unwrap() = view;
-    }
 }
 
 impl Placing {
     /// A server of this name, which stands for planner.
-    pub(super) fn start(name: &str, coordination: &Coordination) -> Self {
+    pub(super) fn start(name: &str, coordination: &Coordination, hosts: Arc<dyn Hosts>) -> Self {
         let link = coordination.link();
-        let seen = Arc::new(Seen::default());
+        let by_ring = ByRing::new(hosts);
         let node = Node { roles: Roles { session: true, channel: false }, ..sample::server(name) };
         let id = node.id.clone();
-        link.join(node, seen.clone(), Box::new(|joined| joined.unwrap()));
+        link.join(node, Arc::new(by_ring.clone()), Box::new(|joined| joined.unwrap()));
         link.campaign(&id);
-        Self { link, seen, planner: None, assigner: None, looked: 0 }
+        Self { link, by_ring, planning: Planning::default(), looked: 0 }
     }
 
-    fn view(&self) -> Arc<View> {
-        self.seen.0.lock().unwrap().clone()
-    }
-
-    /// As `plan` of the session server does it.
     pub(super) fn turn(&mut self, clock: &ManualClock) {
-        let (view, now) = (self.view(), clock.monotonic().0);
-        let Some(term) = view.planner.filter(|_| view.standing == cluster::Standing::Live) else {
-            self.planner = None;
-            return;
-        };
+        let now = clock.monotonic().0;
         if now < self.looked + LOOK_MS {
             return;
         }
         self.looked = now;
-        if self.planner.as_ref().is_none_or(|(elected, _)| *elected != term) {
-            self.planner = Some((term, Planner::new(term, Epsilon::default())));
-        }
-        let Some((_, planner)) = &mut self.planner else { return };
-        let nobody = Ring::nobody();
-        let loads: Vec<NodeLoad> = view.channel_nodes().map(|node| load(node, &view)).collect();
-        if let Some(ring) = planner.plan(view.ring.as_deref().unwrap_or(&nobody), &loads, now) {
+        let view = self.by_ring.views().borrow().clone();
+        if let Some(ring) = self.planning.look(&view, now) {
             self.link.publish_ring(Arc::new(ring), Box::new(|_| ()));
         }
     }
 
-    /// Where a client of `channel` goes, as far as this server knows.
-    pub(super) fn assign(&mut self, channel: &ChannelKey) -> Option<NodeId> {
-        let view = self.view();
-        let ring = view.ring.as_ref()?;
-        Assigner::see(&mut self.assigner, ring);
-        let assigner = self.assigner.as_mut()?;
-        let table = assigner.table().clone();
-        let there: HashMap<&NodeName, &Node> = view.channel_nodes().map(|node| (&node.name, node)).collect();
-        for (place, on_ring) in table.ring().nodes().iter().enumerate() {
-            let up = there.contains_key(&on_ring.name) && !view.draining.contains(&on_ring.name);
-            assigner.report(place, Occupancy { up, connections: 0, capacity: 10_000 });
-        }
-        let server = assigner.assign(channel.hash64(), &[]).server?;
-        let name = &table.ring().nodes().get(server)?.name;
-        Some(there.get(name)?.id.clone())
-    }
-}
-
-fn load(node: &Node, view: &View) -> NodeLoad {
-    let said = view.loads.get(&node.id).copied();
-    let standing = if said.is_some() { Standing::Serving } else { Standing::Silent };
-    NodeLoad {
-        name: node.name.clone(),
-        standing: if view.draining.contains(&node.name) { Standing::Draining } else { standing },
-        connections: said.unwrap_or_default().connections,
-        capacity: NonZeroU64::new(node.capacity).unwrap_or(NonZeroU64::MIN),
-        lag_ms: 0,
+    /// Where a client of `channel` goes that has not reached `avoided`, as far as this server knows.
+    pub(super) fn assign(&self, channel: &ChannelKey, avoided: Option<NodeId>) -> Option<NodeId> {
+        let answer = Arc::new(Mutex::new(None));
+        let written = answer.clone();
+        let done = Box::new(move |assigned| *written.lock().unwrap() = Some(assigned));
+        self.by_ring.assign(vec![channel.clone()], avoided.into_iter().collect(), done);
+        let assigned = answer.lock().unwrap().take().expect("the registry answers at once").unwrap();
+        assigned.into_iter().next().unwrap().map(|assigned| assigned.node)
     }
 }

@@ -1,28 +1,27 @@
 //! Nodes that can be killed, a store of presence that can be lost, and people who write down what they are told.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::oneshot;
 use xpush_core::access::Apps;
+use xpush_core::ports::PortError;
 use xpush_core::ports::access::{Access, AccessSink, Credentials, Decided, Enrolment, MemberOf};
 use xpush_core::ports::cluster::{ClusterSink, Standing, View};
 use xpush_core::ports::hosts::{Host, Hosts};
-use xpush_core::ports::lease::{LEASE_MS, Lease};
 use xpush_core::ports::message_log::{MessageLog, Range};
-use xpush_core::ports::presence::{Change, Delta, Member, Outcome, Presence, Roster};
-use xpush_core::ports::{Done, Failure, PortError};
+use xpush_core::ports::presence::Presence;
 use xpush_core::{
     ChannelKey, Clock, Grant, History, Monotonic, NodeId, Permission, Permissions, Retention, Rule, Sender,
     User, Who,
 };
-use xpush_embedded::{LocalHosts, LocalOnline, LocalPresence, MemoryLastSeen, MemoryLog, SoloCluster};
+use xpush_embedded::{LocalHosts, LocalOnline, MemoryLastSeen, MemoryLog, SoloCluster};
 use xpush_testkit::{HostileHub, Hostility, ManualClock, MemoryLedger, OpenAccess, SeededEntropy, sample};
 
 use crate::cluster::hosting::Hosting;
+use crate::cluster::presences::Presences;
 use crate::config::{Config, Heartbeat, Limits, Origins};
 use crate::dialect::Wire;
 use crate::fanout::inbox::Inbox;
@@ -37,15 +36,6 @@ use crate::transport::{By, Open};
 const SHARDS: u16 = 2;
 const NODES: usize = 3;
 const STEP_MS: u64 = 100;
-
-/// A store of presence that fails and forgets as the test will have it.
-pub(super) struct Presences {
-    store: RwLock<LocalPresence>,
-    fails: AtomicBool,
-    clock: Arc<ManualClock>,
-    /// When each node renewed its lease: those of this process never end, and here they shall.
-    renewed: Mutex<BTreeMap<NodeId, Monotonic>>,
-}
 
 pub(super) struct World {
     pub(super) hub: HostileHub,
@@ -95,63 +85,6 @@ struct Place {
     poll: Option<oneshot::Receiver<Answer>>,
     subscribed: bool,
     since: Monotonic,
-}
-
-// === the store ===
-
-impl Presences {
-    pub(super) fn fail(&self, fails: bool) {
-        self.fails.store(fails, Ordering::Relaxed);
-    }
-
-    pub(super) fn forget(&self) {
-        *self.store.write().unwrap() = LocalPresence::new();
-    }
-
-    fn ask<T>(&self, done: Done<T>, ask: impl FnOnce(&LocalPresence, Done<T>)) {
-        if self.fails.load(Ordering::Relaxed) {
-            return done(Err(PortError::new(Failure::NotApplied, "it fails")));
-        }
-        ask(&self.store.read().unwrap(), done);
-    }
-}
-
-impl Presence for Presences {
-    fn apply(&self, node: &NodeId, changes: Vec<Change>, done: Done<Vec<Outcome>>) {
-        self.ask(done, |store, done| store.apply(node, changes, done));
-    }
-
-    fn restate(&self, node: &NodeId, channel: &ChannelKey, connections: Vec<Member>, done: Done<Delta>) {
-        self.ask(done, |store, done| store.restate(node, channel, connections, done));
-    }
-
-    fn list(&self, channel: &ChannelKey, limit: usize, done: Done<Roster>) {
-        self.ask(done, |store, done| store.list(channel, limit, done));
-    }
-
-    fn renew(&self, node: &NodeId, done: Done<Lease>) {
-        let now = self.clock.monotonic();
-        self.ask(done, |store, done| {
-            self.renewed.lock().unwrap().insert(node.clone(), now);
-            store.renew(node, done);
-        });
-    }
-
-    fn lapsed(&self, done: Done<Vec<NodeId>>) {
-        let now = self.clock.monotonic();
-        self.ask(done, |_, done| {
-            let renewed = self.renewed.lock().unwrap();
-            let over = renewed.iter().filter(|(_, renewed)| now.since(**renewed) > LEASE_MS);
-            done(Ok(over.map(|(node, _)| node.clone()).collect()));
-        });
-    }
-
-    fn evict(&self, node: &NodeId, done: Done<Vec<(ChannelKey, Delta)>>) {
-        self.ask(done, |store, done| {
-            self.renewed.lock().unwrap().remove(node);
-            store.evict(node, done);
-        });
-    }
 }
 
 // === access ===
@@ -228,16 +161,10 @@ impl World {
     pub(super) fn new(seed: u64) -> Self {
         let clock = Arc::new(ManualClock::default());
         let shared_clock: Arc<dyn Clock> = clock.clone();
-        let presence = Presences {
-            store: RwLock::new(LocalPresence::new()),
-            fails: AtomicBool::new(false),
-            clock: clock.clone(),
-            renewed: Mutex::default(),
-        };
         let last_seen = Arc::new(MemoryLastSeen::default());
         let mut world = Self {
             hub: HostileHub::new(seed, Hostility::NONE, shared_clock.clone()),
-            presence: Arc::new(presence),
+            presence: Arc::new(Presences::new(clock.clone())),
             log: Arc::new(MemoryLog::new(seed, 1 << 30, shared_clock.clone())),
             ledger: Arc::new(MemoryLedger::new(seed, shared_clock.clone())),
             hosts: Arc::new(LocalHosts::new(shared_clock.clone())),

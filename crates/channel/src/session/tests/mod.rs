@@ -6,6 +6,7 @@ mod hooks;
 mod late;
 mod permissions;
 mod recovery;
+mod returning;
 mod revocation;
 
 use std::sync::Arc;
@@ -16,7 +17,9 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 use xpush_core::{Clock, History, NodeId, Permissions, Retention, Rule, Who};
 use xpush_embedded::{LocalOnline, LocalPresence, MemoryLastSeen, MemoryLog, SoloCluster};
-use xpush_testkit::{HostileHub, Hostility, ManualClock, MemoryLedger, SeededEntropy};
+use xpush_testkit::{
+    HostileHub, HostileLedger, Hostility, ManualClock, MemoryLedger, SeededEntropy, Trouble,
+};
 
 use self::late::LateAccess;
 use crate::GRACE_MS;
@@ -38,6 +41,7 @@ struct World {
     access: Arc<LateAccess>,
     clock: Arc<ManualClock>,
     hub: HostileHub,
+    ledger: Arc<HostileLedger>,
     shared: Arc<Shared>,
     shards: Vec<Shard>,
     next: u16,
@@ -52,10 +56,12 @@ struct Client {
     packets: Vec<String>,
 }
 
+const KEPT: Retention = Retention { count: 1_000, bytes: 1_000_000, age_ms: 1_000_000_000 };
+
 fn rule(pattern: &str, who: Who) -> Rule {
     Rule {
         pattern: pattern.into(),
-        history: History::Recent(Retention { count: 1_000, bytes: 1_000_000, age_ms: 1_000_000_000 }),
+        history: History::Recent(KEPT),
         presence: true,
         notify: false,
         search: false,
@@ -68,6 +74,7 @@ fn rules() -> Vec<Rule> {
         rule("open:*", Who::Anyone),
         rule("members:*", Who::Members),
         rule("token:*", Who::Token),
+        Rule { history: History::Durable(KEPT), ..rule("kept:*", Who::Anyone) },
         Rule { history: History::None, ..rule("brief:*", Who::Anyone) },
         Rule { history: History::None, ..rule("members-brief:*", Who::Members) },
     ]
@@ -102,8 +109,10 @@ impl World {
             peers: crate::PeerTrust::nobody(),
         };
         let log = Arc::new(MemoryLog::new(1, 1 << 30, shared_clock.clone()));
+        let kept = Arc::new(MemoryLedger::new(1, shared_clock.clone()));
+        let ledger = Arc::new(HostileLedger::new(1, Trouble::NONE, kept, shared_clock.clone()));
         let parts = Parts {
-            ledger: Arc::new(MemoryLedger::new(1, shared_clock.clone())),
+            ledger: ledger.clone(),
             search: None,
             log,
             bus: {
@@ -130,12 +139,13 @@ impl World {
             Shard::new(index, shared.clone(), inbox, entropy, None)
         };
         let shards = (0..SHARDS).zip(inboxes).map(make).collect();
-        Self { access, clock, hub, shared, shards, next: 0 }
+        Self { access, clock, hub, ledger, shared, shards, next: 0 }
     }
 
     /// Lets everything happen that can happen now.
     fn turn(&mut self) {
         for _ in 0..8 {
+            self.ledger.run_due(self.shared.clock().monotonic());
             for shard in &mut self.shards {
                 shard.now = self.shared.clock().monotonic();
                 shard.take_inbox();

@@ -227,6 +227,95 @@ async fn a_cookie_ends() {
 }
 
 #[tokio::test]
+async fn two_installations_on_one_host_keep_their_cookies_apart() {
+    let (here, there) = (World::new().await, World::new().await);
+    let (page, other) = (page(&here, "root").await, page(&there, "root").await);
+    // A browser sends both to both: cookies know no ports.
+    let both = format!("{}; {}", other.cookie, page.cookie);
+    assert_ne!(page.cookie.split_once('=').unwrap().0, other.cookie.split_once('=').unwrap().0);
+    for world in [&here, &there] {
+        Page { world, cookie: both.clone() }.get("/admin/me").await.ok();
+    }
+    let out =
+        Page { world: &here, cookie: both.clone() }.send("POST", "/admin/sign-out", json!({})).await.ok();
+    let taken = out.headers["set-cookie"].to_str().unwrap().split_once('=').unwrap().0;
+    assert_eq!(taken, page.cookie.split_once('=').unwrap().0);
+    Page { world: &there, cookie: both.clone() }.get("/admin/me").await.ok();
+    assert_eq!(Page { world: &here, cookie: both }.get("/admin/me").await.code(), "unauthenticated");
+}
+
+#[tokio::test]
+async fn a_cookie_of_the_release_before_holds_and_ends() {
+    let world = World::new().await;
+    let page = page(&world, "root").await;
+    let value = page.cookie.split_once('=').unwrap().1;
+    let old = Page { world: &world, cookie: format!("xpush_admin={value}") };
+    old.get("/admin/me").await.ok();
+    let out = old.send("POST", "/admin/sign-out", json!({})).await.ok();
+    let set = out.headers["set-cookie"].to_str().unwrap();
+    assert!(set.starts_with("xpush_admin=;") && set.contains("Max-Age=0"), "{set}");
+    assert_eq!(old.get("/admin/me").await.code(), "unauthenticated");
+}
+
+#[tokio::test]
+async fn who_guesses_many_at_once_gets_no_more_of_them() {
+    let world = World::new().await;
+    with_operator(&world, "root").await;
+    let (release, held) = std::sync::mpsc::channel();
+    world.api.hashing.hold(held);
+    let guesses: Vec<_> = (0..20)
+        .map(|n| {
+            let wrong = json!({"user": "root", "password": format!("wrong horse {n:04}")}).to_string();
+            let router = world.router.clone();
+            let asked = from_page("POST", "/admin/sign-in", "", None, &wrong);
+            tokio::spawn(async move { router.oneshot(asked).await.unwrap().status().as_u16() })
+        })
+        .collect();
+    // All are under way before the first is looked at.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    drop(release);
+    let mut tried = 0;
+    for guess in guesses {
+        match guess.await.unwrap() {
+            401 => tried += 1,
+            status => assert_eq!(status, 429),
+        }
+    }
+    assert_eq!(tried, 5);
+}
+
+#[tokio::test]
+async fn what_is_copied_fits_the_app() {
+    let world = World::new().await;
+    let page = page(&world, "root").await;
+    let got = page.get("/admin/apps/demo/snippets?url=https://push.example").await.ok();
+    assert_eq!((&got.body["url"], &got.body["app"]), (&json!("https://push.example"), &json!("demo")));
+    let files = |list: &str| {
+        let languages = got.body[list].as_array().unwrap().iter();
+        languages.flat_map(|language| language["files"].as_array().unwrap().clone()).collect::<Vec<_>>()
+    };
+    let texts = [files("clients"), files("back_ends")].concat();
+    assert!(texts.len() > 8, "{texts:?}");
+    for file in &texts {
+        let text = file["text"].as_str().unwrap();
+        for hole in ["{url}", "{app}", "{channel}", "{kid}", "{auth}"] {
+            assert!(!text.contains(hole), "{hole} is left in {file}");
+        }
+        assert!(!text.contains("xpush.example"), "{file}");
+    }
+    let client = files("clients").into_iter().find(|file| file["name"] == "client.mjs").unwrap();
+    assert!(client["text"].as_str().unwrap().contains("token: process.env.TOKEN"), "the app has no guests");
+    let own = page.get("/admin/apps/demo/snippets").await.ok();
+    assert_eq!(own.body["url"], "http://xpush.example");
+    for url in ["javascript:alert(1)", "https://", "https://a/b", "https://a%22b"] {
+        let got = page.get(&format!("/admin/apps/demo/snippets?url={url}")).await;
+        assert_eq!(got.code(), "bad_field", "{url}");
+    }
+}
+
+#[tokio::test]
 async fn who_guesses_passwords_waits() {
     let world = World::new().await;
     with_operator(&world, "root").await;
@@ -348,7 +437,7 @@ async fn a_version_is_restored_but_for_its_keys() {
         "a key that was removed does not come back"
     );
     assert_eq!(
-        page.change("POST", "/admin/apps/demo/versions/7/restore", revision(&restored), json!({}))
+        page.change("POST", "/admin/apps/demo/versions/1000000/restore", revision(&restored), json!({}))
             .await
             .code(),
         "not_found"

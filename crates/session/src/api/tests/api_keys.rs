@@ -6,9 +6,16 @@ use crate::api_key;
 
 /// A key of the app `demo`, as the directory has it and as it is shown.
 pub(super) async fn key(world: &World, scopes: &[Scope]) -> String {
-    let fresh = api_key::issue(&demo(), None, scopes.into(), None, world.clock.wall()).unwrap();
+    named_key(world, None, scopes).await.1
+}
+
+/// The same with what it is called, and its id.
+pub(super) async fn named_key(world: &World, name: Option<&str>, scopes: &[Scope]) -> (String, String) {
+    let fresh =
+        api_key::issue(&demo(), name.map(Into::into), scopes.into(), None, world.clock.wall()).unwrap();
+    let id = fresh.id.to_string();
     world.put(Key::ApiKey(demo(), fresh.id), Record::ApiKey(Box::new(fresh.record))).await;
-    fresh.text
+    (id, fresh.text)
 }
 
 #[tokio::test]
@@ -141,4 +148,50 @@ async fn when_a_key_was_used_last_is_known_to_the_hour() {
         tokio::task::yield_now().await;
     }
     assert_eq!(used().await, first + 3_600_000);
+}
+
+#[tokio::test]
+async fn what_is_read_without_waiting_is_what_the_api_reads() {
+    let world = World::new().await;
+    let intake = crate::backend::intake(world.api.clone());
+    let [good, reader] = [key(&world, &[Scope::Publish]).await, key(&world, &[Scope::Read]).await];
+    let body = json!({"channel": "room:1", "data": {"a": 1}, "from": {"user": "ann"}, "silent": true});
+    let read = |key: &str, body: &Value, kind: Option<&str>, id: Option<&str>| {
+        let (shown, body) = (format!("bearer {key}"), body.to_string());
+        let request = xpush_core::ports::backend::PublishRequest {
+            authorization: Some(&shown),
+            content_type: kind,
+            idempotency_key: id,
+            body: body.as_bytes(),
+        };
+        intake.publication(request)
+    };
+    assert!(read(&good, &body, None, None).is_none(), "a key that was never shown is not remembered");
+    // That a key is used is noted, which changes its entry: it is forgotten then, at whatever moment that is heard of, and remembered anew when the API is asked next.
+    let remembered = async |kind: Option<&str>, id: Option<&str>| {
+        for _ in 0..100 {
+            world.ask("POST", "/messages", &good, body.clone()).await;
+            if let Some(publication) = read(&good, &body, kind, id) {
+                return publication;
+            }
+            tokio::task::yield_now().await;
+        }
+        panic!("never remembered")
+    };
+    world.ask("POST", "/messages", &reader, body.clone()).await;
+    for kind in [None, Some("application/json; charset=utf-8"), Some("Application/x+JSON")] {
+        let publication = remembered(kind, None).await;
+        assert_eq!(publication, world.backend.published.lock().unwrap()[0], "{kind:?}");
+    }
+    assert_eq!(remembered(None, Some("k-1")).await.id.unwrap().as_str(), "k-1");
+    // What is refused is left to the API, which says why.
+    let wrong = format!("{}x", good);
+    assert!(read(&wrong, &body, None, None).is_none() && read(&reader, &body, None, None).is_none());
+    assert!(read(&good, &body, Some("text/plain"), None).is_none());
+    assert!(read(&good, &body, None, Some("")).is_none() && read(&good, &json!([]), None, None).is_none());
+    assert!(read(&good, &json!({"data": 1}), None, None).is_none());
+    let id = good.split('.').nth(1).unwrap().to_owned();
+    let admin = key(&world, &[Scope::Admin]).await;
+    world.ask("DELETE", &format!("/keys/{id}"), &admin, json!({})).await.ok();
+    assert!(read(&good, &body, None, None).is_none(), "revoked");
 }

@@ -216,8 +216,18 @@ async fn what_is_read_is_asked_for_in_order() {
     assert_eq!(world.get("/channels/a%20b/messages", &key).await.code(), "bad_channel");
     assert_eq!(
         world.get("/stats", &key).await.ok().body,
-        json!({"node": "n1", "users": 3, "connections": 4})
+        json!({
+            "node": "n1", "users": 4, "connections": 12, "missing": ["push-3"],
+            "nodes": [
+                {"node": "n1", "name": "push-1", "users": 3, "connections": 6},
+                {"node": "n2", "name": "push-2", "users": 3, "connections": 6},
+            ],
+        }),
+        "who is at two servers is one user"
     );
+    let live = world.get("/channels", &key).await.ok().body;
+    let one = json!({"channel": "chat:a", "subscribers": 2});
+    assert_eq!(live, json!({"channels": [one], "missing": ["push-3"]}));
 }
 
 #[tokio::test]

@@ -8,8 +8,10 @@ use axum::body::Bytes;
 use futures_util::stream;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
 use xpush_core::files::FileRule;
-use xpush_core::ports::directory::MemberRecord;
-use xpush_core::{Channel, ChannelKey};
+use xpush_core::ports::blobs::{BlobId, Part};
+use xpush_core::ports::directory::{DeletionRecord, MemberRecord};
+use xpush_core::ports::files::{FileListing, FileRecord, FileState};
+use xpush_core::{Channel, ChannelKey, FileId};
 
 use super::*;
 
@@ -210,7 +212,7 @@ async fn an_upload_that_is_cut_off_leaves_nothing() {
     asked.abort();
     comes_down_to(&world, 0).await;
     for _ in 0..3_000 {
-        let listing = xpush_core::ports::files::FileListing::OfApp(demo());
+        let listing = FileListing::OfApp(demo());
         if ask(|done| world.files.list(&listing, None, 9, done)).await.unwrap().is_empty() {
             return;
         }
@@ -320,4 +322,102 @@ async fn a_back_end_uploads_for_its_users_and_lists() {
         (&json!("r.txt"), Some(1))
     );
     assert_eq!(world.get("/channels/room:1/files", &ann).await.code(), "forbidden");
+}
+
+fn shop() -> App {
+    App::new("shop").unwrap()
+}
+
+/// A file of the app `shop`, with its content, made just now.
+async fn stock(world: &World, number: u8) -> FileRecord {
+    let now = world.clock.wall();
+    let file = FileRecord {
+        id: FileId::made_of(now, [number; 16]),
+        app: shop(),
+        channel: Channel::new("room:1").unwrap(),
+        owner: user("ann"),
+        name: "a".into(),
+        kind: "text/plain".into(),
+        size: 1,
+        hash: "x".into(),
+        width: None,
+        height: None,
+        thumbnail: None,
+        created_at: now,
+        expires_at: None,
+        state: FileState::Ready,
+    };
+    ask(|done| world.files.add(file.clone(), done)).await.unwrap();
+    let id = BlobId::new(file.id.clone(), Part::Content);
+    let mut upload = ask(|done| world.blobs.create(&id, 1, done)).await.unwrap();
+    ask(|done| upload.write(Bytes::from_static(b"x"), done)).await.unwrap();
+    ask(|done| upload.finish(done)).await.unwrap();
+    file
+}
+
+async fn of_shop(world: &World) -> Vec<FileRecord> {
+    ask(|done| world.files.list(&FileListing::OfApp(shop()), None, 1_000, done)).await.unwrap()
+}
+
+async fn go_on_deleting(world: &World) {
+    let stores = world.api.filing().unwrap().stores();
+    let lasting = world.api.parts.eraser.lasting();
+    world.api.parts.administration.go_on_deleting(&*lasting, Some(&stores)).await.unwrap();
+}
+
+async fn begun(world: &World) {
+    let at = world.clock.wall();
+    let record = DeletionRecord { at, before: at + 10_000, gone: false };
+    world.put(Key::Deletion(shop()), Record::Deletion(record)).await;
+}
+
+#[tokio::test]
+async fn what_a_crash_has_left_of_an_app_goes_and_no_other_app_has_it() {
+    let world = World::new().await;
+    let actor = administration::Actor::command_line();
+    for number in 0..105 {
+        stock(&world, number).await;
+    }
+    // Cut short behind the removal of the app itself.
+    begun(&world).await;
+    let administration = world.api.parts.administration.clone();
+    let shop = shop();
+    let create = || administration.create_app(&actor, &shop, app(Accounts::Off), None);
+    assert_eq!(create().await.unwrap_err().code(), xpush_core::Code::Conflict, "it would have the files");
+    go_on_deleting(&world).await;
+    assert_eq!(of_shop(&world).await.len(), 5, "as many as somebody waits for");
+    assert_eq!(create().await.unwrap_err().code(), xpush_core::Code::Conflict);
+    go_on_deleting(&world).await;
+    assert_eq!(of_shop(&world).await, []);
+    comes_down_to(&world, 0).await;
+    // A server that had not heard of it takes one more file in; the app of this name that comes now keeps its own.
+    let stray = stock(&world, 200).await;
+    world.clock.advance(1);
+    create().await.unwrap();
+    let own = stock(&world, 201).await;
+    world.clock.advance(5_000);
+    go_on_deleting(&world).await;
+    assert_eq!(of_shop(&world).await, [own.clone(), stray], "who is late has a moment");
+    world.clock.advance(10_001);
+    go_on_deleting(&world).await;
+    assert_eq!(of_shop(&world).await, std::slice::from_ref(&own));
+    assert!(world.entry(Key::Deletion(shop.clone())).await.is_none(), "it has come to its end");
+    // Cut short before the app itself was removed: it stays, with everything.
+    begun(&world).await;
+    for ms in [59_000, 2_000] {
+        world.clock.advance(ms);
+        go_on_deleting(&world).await;
+    }
+    assert!(
+        world.entry(Key::Deletion(shop.clone())).await.is_none()
+            && world.entry(Key::App(shop.clone())).await.is_some()
+    );
+    assert_eq!(of_shop(&world).await, [own]);
+    // And deleted in order, at last.
+    let (stores, lasting) = (world.api.filing().unwrap().stores(), world.api.parts.eraser.lasting());
+    let deleted =
+        administration.delete_app(&actor, &shop, administration::Match::Any, None, &*lasting, Some(&stores));
+    assert!(!deleted.await.unwrap());
+    assert_eq!(of_shop(&world).await, []);
+    create().await.unwrap();
 }

@@ -4,6 +4,7 @@ mod accounts;
 mod administration_api;
 mod api_keys;
 mod assign;
+mod audit;
 mod backend;
 mod devices;
 mod files;
@@ -40,6 +41,7 @@ use xpush_testkit::{ManualClock, SeededEntropy, sample};
 
 use super::*;
 use crate::access::{Configured, Parts as AccessParts};
+use crate::accounts::password::Memory;
 use crate::administration;
 use crate::port::ask;
 use crate::tests::placed_over;
@@ -129,12 +131,7 @@ fn administered(
 }
 
 fn watched() -> admin::Watched {
-    admin::Watched {
-        hooks: Arc::new(language::NoHooks),
-        metrics: Arc::new(String::new),
-        view: Arc::new(two_nodes),
-        started_at: 0,
-    }
+    admin::Watched { hooks: Arc::new(language::NoHooks), view: Arc::new(two_nodes), started_at: 0 }
 }
 
 fn two_nodes() -> Arc<View> {
@@ -173,9 +170,9 @@ impl World {
         let directory = access.directory();
         let hashed = Arc::new(AtomicUsize::new(0));
         let count = hashed.clone();
-        let each = move |work: Box<dyn FnOnce() + Send>| {
+        let each = move |work: Box<dyn FnOnce(&mut Memory) + Send>, memory: &mut Memory| {
             count.fetch_add(1, Ordering::SeqCst);
-            work();
+            work(memory);
         };
         let backend = Arc::new(recorder::Recorder::new(markers.clone()));
         let runtime = tokio::runtime::Handle::current();
@@ -188,9 +185,10 @@ impl World {
             access: Arc::new(access.clone()),
             clock: clock.clone(),
             uploads: 8,
+            decoder: crate::files::in_process_decoder(),
             pixels: 1_000_000,
         };
-        let filing = Arc::new(crate::files::Filing::start(filing).unwrap());
+        let filing = Arc::new(crate::files::Filing::new(filing));
         let lasting = crate::files::erasing(ledger.clone(), blobs.clone(), files.clone(), runtime);
         let parts = Parts {
             access,

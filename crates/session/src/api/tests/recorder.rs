@@ -4,11 +4,12 @@ use std::sync::Mutex;
 
 use xpush_core::ports::access::Decided;
 use xpush_core::ports::backend::{
-    Backend, Census, Ephemeral, LiveChannel, Object, Publication, SearchBy, Searching,
+    Backend, Census, Ephemeral, Everywhere, LiveChannel, Object, Publication, SearchBy, Searching,
 };
+use xpush_core::ports::inquiry::{Counters, Crowd};
 use xpush_core::ports::markers::Markers;
 use xpush_core::ports::message_log::Range;
-use xpush_core::{App, Channel, ChannelKey, Code, Problem, User};
+use xpush_core::{App, Channel, ChannelKey, Code, NodeId, Problem, User};
 
 use super::*;
 
@@ -102,10 +103,11 @@ impl Backend for Recorder {
         prefix: &str,
         after: Option<&str>,
         limit: usize,
-        done: Decided<Vec<LiveChannel>>,
+        done: Decided<Everywhere<Vec<LiveChannel>>>,
     ) {
         self.note(format!("live {app} {prefix:?} {after:?} {limit}"));
-        done(Ok(vec![LiveChannel { channel: Channel::new("chat:a").unwrap(), subscribers: 2 }]));
+        let told = vec![LiveChannel { channel: Channel::new("chat:a").unwrap(), subscribers: 2 }];
+        done(Ok(Everywhere { told, missing: vec!["push-3".into()] }));
     }
 
     fn enlist(&self, channel: &ChannelKey, user: &User, follows: bool) -> Result<(), Problem> {
@@ -113,8 +115,17 @@ impl Backend for Recorder {
         Ok(())
     }
 
-    fn census(&self, _: &App) -> Census {
-        Census { users: 3, connections: 4 }
+    fn census(&self, apps: Vec<App>, done: Decided<Everywhere<Vec<Census>>>) {
+        let users = ["ann", "bob", "cid", "dan"].map(|user| User::new(user).unwrap());
+        let census = |number: usize, users: &[User]| Census {
+            node: NodeId::new(&format!("n{number}")).unwrap(),
+            name: format!("push-{number}").into(),
+            counters: Counters { connections: 9, published: 5, ..Counters::default() },
+            apps: vec![Crowd::of(users.iter().map(|user| (user, 2)), 1); apps.len()],
+        };
+        // Two of them at both.
+        let told = vec![census(1, &users[..3]), census(2, &users[1..])];
+        done(Ok(Everywhere { told, missing: vec!["push-3".into()] }));
     }
 
     fn node(&self) -> &str {

@@ -43,8 +43,8 @@ fn a_photograph_is_upright_and_says_nothing_of_where_it_was_taken() {
     assert!(camera.windows(3).any(|part| part == b"GPS"));
     let picture = develop(&camera, ImageFormat::Jpeg, MOST).unwrap();
     // A quarter turn to the right: what was left is on top.
-    assert_eq!((picture.width, picture.height, picture.kind), (320, 640, "image/jpeg"));
-    assert_eq!((picture.thumbnail_width, picture.thumbnail_height), (160, 320));
+    assert_eq!((picture.shape.width, picture.shape.height, picture.shape.written), (320, 640, Written::Jpeg));
+    assert_eq!((picture.small.width, picture.small.height), (160, 320));
     for bytes in [&picture.bytes, &picture.thumbnail] {
         assert!(!bytes.windows(4).any(|part| part == b"Exif" || part == b"GPS "));
         let image = loaded(bytes);
@@ -56,40 +56,45 @@ fn a_photograph_is_upright_and_says_nothing_of_where_it_was_taken() {
 #[test]
 fn every_format_is_taken_and_what_shows_through_still_does() {
     let glass: DynamicImage = RgbaImage::from_pixel(40, 20, Rgba([9, 9, 9, 100])).into();
-    for (format, kind) in [(ImageFormat::Png, "image/png"), (ImageFormat::WebP, "image/png")] {
+    for (format, kind) in [(ImageFormat::Png, Written::Png), (ImageFormat::WebP, Written::Png)] {
         let picture = develop(&written(&glass, format), format, MOST).unwrap();
-        assert_eq!(picture.kind, kind);
+        assert_eq!(picture.shape.written, kind);
         assert_eq!(loaded(&picture.bytes).get_pixel(5, 5).0[3], 100);
-        assert_eq!((picture.thumbnail_kind, picture.thumbnail_width), ("image/png", 40), "never made larger");
+        assert_eq!((picture.small.written, picture.small.width), (Written::Png, 40), "never made larger");
     }
     let opaque = two_halves(40, 20);
     for (format, kind) in [
-        (ImageFormat::Png, "image/png"),
-        (ImageFormat::WebP, "image/jpeg"),
-        (ImageFormat::Gif, "image/png"),
-        (ImageFormat::Jpeg, "image/jpeg"),
+        (ImageFormat::Png, Written::Png),
+        (ImageFormat::WebP, Written::Jpeg),
+        (ImageFormat::Gif, Written::Png),
+        (ImageFormat::Jpeg, Written::Jpeg),
     ] {
         let picture = develop(&written(&opaque, format), format, MOST).unwrap();
-        assert_eq!((picture.kind, picture.width), (kind, 40), "{format:?}");
+        assert_eq!((picture.shape.written, picture.shape.width), (kind, 40), "{format:?}");
         assert!(is_red(&loaded(&picture.bytes), 5, 5));
     }
 }
 
-#[test]
-fn an_animation_moves_on() {
+fn animated(pictures: u8) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut encoder = GifEncoder::new(&mut bytes);
-    for level in [0_u8, 120, 240] {
-        let frame = RgbaImage::from_pixel(10, 10, Rgba([level, 0, 0, 255]));
+    for number in 0..pictures {
+        let frame = RgbaImage::from_pixel(10, 10, Rgba([number * 7, 0, 0, 255]));
         encoder.encode_frame(image::Frame::new(frame)).unwrap();
     }
     drop(encoder);
-    let picture = develop(&bytes, ImageFormat::Gif, MOST).unwrap();
-    assert_eq!(picture.kind, "image/gif");
+    bytes
+}
+
+#[test]
+fn an_animation_moves_on() {
+    let picture = develop(&animated(3), ImageFormat::Gif, MOST).unwrap();
+    assert_eq!(picture.shape.written, Written::Gif);
     let frames = GifDecoder::new(Cursor::new(&picture.bytes)).unwrap().into_frames();
     assert_eq!(frames.filter(Result::is_ok).count(), 3);
-    let refused = develop(&bytes, ImageFormat::Gif, 15).map(|_| ()).unwrap_err();
-    assert_eq!(refused.code, Code::BadImage);
+    let refused = |pictures, most| develop(&animated(pictures), ImageFormat::Gif, most).map(|_| ()).err();
+    assert_eq!(refused(3, 99), Some(Flaw::TooManyPixels));
+    assert_eq!((refused(32, 200), refused(33, 200)), (None, Some(Flaw::TooManyPictures)));
 }
 
 #[test]
@@ -101,9 +106,9 @@ fn a_bomb_is_refused_before_it_goes_off() {
     // Its checksum is right.
     let sum = crc32(&bomb[12..29]);
     bomb[29..33].copy_from_slice(&sum.to_be_bytes());
-    assert_eq!(develop(&bomb, ImageFormat::Png, MOST).map(|_| ()).unwrap_err().code, Code::BadImage);
+    assert_eq!(develop(&bomb, ImageFormat::Png, MOST).map(|_| ()).unwrap_err(), Flaw::TooManyPixels);
     let large = written(&two_halves(1_001, 1_000), ImageFormat::Gif);
-    assert_eq!(develop(&large, ImageFormat::Gif, MOST).map(|_| ()).unwrap_err().code, Code::BadImage);
+    assert_eq!(develop(&large, ImageFormat::Gif, MOST).map(|_| ()).unwrap_err(), Flaw::TooManyPixels);
     assert!(develop(&large, ImageFormat::Gif, 1_001_000).is_ok());
 }
 
@@ -125,6 +130,14 @@ fn a_profile_is_one() {
     assert!(!is_profile(&profile));
     profile[36..40].copy_from_slice(b"acsp");
     assert!(is_profile(&profile) && !is_profile(&profile[..199]) && !is_profile(&[]));
+}
+
+#[test]
+fn what_is_written_anew_has_an_end() {
+    let mut bounded = Bounded(vec![0; LARGEST - 2]);
+    assert!(bounded.write_all(b"12").is_ok());
+    let error = image::ImageError::IoError(bounded.write_all(b"3").unwrap_err());
+    assert_eq!(damaged(&error), Flaw::TooManyBytes);
 }
 
 proptest! {

@@ -3,8 +3,8 @@
 use xpush_core::files::FileRule;
 use xpush_core::hooks::{CallRecord, HookAsk, HookEvent, HookRecord, OnFailure};
 use xpush_core::ports::directory::{
-    Accounts, ApiKeyRecord, AppRecord, AuditRecord, DeviceRecord, Key, KeyRecord, LoginRecord, MemberRecord,
-    Outcome, Provider, Record, Scope, Stamp, UserRecord, VersionRecord, Via,
+    Accounts, ApiKeyRecord, AppRecord, AuditRecord, DeletionRecord, DeviceRecord, Key, KeyRecord,
+    LoginRecord, MemberRecord, Outcome, Provider, Record, Scope, Stamp, UserRecord, VersionRecord, Via,
 };
 use xpush_core::{
     ApiKeyId, App, AppLimits, Channel, ChannelKey, Device, History, Login, Permissions, Retention, Role,
@@ -59,7 +59,13 @@ pub(super) fn audit(id: &str) -> Key {
 }
 
 fn stamp() -> Stamp {
-    Stamp { at: 1, by: "root".into(), via: Via::Page, note: Some("why \"not\"".into()) }
+    Stamp {
+        at: 1,
+        by: "root".into(),
+        name: Some("Root".into()),
+        via: Via::Page,
+        note: Some("why \"not\"".into()),
+    }
 }
 
 /// An entry of the audit log; in an app, or in none.
@@ -280,6 +286,7 @@ pub(super) fn stamped(key: &Key, stamp: u64) -> Record {
             }
             other => other,
         },
+        Key::Deletion(_) => Record::Deletion(DeletionRecord { at: stamp, before: stamp, gone: false }),
     }
 }
 

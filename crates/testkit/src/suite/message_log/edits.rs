@@ -4,7 +4,7 @@ use bytes::Bytes;
 use xpush_core::ports::message_log::{Appended, Draft, Placed, Range, Refused};
 use xpush_core::{ChannelKey, Kind, Message, Retention, Revision};
 
-use super::{LogStore, ROOMY, THREADS, append, together};
+use super::{LogStore, ROOMY, THREADS, append, append_in_the_end, together};
 use crate::sample::{channel, draft, draft_with};
 
 /// Makes each of these properties a test; [`message_log_suite!`](crate::message_log_suite) does.
@@ -314,8 +314,8 @@ pub fn callers_at_once_agree_on_the_newest_edit(store: &LogStore) {
     let placed = together(store, |log, thread| {
         let change = |round: usize| {
             let id = format!("{thread}-{round}");
-            let taken = append(log, &channel, ROOMY, vec![edit("ann", &id, 1, &format!("\"{id}\""))]).taken;
-            super::placed(taken).remove(0).message
+            let drafts = vec![edit("ann", &id, 1, &format!("\"{id}\""))];
+            super::placed(append_in_the_end(log, &channel, ROOMY, drafts)).remove(0).message
         };
         (0..EACH).map(change).collect::<Vec<_>>()
     });

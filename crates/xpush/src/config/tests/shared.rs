@@ -50,10 +50,6 @@ fn what_cannot_work_together_is_refused() {
         (read("[cluster]\npeer_name = 'a:1'"), "x.toml:2: `cluster.peer_name` must be a host's name"),
         (read("[cluster]\npeer_ca = ''"), "x.toml:2: `cluster.peer_ca` must name a file"),
         (read("[cluster]\ncapacity = 0"), "x.toml:2: `cluster.capacity` is 0, but must be at least 1"),
-        (
-            Err(with("[[apps.a.rules]]\nchannels = '*'\nhistory = 'durable'\nsearch = true")),
-            "x.toml:7: `apps` has a rule with `search`",
-        ),
         (Err(with("database = ''")), "x.toml:7: `mongodb.database` must not be empty"),
     ] {
         let found = said.unwrap_err();
