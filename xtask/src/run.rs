@@ -34,6 +34,29 @@ pub(crate) fn stream(
     deadline: Option<Instant>,
     on_line: &mut dyn FnMut(&str),
 ) -> Result<(), String> {
+    follow(command, deadline, &mut |line| {
+        let mut shown = std::io::stdout().lock();
+        // A closed pipe at our own output is no reason to stop the tests.
+        let _ = shown.write_all(line).and_then(|()| shown.flush());
+        on_line(String::from_utf8_lossy(line).trim_end());
+    })
+}
+
+/// Runs to the end, showing nothing of standard output but what `on_line` does with it.
+pub(crate) fn listen(
+    command: &mut Command,
+    deadline: Option<Instant>,
+    on_line: &mut dyn FnMut(&str),
+) -> Result<(), String> {
+    follow(command, deadline, &mut |line| on_line(String::from_utf8_lossy(line).trim_end()))
+}
+
+/// `on_line` sees each line of standard output, with its end.
+fn follow(
+    command: &mut Command,
+    deadline: Option<Instant>,
+    on_line: &mut dyn FnMut(&[u8]),
+) -> Result<(), String> {
     let name = describe(command);
     if deadline.is_some() {
         // A group of its own, so that the whole tree can be ended. Not without a deadline: Ctrl-C would miss it.
@@ -56,7 +79,11 @@ pub(crate) fn stream(
         })
     });
     if let Some(output) = child.stdout.take() {
-        show_lines(BufReader::new(output), on_line);
+        let (mut output, mut line) = (BufReader::new(output), Vec::new());
+        while output.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
+            on_line(&line);
+            line.clear();
+        }
     }
     let status = child.wait().map_err(|error| format!("`{name}`: {error}"))?;
     drop(done);
@@ -80,17 +107,6 @@ pub(crate) fn read(command: &mut Command) -> Option<String> {
 /// Seconds, as people read them.
 pub(crate) fn seconds(elapsed: Duration) -> String {
     format!("{:.1} s", elapsed.as_secs_f64())
-}
-
-fn show_lines(mut output: impl BufRead, on_line: &mut dyn FnMut(&str)) {
-    let mut line = Vec::new();
-    while output.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
-        let mut shown = std::io::stdout().lock();
-        // A closed pipe at our own output is no reason to stop the tests.
-        let _ = shown.write_all(&line).and_then(|()| shown.flush());
-        on_line(String::from_utf8_lossy(&line).trim_end());
-        line.clear();
-    }
 }
 
 /// `std` has no call that signals a group.

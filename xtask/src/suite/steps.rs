@@ -7,6 +7,7 @@ use crate::repo::Repo;
 use crate::run::{command, npm, stream};
 use crate::{tidy, web};
 
+use super::binaries;
 use super::counts::{Runner, Tally};
 use super::needs::{self, Need};
 
@@ -50,34 +51,25 @@ pub(crate) const STEPS: &[Step] = &[
     },
     Step {
         name: "clippy",
-        title: "cargo clippy, warnings denied",
+        title: "all code and all tests, compiled by clippy, warnings denied",
         needs: &[Need::RustTools],
         tests: None,
-        run: |course| {
-            course.cargo(&[
-                "clippy",
-                "--locked",
-                "--keep-going",
-                "--workspace",
-                "--all-targets",
-                "--",
-                "-D",
-                "warnings",
-            ])
-        },
+        run: |course| binaries::compile(course.repo, course.deadline).map(drop),
     },
     Step {
         name: "rust",
-        title: "cargo test --workspace",
-        needs: &[Need::Redis, Need::ZooKeeper, Need::SecantusDb, Need::S3],
+        title: "the tests of all crates",
+        needs: &[Need::RustTools, Need::Redis, Need::ZooKeeper, Need::SecantusDb, Need::S3],
         tests: Some(Runner::Cargo),
         run: |course| {
-            let mut cargo =
-                command(course.repo, &["cargo", "test", "--locked", "--workspace", "--no-fail-fast"]);
-            if std::env::var_os("SECANTUSDB_BIN").is_none() {
-                cargo.env("SECANTUSDB_BIN", needs::secantusdb(course.repo));
-            }
-            course.run(&mut cargo)
+            let compiled = binaries::compile(course.repo, course.deadline)?;
+            let secantusdb = std::env::var_os("SECANTUSDB_BIN").map(Into::into);
+            let environment =
+                [("SECANTUSDB_BIN", secantusdb.unwrap_or_else(|| needs::secantusdb(course.repo)))];
+            let Course { repo, deadline, tally } = course;
+            let mut on_line = |line: &str| tally.line(line);
+            let run = binaries::run(repo, compiled, &environment, *deadline, &mut on_line);
+            run.and(course.run(&mut binaries::documented(course.repo)))
         },
     },
     Step {
