@@ -238,8 +238,13 @@ fn a_migration_that_is_cut_short_is_begun_anew_and_nobody_is_served_before() {
     ok(&folder, "xpush.toml", &["migrate"]);
     let ledger = mongo(&world);
     assert_eq!(wait(|done| ledger.read(&key("kept:a"), Range::Newest, 10, done)).unwrap(), newest);
-    let page = wait(|done| ledger.read(&key("kept:a"), Range::After(0), 20_000, done)).unwrap();
-    assert_eq!(page.messages.len() as u64, MESSAGES);
+    let mut last = 0;
+    while last < MESSAGES {
+        let page = wait(|done| ledger.read(&key("kept:a"), Range::After(last), 1_000, done)).unwrap();
+        let seqs: Vec<u64> = page.messages.iter().map(|message| message.seq()).collect();
+        assert_eq!(seqs, (last + 1..=last + 1_000).collect::<Vec<_>>());
+        last += 1_000;
+    }
     drop(ledger);
     world.gone();
 }
