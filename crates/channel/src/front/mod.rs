@@ -10,6 +10,7 @@ mod engineio;
 mod events;
 mod handshake;
 pub(crate) mod origin;
+mod paced;
 pub(crate) mod relay;
 mod route;
 pub(crate) mod tls;
@@ -37,6 +38,7 @@ use xpush_core::Code;
 
 use crate::front::api::Api;
 use crate::front::early::Early;
+use crate::front::paced::Paced;
 use crate::front::relay::Tunnel;
 use crate::front::tls::Tls;
 use crate::node::{Node, Shared};
@@ -182,7 +184,7 @@ async fn speak_http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .header_read_timeout(Duration::from_millis(limits.handshake_ms))
         .max_buf_size(limits.headers.max(8_192))
         .max_headers(64);
-    let mut connection = http.serve_connection(TokioIo::new(stream), service);
+    let mut connection = http.serve_connection(TokioIo::new(Paced::new(stream)), service);
     let is_taken = || taken.lock().is_ok_and(|taken| taken.is_some());
     let finished = std::future::poll_fn(|context| match pin!(&mut connection).poll(context) {
         Poll::Ready(result) => Poll::Ready(result),
@@ -195,6 +197,8 @@ async fn speak_http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
             shared.metrics.refused(Code::TooLarge);
         } else if error.is_parse() {
             shared.metrics.refused(Code::BadRequest);
+        } else if paced::is_behind(&error) {
+            shared.metrics.refused(Code::SlowConsumer);
         }
         return Err(error.into());
     }
@@ -202,13 +206,13 @@ async fn speak_http<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     match verdict {
         Some(Verdict::TakeOver(take_over)) => {
             let parts = connection.into_parts();
-            let (io, rest) = into_io(parts.io.into_inner())?;
+            let (io, rest) = into_io(parts.io.into_inner().into_inner())?;
             let early = if rest.is_empty() { parts.read_buf } else { [parts.read_buf, rest].concat().into() };
             take_over(io, early);
         }
         Some(Verdict::Tunnel(tunnel)) => {
             let parts = connection.into_parts();
-            tunnel.run(parts.io.into_inner(), parts.read_buf).await?;
+            tunnel.run(parts.io.into_inner().into_inner(), parts.read_buf).await?;
         }
         Some(Verdict::Respond(_)) | None => {}
     }
