@@ -78,6 +78,22 @@ test('a backup has every file, whole, and another folder has them again', async 
   assert.equal(thumbnail.status, 200);
 });
 
+test('what is newer than a backup goes, with its contents, when the backup replaces it', async () => {
+  const { token, files, contents } = await stocked();
+  const before = await contents();
+  await server.command('backup', at('older.db'));
+  const kept = all(join(server.folder, 'data/files'));
+  const { body } = await upload(server, { channel: freshChannel(), token, user: 'ann', name: 'd.png', body: png(400, 400) });
+  assert.equal(all(join(server.folder, 'data/files')).length, kept.length + 2, 'an image and its thumbnail');
+  await server.end();
+  assert.match(await server.command('restore', '--replace', at('older.db')), /3 files \(\d+ bytes\) are back, 0 of them were not there\n1 files that it does not know are removed/);
+  assert.deepEqual(all(join(server.folder, 'data/files')), kept);
+  await server.launch();
+  assert.deepEqual(await contents(), before);
+  assert.equal((await download(server, body.file.url, { token })).status, 404);
+  assert.equal(files.length, 3);
+});
+
 test('what was cut short goes on, and what is damaged is found', async () => {
   const { files, contents } = await stocked();
   const before = await contents();

@@ -1,17 +1,18 @@
 //! Contents of files, which backups, restorations and moves take along.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use xpush_core::FileId;
-use xpush_core::ports::blobs::Blobs;
+use xpush_core::ports::blobs::{BlobId, Blobs, Part};
 use xpush_core::ports::files::{FileRecord, FileState};
 use xpush_session::files::{Carried, carry};
 
-use super::terminal;
-use crate::backends::{self, Fault};
+use super::{terminal, wait};
+use crate::backends::{self, Fault, KnownFiles};
 use crate::config::Settings;
 
 /// What is known of files at a time.
@@ -107,6 +108,56 @@ pub(super) fn each_page(
             |file: &FileRecord| file.state == FileState::Ready && file.expires_at.is_none_or(|end| end > now);
         with(files.into_iter().filter(lasts).collect())?;
     }
+}
+
+/// The files of `store` that `other` does not know, those on their way included: a content of each may be there.
+pub(super) fn only_in(store: &KnownFiles, other: &KnownFiles) -> Result<Vec<FileId>, Fault> {
+    let mut found = Vec::new();
+    let (mut page, mut others) = (Walk::new(store), Walk::new(other));
+    let mut next = others.next()?;
+    while let Some(id) = page.next()? {
+        while next.as_ref().is_some_and(|other| other.as_str() < id.as_str()) {
+            next = others.next()?;
+        }
+        if next.as_ref() != Some(&id) {
+            found.push(id);
+        }
+    }
+    Ok(found)
+}
+
+/// The ids that a store knows, in their order.
+struct Walk<'a> {
+    store: &'a KnownFiles,
+    page: VecDeque<FileId>,
+    last: Option<FileId>,
+}
+
+impl<'a> Walk<'a> {
+    const fn new(store: &'a KnownFiles) -> Self {
+        Self { store, page: VecDeque::new(), last: None }
+    }
+
+    fn next(&mut self) -> Result<Option<FileId>, Fault> {
+        if self.page.is_empty() {
+            let files = self.store.page(self.last.as_ref(), PAGE)?;
+            self.page.extend(files.into_iter().map(|file| file.id));
+            self.last = self.page.back().cloned().or(self.last.take());
+        }
+        Ok(self.page.pop_front())
+    }
+}
+
+/// Removes all contents of these files.
+pub(super) fn remove(contents: &Contents, files: &[FileId]) -> Result<(), String> {
+    for (done, file) in files.iter().enumerate() {
+        for part in Part::EACH {
+            let id = BlobId::new(file.clone(), part);
+            wait(|done| contents.delete(&id, done))?;
+        }
+        terminal::progress("removed", done as u64 + 1, files.len() as u64);
+    }
+    Ok(())
 }
 
 impl Move {

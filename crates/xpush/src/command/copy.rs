@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use tokio::runtime::Runtime;
+use xpush_core::FileId;
 use xpush_core::ports::files::FileRecord;
 
 use super::contents::{self, Contents, Move, Tally};
@@ -174,10 +175,42 @@ pub(crate) fn restore(command: &Restore) -> Told {
     }
     // First what is in files: without that, nothing has changed yet.
     let files = if command.without_files { String::new() } else { restore_files(command, &settings)? };
+    // A bucket may have what other installations know.
+    let theirs = command.without_files || settings.uploads.s3.is_some();
+    let newer = if theirs { Vec::new() } else { newer_files(command, &store)? };
     let progress = |Progress { done, total }| terminal::progress("restored", done, total);
     backends::restore(&command.file, &store, command.replace, progress).map_err(exists)?;
     noted(&command.site, "store.restore", Some(&command.file.display().to_string()));
-    Ok(format!("{} is what {} was\n{files}", store.display(), command.file.display()))
+    let removed = remove_files(&settings, &newer)?;
+    Ok(format!("{} is what {} was\n{files}{removed}", store.display(), command.file.display()))
+}
+
+/// The files of the store that is replaced that the backup does not know: nobody would know of their contents any more.
+fn newer_files(command: &Restore, store: &Path) -> Result<Vec<FileId>, String> {
+    if !store.exists() {
+        return Ok(Vec::new());
+    }
+    let known = |path: &Path| KnownFiles::open(path).map_err(|error| error.to_string());
+    let backup = known(&command.file)?;
+    let newer = known(store).and_then(|store| {
+        contents::only_in(&store, &backup).map_err(|fault| fault.into_port().detail.into())
+    });
+    // It may be replaced because it is damaged.
+    Ok(newer.unwrap_or_else(|why| {
+        note(format_args!(
+            "warning: contents of files that the backup does not know stay where they are: {why}"
+        ));
+        Vec::new()
+    }))
+}
+
+fn remove_files(settings: &Settings, files: &[FileId]) -> Told {
+    if files.is_empty() {
+        return Ok(String::new());
+    }
+    let runtime = contents::runtime()?;
+    contents::remove(&server_folder(settings, &runtime)?, files)?;
+    Ok(format!("{} files that it does not know are removed\n", files.len()))
 }
 
 /// Brings back what is in files, or looks whether it is in the bucket; says what there is.
