@@ -82,6 +82,7 @@ export interface Limits {
   events_per_second?: number;
   channels_per_connection?: number;
   payload?: number | string;
+  files?: number | string;
 }
 
 export type Accounts = "off" | "invited" | "open";

@@ -43,12 +43,15 @@ pub struct AppLimits {
     /// Bytes of a message's data; the server's own limit holds, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<usize>,
+    /// Bytes that all files of the app may have together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<u64>,
 }
 
 impl AppLimits {
     /// Whether it says nothing.
-    pub const fn is_empty(&self) -> bool {
-        matches!(self, Self { events_per_second: None, channels_per_connection: None, payload: None })
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
     }
 }
 

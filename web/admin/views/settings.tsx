@@ -127,14 +127,15 @@ function LimitFields({ draft }: { draft: Draft }) {
     const { [key]: _, ...rest } = limits;
     draft.change({ limits: value.trim() === "" ? rest : { ...rest, [key]: /^\d+$/.test(value.trim()) ? Number(value) : value } });
   };
-  const field = (key: keyof Limits, label: string, hint: string) => (
-    <TextField label={label} hint={hint} placeholder="as the server" value={String(limits[key] ?? "")} error={draft.complaints(`limits.${key}`)[0]?.message} onChange={(value) => put(key, value)} testId={`limit-${key}`} />
+  const field = (key: keyof Limits, label: string, hint: string, otherwise = "as the server") => (
+    <TextField label={label} hint={hint} placeholder={otherwise} value={String(limits[key] ?? "")} error={draft.complaints(`limits.${key}`)[0]?.message} onChange={(value) => put(key, value)} testId={`limit-${key}`} />
   );
   return (
     <div class="form-row">
       {field("events_per_second", "Commands a second", "Of one connection.")}
       {field("channels_per_connection", "Channels", "That one connection may follow.")}
       {field("payload", "Largest message", "As 64KB; never more than the server's.")}
+      {field("files", "All files", "As 50GB: what they may have together.", "no bound")}
     </div>
   );
 }

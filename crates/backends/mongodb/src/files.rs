@@ -97,6 +97,19 @@ impl Files for MongoFiles {
             Ok(sizes.iter().filter_map(|document| document.get_i64("s").ok()).map(i64::unsigned_abs).sum())
         });
     }
+
+    fn bytes(&self, app: &App, done: Done<u64>) {
+        let of_app = doc! { "a": app.as_str() };
+        let store = Arc::clone(&self.store);
+        self.store.run(done, async move {
+            let sum =
+                [doc! { "$match": of_app }, doc! { "$group": { "_id": null, "bytes": { "$sum": "$s" } } }];
+            let sums = store.gather(store.collection(COLLECTION).aggregate(sum)).await?;
+            // Of no files there is no sum.
+            let bytes = sums.first().and_then(|sum| sum.get_i64("bytes").ok());
+            Ok(bytes.unwrap_or_default().unsigned_abs())
+        });
+    }
 }
 
 impl MongoFiles {

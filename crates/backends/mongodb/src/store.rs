@@ -240,6 +240,15 @@ impl Store {
         self.read(async { find.await?.try_collect().await }).await
     }
 
+    /// What an aggregation answers.
+    pub(crate) async fn gather(
+        &self,
+        aggregate: mongodb::action::Aggregate<'_>,
+    ) -> Result<Vec<Document>, PortError> {
+        use futures_util::TryStreamExt as _;
+        self.read(async { aggregate.await?.try_collect().await }).await
+    }
+
     /// Many updates in one command, in any order: how many documents were met. One that meets a unique key changes nothing, and that is no error.
     pub(crate) async fn update(&self, collection: &str, updates: Vec<Update>) -> Result<u64, PortError> {
         if updates.is_empty() {

@@ -138,6 +138,19 @@ impl Files for SqliteFiles {
             done,
         );
     }
+
+    fn bytes(&self, app: &App, done: Done<u64>) {
+        let app = app.clone();
+        self.store.read(
+            move |connection| {
+                let sql = "SELECT coalesce(sum(size), 0) FROM files INDEXED BY files_by_size WHERE app = ?1";
+                let total: i64 =
+                    connection.prepare_cached(sql)?.query_row([app.as_str()], |row| row.get(0))?;
+                Ok(total.unsigned_abs())
+            },
+            done,
+        );
+    }
 }
 
 /// What a store's file knows of files, for whoever only reads: also a backup's.

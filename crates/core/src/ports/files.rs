@@ -95,4 +95,6 @@ pub trait Files: Send + Sync {
     fn due(&self, now: UnixMillis, limit: usize, done: Done<Vec<FileRecord>>);
     /// Bytes that a user's files have that were created at `since` or later.
     fn bytes_since(&self, app: &App, user: &User, since: UnixMillis, done: Done<u64>);
+    /// Bytes that all files of an app have.
+    fn bytes(&self, app: &App, done: Done<u64>);
 }

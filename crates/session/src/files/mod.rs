@@ -9,6 +9,7 @@ mod developer;
 mod download;
 mod name;
 mod picture;
+mod quota;
 mod slots;
 mod sniff;
 mod studio;
@@ -49,6 +50,7 @@ pub use developer::develop_image;
 pub use studio::Decoder;
 pub use sweep::{Stores, erasing, sweep};
 
+use quota::Quota;
 use slots::Slots;
 use studio::Studio;
 use ticket::Ticket;
@@ -83,6 +85,7 @@ pub struct Filing {
     parts: Parts,
     slots: Slots,
     studio: Studio,
+    quota: Quota,
     key: OnceCell<hmac::Key>,
 }
 
@@ -91,7 +94,7 @@ impl Filing {
     pub fn new(parts: Parts) -> Self {
         let studio = Studio::new(parts.decoder.clone(), parts.pixels);
         let slots = Slots::new(parts.uploads);
-        Self { parts, slots, studio, key: OnceCell::new() }
+        Self { parts, slots, studio, quota: Quota::default(), key: OnceCell::new() }
     }
 
     /// What this installation signs tickets with: the same on every server of it.

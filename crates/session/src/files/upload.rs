@@ -22,7 +22,7 @@ use xpush_core::{Action, Channel, ChannelKey, Code, FileId, Grant, Problem, Unix
 use super::body::{self, Incoming};
 use super::slots::Whose;
 use super::studio::Developed;
-use super::{Filing, Visitor, name, object, picture, sniff, store};
+use super::{Filing, Parts, Visitor, name, object, picture, sniff, store};
 use crate::api::{Answer, Api, Asked, Caller, Refusal, Segment, named};
 use crate::port::ask;
 
@@ -80,8 +80,18 @@ struct Plan {
     name: Option<String>,
     /// Bytes that this upload may have.
     largest: u64,
-    /// What bounds them is what the user has uploaded already.
-    by_day: bool,
+    /// What bounds them.
+    bound: Bound,
+}
+
+/// What an upload may not be larger than.
+enum Bound {
+    /// What one file may have.
+    File,
+    /// What the user may still upload today.
+    Day,
+    /// What all files of the app may still get, of so many bytes.
+    App(u64),
 }
 
 async fn plan(
@@ -103,13 +113,14 @@ async fn plan(
         Some(user) => named(user, "user", User::new)?,
         None => who.sender.user.clone(),
     };
+    let announced = announced(headers);
     let mut plan = Plan {
         channel,
         owner,
         name: asked.one("name")?.map(str::to_owned),
         largest: rule.size,
         rule,
-        by_day: false,
+        bound: Bound::File,
     };
     if let Some(per_day) = plan.rule.per_day {
         let since = filing.parts.clock.wall().saturating_sub(DAY);
@@ -117,33 +128,48 @@ async fn plan(
         let used = ask(|done| files.bytes_since(&plan.channel.app, &plan.owner, since, done)).await?;
         let left = per_day.saturating_sub(used);
         if left < plan.largest {
-            (plan.largest, plan.by_day) = (left, true);
+            (plan.largest, plan.bound) = (left, Bound::Day);
         }
     }
-    let announced = headers.get("content-length").and_then(|length| length.to_str().ok());
-    let announced: u64 = announced.and_then(|length| length.parse().ok()).unwrap_or(0);
-    // A form has something around its file.
-    let around = if headers.get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"multipart/"))
-    {
-        65_536
-    } else {
-        0
-    };
-    plan.bound(announced.saturating_sub(around))?;
+    if let Some(most) = app.limits.files {
+        let Parts { files, clock, .. } = &filing.parts;
+        let wanted = announced.unwrap_or(plan.largest).min(plan.largest);
+        let left = filing.quota.left(&**files, &who.app, most, wanted, clock.wall()).await?;
+        if left < plan.largest {
+            (plan.largest, plan.bound) = (left, Bound::App(most));
+        }
+    }
+    plan.check(announced.unwrap_or(0))?;
     Ok(plan)
+}
+
+/// Bytes that the file has, at least: nobody knows how many a form has around its own.
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    let length: u64 = headers.get("content-length")?.to_str().ok()?.parse().ok()?;
+    let is_form = headers.get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"multipart/"));
+    Some(if is_form { length.saturating_sub(65_536) } else { length })
 }
 
 impl Plan {
     /// Whether so many bytes may be uploaded.
-    fn bound(&self, size: u64) -> Result<(), Problem> {
-        if size <= self.largest {
+    fn check(&self, size: u64) -> Result<(), Problem> {
+        // Not even an empty one is taken when there is no room.
+        if size <= self.largest && self.largest > 0 {
             return Ok(());
         }
-        if self.by_day {
-            let per_day = in_words(self.rule.per_day.unwrap_or_default());
-            return Err(Problem::new(Code::RateLimited, format!("one may upload {per_day} a day here")));
-        }
-        Err(Problem::new(Code::TooLarge, format!("a file has at most {} here", in_words(self.rule.size))))
+        Err(match self.bound {
+            Bound::File => {
+                Problem::new(Code::TooLarge, format!("a file has at most {} here", in_words(self.rule.size)))
+            }
+            Bound::Day => {
+                let per_day = in_words(self.rule.per_day.unwrap_or_default());
+                Problem::new(Code::RateLimited, format!("one may upload {per_day} a day here"))
+            }
+            Bound::App(most) => {
+                let most = in_words(most);
+                Problem::new(Code::Full, format!("the files of this app may have {most} together"))
+            }
+        })
     }
 }
 
@@ -220,6 +246,7 @@ async fn receive(
         state: FileState::Uploading,
     };
     ask(|done| filing.parts.files.add(file.clone(), done)).await?;
+    filing.quota.took(&file.app, file.size);
     *noted = Some(Noted { filing: filing.clone(), file: file.clone(), kept: false });
     match sniff::format(kind) {
         None => (file.size, file.hash) = keep(filing, plan, &file.id, Part::Content, head, incoming).await?,
@@ -271,7 +298,7 @@ async fn keep(
                 Problem::new(Code::TooLarge, format!("an image has at most {}", in_words(largest))).into()
             );
         }
-        plan.bound(size)?;
+        plan.check(size)?;
         digest.update(&chunk);
         store(|done| upload.write(chunk.into(), done)).await?;
         chunk = gather(incoming, CHUNK).await?;

@@ -33,6 +33,7 @@ macro_rules! files_suite {
             listings_are_the_newest_first_and_in_pages
             what_is_due_comes_first
             bytes_are_counted_from_a_moment_on
+            bytes_of_an_app_are_those_of_all_its_files
             of_many_who_note_one_id_one_does
         );
     };
@@ -183,6 +184,25 @@ pub fn bytes_are_counted_from_a_moment_on(store: &FileStore) {
     let bytes = |owner: &str, since| store.bytes(&app("demo"), &user(owner), since);
     assert_eq!((bytes("ann", 0), bytes("ann", 1_002), bytes("ann", 1_003)), (70, 60, 40));
     assert_eq!((bytes("bob", 0), bytes("bob", 1_004), bytes("eve", 0)), (30, 0, 0));
+}
+
+pub fn bytes_of_an_app_are_those_of_all_its_files(store: &FileStore) {
+    let bytes = |of: &str| answer(|done| store.handles[1].bytes(&app(of), done)).expect("an answer");
+    assert_eq!(bytes("demo"), 0);
+    let files = [
+        file("demo", 1, "chat:a", "ann"),
+        file("demo", 2, "chat:b", "bob"),
+        file("demos", 3, "chat:a", "ann"),
+    ];
+    for one in &files {
+        store.add(one).expect("it is new");
+    }
+    assert_eq!((bytes("demo"), bytes("demos"), bytes("dem")), (30, 30, 0));
+    let larger = FileRecord { size: 1 << 40, state: FileState::Ready, ..files[0].clone() };
+    answer(|done| store.handles[0].replace(larger, done)).expect("it is there");
+    assert_eq!(bytes("demo"), (1 << 40) + 20);
+    answer(|done| store.handles[0].remove(&app("demo"), &files[0].id, done)).expect("an answer");
+    assert_eq!(bytes("demo"), 20);
 }
 
 pub fn of_many_who_note_one_id_one_does(store: &FileStore) {

@@ -121,11 +121,13 @@ fn read_limits(mut section: Section<'_>) -> AppLimits {
     let events = section.read("events_per_second", count(0..=1_000_000));
     let channels = section.read("channels_per_connection", count(1..=1_000_000));
     let payload = section.read("payload", size(1..=1 << 30));
+    let files = section.read("files", size(1..=1 << 60));
     section.finish();
     AppLimits {
         events_per_second: events.and_then(|events| u32::try_from(events).ok()),
         channels_per_connection: channels.and_then(|channels| usize::try_from(channels).ok()),
         payload: payload.and_then(|payload| usize::try_from(payload).ok()),
+        files,
     }
 }
 

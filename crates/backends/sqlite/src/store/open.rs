@@ -23,6 +23,7 @@ const SCHEMA: &[&str] = &[
     include_str!("../migrations/0007_files.sql"),
     include_str!("../migrations/0008_fences.sql"),
     include_str!("../migrations/0009_search.sql"),
+    include_str!("../migrations/0010_file_sizes.sql"),
 ];
 
 /// `XPSH`: says that a SQLite file is one of ours.

@@ -7,6 +7,7 @@ use std::path::Path;
 use axum::body::Bytes;
 use futures_util::stream;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
+use xpush_core::access::AppLimits;
 use xpush_core::files::FileRule;
 use xpush_core::ports::blobs::{BlobId, Part};
 use xpush_core::ports::directory::{DeletionRecord, MemberRecord};
@@ -26,7 +27,11 @@ fn with_files(rules: Vec<FileRule>) -> AppRecord {
 
 /// A world in which ann and bob are members of `room:1`, and eve is nobody; with their tokens.
 async fn world(rules: Vec<FileRule>) -> (World, [String; 3]) {
-    let world = World::with(with_files(rules)).await;
+    world_of(with_files(rules)).await
+}
+
+async fn world_of(app: AppRecord) -> (World, [String; 3]) {
+    let world = World::with(app).await;
     let mut tokens = Vec::new();
     for name in ["ann", "bob", "eve"] {
         tokens.push(world.register(name).await.text("access_token"));
@@ -188,6 +193,28 @@ async fn what_is_too_large_or_of_another_type_is_refused_and_leaves_nothing() {
     join(&world, "other", "bob").await;
     let elsewhere = world.send(upload("/channels/other/files", &bob, "text/plain", "x")).await;
     assert_eq!(elsewhere.code(), "no_files");
+}
+
+#[tokio::test]
+async fn all_files_of_an_app_together_have_a_bound_and_room_is_found_at_once() {
+    let limits = AppLimits { files: Some(25_000), ..AppLimits::default() };
+    let app = AppRecord { limits, ..with_files(vec![rule("room:*", 10_000, &["*/*"])]) };
+    let (world, [ann, bob, _]) = world_of(app).await;
+    let first = put(&world, &ann, "a", &[b'x'; 10_000]).await;
+    assert_eq!(put(&world, &bob, "b", &[b'x'; 10_000]).await.status, 201);
+    let refused = put(&world, &bob, "c", &[b'x'; 5_001]).await;
+    assert_eq!((refused.code(), refused.status.as_u16()), ("full", 507));
+    assert!(refused.body["error"]["message"].as_str().unwrap().contains("25 kB"), "{refused:?}");
+    // Without an announcement it is found out on the way.
+    let chunks = (0..6).map(|_| Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; 1_000])));
+    let body = Body::from_stream(stream::iter(chunks.collect::<Vec<_>>()));
+    assert_eq!(world.send(upload("/channels/room:1/files", &ann, "text/plain", body)).await.code(), "full");
+    assert_eq!(put(&world, &ann, "d", &[b'x'; 5_000]).await.status, 201, "to the last byte");
+    assert_eq!(put(&world, &ann, "e", b"").await.code(), "full");
+    let path = format!("/files/{}", first.body["file"]["id"].as_str().unwrap());
+    assert_eq!(world.send(request("DELETE", &path, &ann, "")).await.status, 200);
+    assert_eq!(put(&world, &bob, "f", &[b'x'; 10_000]).await.status, 201, "whose room is taken");
+    comes_down_to(&world, 3).await;
 }
 
 #[tokio::test]

@@ -241,6 +241,7 @@ fn full_app() -> AppRecord {
             events_per_second: Some(0),
             channels_per_connection: Some(7),
             payload: Some(1_024),
+            files: Some(1 << 40),
         },
         changed: Some(stamp()),
     }
