@@ -168,6 +168,27 @@ for (const service of ['redis', 'zookeeper', 'mongo']) {
   });
 }
 
+test('the HTTP API tells of all servers wherever one asks: at a session server, a channel server or behind nginx', async () => {
+  const { app } = await freshApp();
+  const [key] = /xk_[\w-]+\.[\w.-]+/.exec(await cluster.command('app', 'key', 'create', app, '--scope', 'admin'));
+  const clients = await Promise.all(CHANNEL_SERVERS.map((name) => clientAt(name, { app })));
+  for (const [index, client] of clients.entries()) {
+    for (const channel of ['live:all', `live:${CHANNEL_SERVERS[index]}`]) await client.subscribe(channel);
+  }
+  const ask = async (url, path) => {
+    const answer = await fetch(`${url}/api/v1${path}`, { headers: { authorization: `Bearer ${key}` } });
+    return answer.ok ? answer.json() : Promise.reject(new Error(`${path}: ${answer.status} ${await answer.text()}`));
+  };
+  const followed = [['live:all', 3], ...CHANNEL_SERVERS.map((name) => [`live:${name}`, 1])];
+  for (const url of [cluster.url, ...['s1', 's2', ...CHANNEL_SERVERS].map((name) => cluster.urlOf(name))]) {
+    const live = await until(() => ask(url, '/channels?prefix=live:').catch(() => undefined), `the key is known at ${url}`, SOON);
+    assert.deepEqual([live.channels.map(({ channel, subscribers }) => [channel, subscribers]), live.missing], [followed, []], url);
+    const stats = await ask(url, '/stats');
+    assert.deepEqual([stats.connections, stats.users, stats.missing], [3, 3, []], url);
+    assert.deepEqual(stats.nodes.map(({ name }) => name).toSorted(), CHANNEL_SERVERS, JSON.stringify(stats));
+  }
+});
+
 test('the commands of docs/cluster.md do what it says', { timeout: 2 * PATIENCE_MS }, async () => {
   const blocks = blocksOf(readFileSync(join(import.meta.dirname, '../../docs/cluster.md'), 'utf8')).filter(({ language }) => language === 'sh');
   const commands = blocks.flatMap(({ text }) => text.split('\n').map((line) => line.replace(/#.*/, '').replaceAll('push-2', 'n2').trim().split(/\s+/)));

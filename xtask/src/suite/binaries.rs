@@ -96,13 +96,14 @@ pub(super) fn run(
             test.current_dir(&binary.package).env("CARGO_MANIFEST_DIR", &binary.package);
             test.envs(environment.iter().map(|(name, value)| (name, value)));
             test.envs(libraries.iter().map(|folder| ("LD_LIBRARY_PATH", folder)));
+            println!("    Starting {}", binary.title);
             let begun = Instant::now();
             let mut lines = Vec::new();
             let outcome = listen(&mut test, deadline, &mut |line| lines.push(line.to_owned()));
 
             let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
             let (on_line, failed) = &mut *shown;
-            println!("     Running {} ({})", binary.title, seconds(begun.elapsed()));
+            println!("       Ended {}, {}", binary.title, seconds(begun.elapsed()));
             for line in &lines {
                 println!("{line}");
                 on_line(line);
