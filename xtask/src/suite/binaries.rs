@@ -1,5 +1,4 @@
-//! The tests of `cargo test`: those with servers of their own one after the other, as these have clocks and wait; and beside them, at a lower priority, those that
-//! only compute.
+//! The tests of `cargo test`: those that look at clocks and wait for servers one after the other, and beside them, at a lower priority, those that only compute.
 //!
 //! (cargo-nextest gives each test a process; ours share the servers that their binary has started.)
 
@@ -12,8 +11,9 @@ use std::time::Instant;
 use crate::repo::Repo;
 use crate::run::{command, listen, read, seconds};
 
-/// The packages whose tests start servers.
-const WITH_SERVERS: [&str; 5] = ["xpush", "mongodb", "redis", "zookeeper", "s3"];
+/// How the titles of those begin that only compute: however slow they are, they end as they would.
+const COMPUTING: [&str; 7] =
+    ["channel src/", "core ", "embedded ", "testkit ", "volatile ", "wire ", "xtask "];
 
 /// How much lower, by `nice`: a third of what the others get.
 const NICENESS: &str = "5";
@@ -43,8 +43,8 @@ impl Binary {
         Some(Self { title, program, package })
     }
 
-    fn has_servers(&self) -> bool {
-        self.package.file_name().is_some_and(|name| WITH_SERVERS.iter().any(|one| *one == name))
+    fn only_computes(&self) -> bool {
+        COMPUTING.iter().any(|beginning| self.title.starts_with(beginning))
     }
 }
 
@@ -114,9 +114,9 @@ pub(super) fn run(
             }
         }
     };
-    let (with_servers, computing) = binaries.into_iter().partition(Binary::has_servers);
+    let (computing, waiting) = binaries.into_iter().partition(Binary::only_computes);
     thread::scope(|scope| {
-        scope.spawn(|| run_all(with_servers, &[]));
+        scope.spawn(|| run_all(waiting, &[]));
         scope.spawn(|| run_all(computing, &["nice", "-n", NICENESS]));
     });
     let (_, failed) = shown.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -135,6 +135,9 @@ mod tests {
         assert_eq!(found.title, "core tests/released.rs");
         assert_eq!(found.program, PathBuf::from("/src/target/debug/deps/released-1"));
         assert_eq!(found.package, PathBuf::from("/src/xpush/crates/core"));
+        assert!(found.only_computes());
+        let waiting = Binary::told(&TEST.replace("crates/core/", "crates/hooks/")).unwrap();
+        assert!(!waiting.only_computes(), "{waiting:?}");
     }
 
     #[test]
