@@ -21,7 +21,7 @@ pub(crate) struct Inquire {
     pub(crate) done: Box<dyn FnOnce(Answers) + Send>,
 }
 
-/// What nodes have said: this one first, the others by name.
+/// What nodes have said, by name.
 pub(crate) struct Answers {
     told: Vec<(NodeId, Box<str>, Told)>,
     missing: Vec<Box<str>>,
@@ -55,24 +55,31 @@ impl Shard {
         let Inquire { asked, done } = inquire;
         let own = self.node.id().clone();
         let view = self.node.newest_view();
-        let name_of = |node: &NodeId| {
-            let known = view.as_ref().and_then(|view| view.nodes.iter().find(|known| known.id == *node));
-            known.map_or(node.as_str(), |known| known.name.as_str()).into()
-        };
-        let mut others: Vec<(NodeId, Box<str>, Option<Told>)> = Vec::new();
-        for node in view.iter().flat_map(|view| view.channel_nodes()).filter(|node| node.id != own) {
-            others.push((node.id.clone(), node.name.as_str().into(), None));
+        let mut nodes: Vec<(NodeId, Box<str>, Option<Told>)> = Vec::new();
+        for node in view.iter().flat_map(|view| view.channel_nodes()) {
+            nodes.push((node.id.clone(), node.name.as_str().into(), None));
         }
-        others.sort_by(|a, b| a.1.cmp(&b.1));
-        let mut nodes = vec![(own.clone(), name_of(&own), None)];
-        nodes.append(&mut others);
+        // A session server has nothing to tell of itself; one that others do not see (any more) has.
+        let known = view.as_ref().is_some_and(|view| view.nodes.iter().any(|node| node.id == own));
+        if !known {
+            nodes.push((own.clone(), own.as_str().into(), None));
+        }
+        nodes.sort_by(|a, b| a.1.cmp(&b.1));
         let inquiry = Arc::new(Inquiry { number: self.next_number(), asked });
-        for (node, ..) in &nodes[1..] {
+        let others = nodes.iter().map(|(node, ..)| node).filter(|node| **node != own);
+        for node in others {
             self.node.bus().publish(&Topic::Node(node.clone()), Event::Inquiry(inquiry.clone()));
         }
-        self.inquiries.0.insert(inquiry.number, Open { nodes, done });
+        let tells = nodes.iter().any(|(node, ..)| *node == own);
+        let open = Open { nodes, done };
+        if open.nodes.is_empty() {
+            return open.end();
+        }
+        self.inquiries.0.insert(inquiry.number, open);
         self.arm(PATIENCE_MS, Timer::Inquiry(inquiry.number));
-        self.report(&own, &inquiry);
+        if tells {
+            self.report(&own, &inquiry);
+        }
     }
 
     /// Somebody wants to know: this node itself, or another one.

@@ -164,7 +164,7 @@ pub trait Backend: Send + Sync {
     /// Lets the connections that a user has now, on every node, follow a channel, or follow it no more: as if each had asked for it, within what the user may.
     /// Each is told by a push. `not_found` when no rule covers the channel.
     fn enlist(&self, channel: &ChannelKey, user: &User, follows: bool) -> Result<(), Problem>;
-    /// What there is of these apps on each node that carries connections, this one first; others are waited for for a second.
+    /// What there is of these apps on each node that carries connections, by name; they are waited for for a second.
     fn census(&self, apps: Vec<App>, done: Decided<Everywhere<Vec<Census>>>);
     /// The node's id.
     fn node(&self) -> &str;
