@@ -168,7 +168,7 @@ for (const service of ['redis', 'zookeeper', 'mongo']) {
   });
 }
 
-test('the HTTP API tells of all servers wherever one asks: at a session server, a channel server or behind nginx', async () => {
+test('the HTTP API tells of all servers wherever one asks: at either session server, or behind nginx', async () => {
   const { app } = await freshApp();
   const [key] = /xk_[\w-]+\.[\w.-]+/.exec(await cluster.command('app', 'key', 'create', app, '--scope', 'admin'));
   const clients = await Promise.all(CHANNEL_SERVERS.map((name) => clientAt(name, { app })));
@@ -180,12 +180,12 @@ test('the HTTP API tells of all servers wherever one asks: at a session server, 
     return answer.ok ? answer.json() : Promise.reject(new Error(`${path}: ${answer.status} ${await answer.text()}`));
   };
   const followed = [['live:all', 3], ...CHANNEL_SERVERS.map((name) => [`live:${name}`, 1])];
-  for (const url of [cluster.url, ...['s1', 's2', ...CHANNEL_SERVERS].map((name) => cluster.urlOf(name))]) {
+  for (const url of [cluster.url, ...['s1', 's2'].map((name) => cluster.urlOf(name))]) {
     const live = await until(() => ask(url, '/channels?prefix=live:').catch(() => undefined), `the key is known at ${url}`, SOON);
     assert.deepEqual([live.channels.map(({ channel, subscribers }) => [channel, subscribers]), live.missing], [followed, []], url);
     const stats = await ask(url, '/stats');
     assert.deepEqual([stats.connections, stats.users, stats.missing], [3, 3, []], url);
-    assert.deepEqual(stats.nodes.map(({ name }) => name).toSorted(), CHANNEL_SERVERS, JSON.stringify(stats));
+    assert.deepEqual(stats.nodes.map(({ name }) => name), CHANNEL_SERVERS, JSON.stringify(stats));
   }
 });
 
