@@ -10,6 +10,7 @@ use std::time::Instant;
 use crate::bench::{load_once, number};
 use crate::repo::Repo;
 use crate::run::{command, read, show, stream};
+use crate::suite::needs;
 
 const HELP: &str = "\
 Usage: cargo xtask soak [PART ...] [--quick] [--previous BINARY]
@@ -223,9 +224,7 @@ fn real(repo: &Repo, target: &str, test: &str) -> Command {
     let mut cargo = command(repo, &["cargo", "test", "--workspace", "--test", target, "--"]);
     cargo.args(["--exact", test, "--nocapture"]);
     cargo.env("XPUSH_BIN", repo.release_binary());
-    if std::env::var_os("SECANTUSDB_BIN").is_none() {
-        cargo.env("SECANTUSDB_BIN", repo.venv().join("bin/secantusd-py"));
-    }
+    needs::name_secantusdb(&mut cargo, repo);
     cargo
 }
 

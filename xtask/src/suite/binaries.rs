@@ -11,6 +11,8 @@ use std::time::Instant;
 use crate::repo::Repo;
 use crate::run::{command, listen, read, seconds};
 
+use super::needs;
+
 /// How the titles of those begin that only compute: however slow they are, they end as they would.
 const COMPUTING: [&str; 7] =
     ["channel src/", "core ", "embedded ", "testkit ", "volatile ", "wire ", "xtask "];
@@ -82,7 +84,6 @@ fn cargo_test(repo: &Repo, options: &[&str]) -> Command {
 pub(super) fn run(
     repo: &Repo,
     binaries: Vec<Binary>,
-    environment: &[(&str, PathBuf)],
     deadline: Option<Instant>,
     on_line: &mut (dyn FnMut(&str) + Send),
 ) -> Result<(), String> {
@@ -94,7 +95,7 @@ pub(super) fn run(
             let program = binary.program.to_string_lossy();
             let mut test = command(repo, &[prefix, &[&program]].concat());
             test.current_dir(&binary.package).env("CARGO_MANIFEST_DIR", &binary.package);
-            test.envs(environment.iter().map(|(name, value)| (name, value)));
+            needs::name_secantusdb(&mut test, repo);
             test.envs(libraries.iter().map(|folder| ("LD_LIBRARY_PATH", folder)));
             println!("    Starting {}", binary.title);
             let begun = Instant::now();

@@ -107,6 +107,13 @@ pub(crate) fn secantusdb(repo: &Repo) -> PathBuf {
     repo.venv().join("bin/secantusd-py")
 }
 
+/// Tells tests where that is, unless somebody has said it.
+pub(crate) fn name_secantusdb(command: &mut Command, repo: &Repo) {
+    if std::env::var_os("SECANTUSDB_BIN").is_none() {
+        command.env("SECANTUSDB_BIN", secantusdb(repo));
+    }
+}
+
 fn ensure(repo: &Repo, need: Need) -> Result<(), String> {
     match need {
         Need::RustTools => rust_tools(repo),

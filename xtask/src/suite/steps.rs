@@ -63,12 +63,9 @@ pub(crate) const STEPS: &[Step] = &[
         tests: Some(Runner::Cargo),
         run: |course| {
             let compiled = binaries::compile(course.repo, course.deadline)?;
-            let secantusdb = std::env::var_os("SECANTUSDB_BIN").map(Into::into);
-            let environment =
-                [("SECANTUSDB_BIN", secantusdb.unwrap_or_else(|| needs::secantusdb(course.repo)))];
             let Course { repo, deadline, tally } = course;
             let mut on_line = |line: &str| tally.line(line);
-            let run = binaries::run(repo, compiled, &environment, *deadline, &mut on_line);
+            let run = binaries::run(repo, compiled, *deadline, &mut on_line);
             run.and(course.run(&mut binaries::documented(course.repo)))
         },
     },
@@ -142,9 +139,7 @@ impl Course<'_> {
 fn end_to_end(repo: &Repo) -> Command {
     let mut runner = command(repo, &["node", "e2e/run.mjs"]);
     runner.env("XPUSH_BIN", repo.release_binary()).env("XPUSH_PYTHON", repo.venv().join("bin/python3"));
-    if std::env::var_os("SECANTUSDB_BIN").is_none() {
-        runner.env("SECANTUSDB_BIN", needs::secantusdb(repo));
-    }
+    needs::name_secantusdb(&mut runner, repo);
     if let Some(chromium) = needs::chromium() {
         runner.env("CHROMIUM", chromium);
     }
