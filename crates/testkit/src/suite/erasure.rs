@@ -58,6 +58,19 @@ macro_rules! erasure_suite {
 const ROOMY: Retention = Retention { count: 100_000, bytes: 1 << 30, age_ms: 86_400_000 };
 
 impl ErasureStore {
+    /// Of two ledgers on one store, which keep messages and markers, too.
+    pub fn of_ledgers<L: Erasure + MessageLog + Markers + 'static>(
+        ledgers: [Arc<L>; 2],
+        keeps: Box<dyn Any>,
+    ) -> Self {
+        Self {
+            handles: ledgers.each_ref().map(|ledger| Arc::clone(ledger) as Arc<dyn Erasure>),
+            logs: ledgers.each_ref().map(|ledger| Arc::clone(ledger) as Arc<dyn MessageLog>),
+            markers: Some(ledgers.map(|ledger| ledger as Arc<dyn Markers>)),
+            keeps,
+        }
+    }
+
     fn append(&self, channel: &ChannelKey, drafts: Vec<Draft>) -> Vec<Arc<Message>> {
         let appended = answer(|done| self.logs[0].append(channel, ROOMY, drafts, done)).expect("an answer");
         assert_eq!(appended.failure, None);

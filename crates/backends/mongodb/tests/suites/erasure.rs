@@ -28,12 +28,7 @@ fn open(database: &Database) -> Arc<Ledger> {
 fn store() -> ErasureStore {
     let database = Database::new();
     let ledgers = [open(&database), open(&database)];
-    ErasureStore {
-        handles: ledgers.each_ref().map(|ledger| Arc::clone(ledger) as Arc<dyn Erasure>),
-        logs: ledgers.each_ref().map(|ledger| Arc::clone(ledger) as Arc<dyn MessageLog>),
-        markers: Some(ledgers.each_ref().map(|ledger| Arc::clone(ledger) as Arc<dyn Markers>)),
-        keeps: Box::new(database),
-    }
+    ErasureStore::of_ledgers(ledgers, Box::new(database))
 }
 
 xpush_testkit::erasure_suite!(store);

@@ -26,12 +26,7 @@ fn open(folder: &Path) -> Arc<Ledger> {
 fn store() -> ErasureStore {
     let folder = tempfile::tempdir().unwrap();
     let ledgers = [open(folder.path()), open(folder.path())];
-    ErasureStore {
-        handles: ledgers.each_ref().map(|ledger| Arc::clone(ledger) as Arc<dyn Erasure>),
-        logs: ledgers.each_ref().map(|ledger| Arc::clone(ledger) as Arc<dyn MessageLog>),
-        markers: Some(ledgers.each_ref().map(|ledger| Arc::clone(ledger) as Arc<dyn Markers>)),
-        keeps: Box::new(folder),
-    }
+    ErasureStore::of_ledgers(ledgers, Box::new(folder))
 }
 
 xpush_testkit::erasure_suite!(store);
