@@ -173,11 +173,16 @@ pub(crate) fn restore(command: &Restore) -> Told {
     if store.exists() && !command.replace {
         return Err(exists(backends::CopyError::Exists(store)));
     }
-    // First what is in files: without that, nothing has changed yet.
-    let files = if command.without_files { String::new() } else { restore_files(command, &settings)? };
-    // A bucket may have what other installations know.
-    let theirs = command.without_files || settings.uploads.s3.is_some();
-    let newer = if theirs { Vec::new() } else { newer_files(command, &store)? };
+    let (mut files, mut newer) = (String::new(), Vec::new());
+    if !command.without_files {
+        let known = KnownFiles::open(&command.file).map_err(|error| error.to_string())?;
+        // First what is in files: without that, nothing has changed yet.
+        files = restore_files(command, &settings, &known)?;
+        // A bucket may have what other installations know.
+        if settings.uploads.s3.is_none() && store.exists() {
+            newer = newer_files(&store, &known);
+        }
+    }
     let progress = |Progress { done, total }| terminal::progress("restored", done, total);
     backends::restore(&command.file, &store, command.replace, progress).map_err(exists)?;
     noted(&command.site, "store.restore", Some(&command.file.display().to_string()));
@@ -186,22 +191,17 @@ pub(crate) fn restore(command: &Restore) -> Told {
 }
 
 /// The files of the store that is replaced that the backup does not know: nobody would know of their contents any more.
-fn newer_files(command: &Restore, store: &Path) -> Result<Vec<FileId>, String> {
-    if !store.exists() {
-        return Ok(Vec::new());
-    }
-    let known = |path: &Path| KnownFiles::open(path).map_err(|error| error.to_string());
-    let backup = known(&command.file)?;
-    let newer = known(store).and_then(|store| {
-        contents::only_in(&store, &backup).map_err(|fault| fault.into_port().detail.into())
-    });
+fn newer_files(store: &Path, backup: &KnownFiles) -> Vec<FileId> {
+    let newer = KnownFiles::open(store)
+        .map_err(|error| error.to_string())
+        .and_then(|store| contents::only_in(&store, backup).map_err(|fault| fault.into_port().detail.into()));
     // It may be replaced because it is damaged.
-    Ok(newer.unwrap_or_else(|why| {
+    newer.unwrap_or_else(|why| {
         note(format_args!(
             "warning: contents of files that the backup does not know stay where they are: {why}"
         ));
         Vec::new()
-    }))
+    })
 }
 
 fn remove_files(settings: &Settings, files: &[FileId]) -> Told {
@@ -214,8 +214,7 @@ fn remove_files(settings: &Settings, files: &[FileId]) -> Told {
 }
 
 /// Brings back what is in files, or looks whether it is in the bucket; says what there is.
-fn restore_files(command: &Restore, settings: &Settings) -> Told {
-    let known = KnownFiles::open(&command.file).map_err(|error| error.to_string())?;
+fn restore_files(command: &Restore, settings: &Settings, known: &KnownFiles) -> Told {
     let page = |after: Option<&_>, limit| known.page(after, limit);
     let (of, _) = contents::amount(page, now())?;
     if of == 0 {
