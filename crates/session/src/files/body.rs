@@ -22,7 +22,7 @@ const STALL: Duration = Duration::from_secs(30);
 const LEAST: u64 = 65_536;
 
 /// Bytes of a form around its file.
-const AROUND: u64 = 65_536;
+pub(super) const AROUND: u64 = 65_536;
 
 /// Bytes that are taken in until a form's next field begins.
 const IN_FRONT: u64 = 2 << 20;

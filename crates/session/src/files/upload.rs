@@ -147,7 +147,7 @@ async fn plan(
 fn announced(headers: &HeaderMap) -> Option<u64> {
     let length: u64 = headers.get("content-length")?.to_str().ok()?.parse().ok()?;
     let is_form = headers.get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"multipart/"));
-    Some(if is_form { length.saturating_sub(65_536) } else { length })
+    Some(if is_form { length.saturating_sub(body::AROUND) } else { length })
 }
 
 impl Plan {
