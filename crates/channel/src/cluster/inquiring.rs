@@ -66,20 +66,21 @@ impl Shard {
         }
         nodes.sort_by(|a, b| a.1.cmp(&b.1));
         let inquiry = Arc::new(Inquiry { number: self.next_number(), asked });
-        let others = nodes.iter().map(|(node, ..)| node).filter(|node| **node != own);
-        for node in others {
-            self.node.bus().publish(&Topic::Node(node.clone()), Event::Inquiry(inquiry.clone()));
+        for (node, ..) in &nodes {
+            match *node == own {
+                // It comes back by the mailbox, in a later turn.
+                true => self.report(&own, &inquiry),
+                false => {
+                    self.node.bus().publish(&Topic::Node(node.clone()), Event::Inquiry(inquiry.clone()));
+                }
+            }
         }
-        let tells = nodes.iter().any(|(node, ..)| *node == own);
         let open = Open { nodes, done };
         if open.nodes.is_empty() {
             return open.end();
         }
         self.inquiries.0.insert(inquiry.number, open);
         self.arm(PATIENCE_MS, Timer::Inquiry(inquiry.number));
-        if tells {
-            self.report(&own, &inquiry);
-        }
     }
 
     /// Somebody wants to know: this node itself, or another one.
