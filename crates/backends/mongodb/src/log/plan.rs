@@ -56,6 +56,11 @@ impl Inner {
         let mut targets = self.targets(known, drafts.clone().take(SLOTS)).await?;
         let (mut plan, mut fences, mut bytes) = (Plan::default(), HashSet::new(), 0);
         let mut head = known.view.head().cloned();
+        let age = retention.age_ms.min(super::retention::ENDLESS);
+        if let Some(head) = head.as_mut().filter(|head| head.age < age) {
+            // What was too old until now stays so.
+            head.first = self.readable(&known.view).await?;
+        }
         for draft in drafts.take(SLOTS) {
             let fence = slot::fence(&draft.from.user, &draft.id).bytes;
             bytes += weight(draft);
@@ -79,7 +84,7 @@ impl Inner {
             }
             let mut slot = behind(head.as_ref(), draft, now, wall);
             slot.uncounts = uncounts;
-            slot.age = retention.age_ms.min(super::retention::ENDLESS);
+            slot.age = age;
             slot.first = self.keep(&mut known.edge, &known.view, &slot, retention).await?;
             targets.first = targets.first.max(slot.first);
             targets.note(&slot);
@@ -112,12 +117,6 @@ impl Inner {
         let asked: HashSet<u64> =
             changes().map(|(_, target)| target).filter(|target| *target > 0 && *target <= head).collect();
         let asked: Vec<i64> = asked.into_iter().map(|target| target as i64).collect();
-        // As a majority has it: a retry is answered with it.
-        let find = self.slots.find(doc! { "c": view.id.clone(), "h": { "$in": fences } });
-        for found in self.store.find(find.projection(doc! { "h": 1 })).await? {
-            let fence = found.get_binary_generic("h").map_err(|_| slot::unreadable())?;
-            targets.placed.insert(fence.clone());
-        }
         // As it is: whatever of it is taken back takes with it what is inserted here.
         let messages = doc! { "c": view.id.clone(), "s": { "$in": asked.clone() } };
         let find = self.latest.find(messages).projection(without_body());
@@ -130,6 +129,12 @@ impl Inner {
         let find = self.latest.find(changes).projection(without_body());
         for found in self.store.find(find).await? {
             targets.note(&Slot::read(&found)?);
+        }
+        // Behind them: whatever has made a target what it is has its slot here, too, and is none that is refused when it comes again.
+        let find = self.latest.find(doc! { "c": view.id.clone(), "h": { "$in": fences } });
+        for found in self.store.find(find.projection(doc! { "h": 1 })).await? {
+            let fence = found.get_binary_generic("h").map_err(|_| slot::unreadable())?;
+            targets.placed.insert(fence.clone());
         }
         Ok(targets)
     }

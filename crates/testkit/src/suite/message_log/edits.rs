@@ -29,6 +29,7 @@ macro_rules! edits_suite {
             a_retried_message_is_answered_as_it_reads_now
             channels_change_their_own_messages_only
             callers_at_once_agree_on_the_newest_edit
+            a_deletion_is_known_while_it_is_being_made
         );
     };
 }
@@ -323,4 +324,27 @@ pub fn callers_at_once_agree_on_the_newest_edit(store: &LogStore) {
     assert_eq!(newest.seq(), (1 + EACH * THREADS) as u64);
     let target = store.slot(&channel, 1);
     assert_eq!((&target.payload, target.revision), (&newest.payload, edited(newest.seq())));
+}
+
+pub fn a_deletion_is_known_while_it_is_being_made(store: &LogStore) {
+    const MESSAGES: usize = 20;
+    let channel = channel("chat:a");
+    let messages = (1..=MESSAGES).map(|seq| draft("ann", &seq.to_string())).collect();
+    store.append(0, &channel, messages);
+    // All make the same ones, as one does who hears nothing and tries again at another server.
+    let placed = together(store, |log, _| {
+        let delete = |target: usize| {
+            let drafts = vec![delete("ann", &format!("gone-{target}"), target as u64)];
+            super::placed(append_in_the_end(log, &channel, ROOMY, drafts)).remove(0)
+        };
+        (1..=MESSAGES).map(delete).collect::<Vec<_>>()
+    });
+    for target in 0..MESSAGES {
+        let of = |placed: &Vec<Placed>| (placed[target].message.seq(), placed[target].retry);
+        let mut all: Vec<_> = placed.iter().map(of).collect();
+        all.sort_unstable();
+        let seq = all[0].0;
+        assert_eq!(all, [vec![(seq, false)], vec![(seq, true); THREADS - 1]].concat());
+    }
+    assert_eq!(store.bounds(&channel), (1, 2 * MESSAGES as u64));
 }
