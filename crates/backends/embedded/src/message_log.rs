@@ -106,6 +106,8 @@ impl MemoryLog {
         let mut stripe = lock(self.stripe(channel));
         let history = self.begin_write(&mut stripe, channel);
         let before = history.weight();
+        // Twice: what was too old until now stays so.
+        history.expire(now);
         history.keep(retention, share);
         history.expire(now);
         let taken = drafts.into_iter().map(|draft| history.place(channel, draft, now)).collect();

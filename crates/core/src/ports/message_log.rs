@@ -94,7 +94,7 @@ pub struct Page {
 /// - **Edits**: an edit or a deletion takes a place like any other, and is folded into its target in the same atomic step: whoever reads the target from then on reads its newest data and its
 ///   [`Revision`](crate::message::Revision). It is refused when the target's body is no longer kept, when it is deleted, or when it is no message.
 /// - **Visible**: a placed message is read by every later `read`, on every handle.
-/// - **Retention** blanks the oldest slots' bodies; it never lowers `head`, and the newest slot stays.
+/// - **Retention** blanks the oldest slots' bodies; it never lowers `head`, and the newest slot stays. What has left never comes back, whatever bounds come later.
 /// - The **epoch** changes only when history was lost or restored; then seqs begin anew.
 pub trait MessageLog: Send + Sync {
     /// Gives places to `drafts`, in order. With [`Retention::ENDLESS`] nothing is ever blanked.

@@ -411,6 +411,13 @@ pub fn bounds_may_change(store: &LogStore) {
     assert_eq!(store.bounds(&channel), (9, 11));
     store.fill(&channel, Retention { count: 10, ..ROOMY }, 12..=13);
     assert_eq!(store.bounds(&channel), (9, 13));
+    // Of age alike, whether anybody has looked at it meanwhile or not.
+    store.fill(&channel, Retention { age_ms: 1000, ..ROOMY }, 14..=14);
+    (store.pass)(600);
+    store.fill(&channel, Retention { age_ms: 1000, ..ROOMY }, 15..=15);
+    (store.pass)(600);
+    store.fill(&channel, Retention { age_ms: 5000, ..ROOMY }, 16..=16);
+    assert_eq!(store.bounds(&channel), (15, 16));
 }
 
 pub fn the_newest_message_stays(store: &LogStore) {

@@ -149,6 +149,8 @@ impl Model {
         } else {
             self.markers.insert(by, (seq, seq));
         }
+        // What has left does not come back, whatever age is kept from now on.
+        self.first = self.readable();
         let (id, json) = (id.to_owned(), json.to_owned());
         self.slots.push(Slot { kind, from: by, id, json, placed: self.now, revision: None });
         self.age = self.retention.age_ms;

@@ -3,6 +3,8 @@
 -- The epoch, then for each draft: {'placed', seq}, {'missing'}, {'others'}, or a slot as it reads now for a retry.
 local at, log = now(ARGV[1]), open(ARGV[2])
 local before = log.head
+-- Twice: what was too old until now stays so.
+expire(log, at)
 log.age, log.keep = tonumber(ARGV[5]), tonumber(ARGV[6])
 expire(log, at)
 

@@ -48,6 +48,10 @@ impl Inner {
             now: self.clock.now().max(channel.placed),
         };
         channels.fences.follow(key, channel.id);
+        if channel.age < retention.age_ms.min(retention::ENDLESS) {
+            // What was too old until now stays so.
+            channel.first = retention::readable(writing, &channel, append.now)?;
+        }
         let (mut taken, mut failure) = (Vec::with_capacity(drafts.len()), None);
         for draft in drafts {
             let placed = match append.place(&mut channels.fences, &mut channel, draft) {
