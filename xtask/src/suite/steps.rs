@@ -59,7 +59,7 @@ pub(crate) const STEPS: &[Step] = &[
     Step {
         name: "rust",
         title: "the tests of all crates",
-        needs: &[Need::RustTools, Need::Redis, Need::ZooKeeper, Need::SecantusDb, Need::S3],
+        needs: &[Need::RustTools, Need::Redis, Need::ZooKeeper, Need::Nginx, Need::SecantusDb, Need::S3],
         tests: Some(Runner::Cargo),
         run: |course| {
             let compiled = binaries::compile(course.repo, course.deadline)?;

@@ -34,6 +34,11 @@ const FIELDS: usize = 16;
 const LINGER: u64 = 16 << 20;
 const LINGER_FOR: Duration = Duration::from_secs(10);
 
+/// Whether a body of this content type is a form around its file.
+pub(super) fn is_form(said: &str) -> bool {
+    said.trim_start().get(..10).is_some_and(|start| start.eq_ignore_ascii_case("multipart/"))
+}
+
 /// A file on its way in.
 pub(crate) struct Incoming {
     source: Source,
@@ -61,11 +66,8 @@ impl Incoming {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let announced: Option<u64> = text(CONTENT_LENGTH).and_then(|length| length.parse().ok());
         let said = text(CONTENT_TYPE).map(str::to_owned);
-        let boundary = said.as_deref().and_then(|said| {
-            let form =
-                said.trim_start().get(..10).is_some_and(|start| start.eq_ignore_ascii_case("multipart/"));
-            form.then(|| multer::parse_boundary(said).map_err(|_| bad_form()))
-        });
+        let form = said.as_deref().filter(|said| is_form(said));
+        let boundary = form.map(|said| multer::parse_boundary(said).map_err(|_| bad_form()));
         let Some(boundary) = boundary.transpose()? else {
             let source = Source::Plain(body.into_data_stream());
             return Ok(Self::of(source, None, said, announced));

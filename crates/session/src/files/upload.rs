@@ -146,8 +146,8 @@ async fn plan(
 /// Bytes that the file has, at least: nobody knows how many a form has around its own.
 fn announced(headers: &HeaderMap) -> Option<u64> {
     let length: u64 = headers.get("content-length")?.to_str().ok()?.parse().ok()?;
-    let is_form = headers.get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"multipart/"));
-    Some(if is_form { length.saturating_sub(body::AROUND) } else { length })
+    let said = headers.get("content-type").and_then(|said| said.to_str().ok());
+    Some(if said.is_some_and(body::is_form) { length.saturating_sub(body::AROUND) } else { length })
 }
 
 impl Plan {
