@@ -97,6 +97,17 @@ pub struct Stretch {
     pub messages: Vec<(u64, Option<Arc<Message>>)>,
 }
 
+/// Channels that were written lately.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Moved {
+    /// As they stand, each once.
+    pub channels: Vec<Standing>,
+    /// To be asked for next, by the ledger's time in ms.
+    pub until: u64,
+    /// There may be more at once.
+    pub more: bool,
+}
+
 /// Slots of which something was erased.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Erased {
@@ -112,6 +123,7 @@ pub struct Erased {
 ///
 /// - **Nothing is missed**: a slot that has its place is within the head of some later [`standings`](Self::standings), and in a [`stretch`](Self::stretch) that is asked for
 ///   behind that.
+/// - **Soon**: as a rule, [`moved`](Self::moved) tells of it within a moment, however many channels there are; nobody may rely on that alone.
 /// - **Erased**: each slot whose message was taken out for a user, and each channel that was emptied, is told for [`ERASED_FOR`] ms at least, perhaps several times and some time before. No
 ///   name is told with it.
 pub trait Followed: Send + Sync {
@@ -119,6 +131,8 @@ pub trait Followed: Send + Sync {
     fn identity(&self) -> u64;
     /// Some of the channels, behind where a part before ended; from the first on without that.
     fn standings(&self, after: Option<Box<[u8]>>, limit: usize, done: Done<Standings>);
+    /// Channels that were written at `since` or later, those first that were not written for longest.
+    fn moved(&self, since: u64, done: Done<Moved>);
     /// At most `limit` slots of a channel behind `after`.
     fn stretch(&self, channel: &ChannelKey, after: u64, limit: u64, done: Done<Stretch>);
     /// Messages by their slots, as they read now; what is none, or may be read no more, is left out.

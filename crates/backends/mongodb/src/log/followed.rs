@@ -1,6 +1,7 @@
 //! What a search index sees of the ledger ([`Followed`]): each server has one of its own.
 //!
-//! Channels are compared by their checkpoints, which are at most a moment behind their heads, so that no query by channel is needed. What was erased is told by documents of their own
+//! Channels are compared by their checkpoints, which are at most a moment behind their heads, so that no query by channel is needed; and each checkpoint has the time when it was
+//! set, by which those are found that were written lately, however many others there are. What was erased is told by documents of their own
 //! (`erased`), which name places and no user: slots that are blanked give no other sign, and nobody would look at them again.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +9,7 @@ use std::sync::Arc;
 
 use mongodb::bson::{Binary, Document, doc};
 use xpush_core::ports::message_log::{Page, Range};
-use xpush_core::ports::search::{ERASED_FOR, Erased, Followed, Standing, Standings, Stretch};
+use xpush_core::ports::search::{ERASED_FOR, Erased, Followed, Moved, Standing, Standings, Stretch};
 use xpush_core::ports::{Done, PortError};
 use xpush_core::{ChannelKey, Message};
 
@@ -22,6 +23,12 @@ const AT_ONCE: usize = 5_000;
 /// Servers' clocks may differ by so much, ms.
 const SKEW: u64 = 60_000;
 
+/// Checkpoints of at most so many ms before are looked at again: what is written by then has its time already. Who comes later than that is met when all channels are compared.
+const UNDER_WAY: u64 = 2_000;
+
+/// Channels that were written lately and are read at once.
+const WRITTEN: usize = 2_000;
+
 impl Followed for Ledger {
     fn identity(&self) -> u64 {
         self.inner.store.epoch()
@@ -29,6 +36,10 @@ impl Followed for Ledger {
 
     fn standings(&self, after: Option<Box<[u8]>>, limit: usize, done: Done<Standings>) {
         self.run(done, |inner| async move { inner.standings(after, limit).await });
+    }
+
+    fn moved(&self, since: u64, done: Done<Moved>) {
+        self.run(done, |inner| async move { inner.moved_since(since).await });
     }
 
     fn stretch(&self, channel: &ChannelKey, after: u64, limit: u64, done: Done<Stretch>) {
@@ -53,24 +64,39 @@ impl Inner {
     async fn standings(&self, after: Option<Box<[u8]>>, limit: usize) -> Result<Standings, PortError> {
         let filter = after.map_or_else(Document::new, |id| doc! { "_id": { "$gt": slot::binary(&id) } });
         let find = self.channels.find(filter).sort(doc! { "_id": 1 }).limit(limit as i64);
-        let fields = doc! { "app": 1, "name": 1, "incarnation": 1, "settled": 1, "blanked": 1 };
-        let documents = self.store.find(find.projection(fields)).await?;
-        let standing = |document: &Document| {
-            let number = |field: &str| document.get_i64(field).map_or(0, i64::unsigned_abs);
-            let id = document.get_binary_generic("_id").ok()?;
-            let life = number("incarnation");
-            Some(Standing {
-                channel: sweep::key(document)?,
-                mark: slot::slots_id(&slot::binary(id), life).bytes.into(),
-                epoch: self.epoch_of(life),
-                head: number("settled"),
-                first: number("blanked").max(1),
-            })
-        };
+        let documents = self.store.find(find.projection(standing_fields())).await?;
         let last = documents.last().filter(|_| documents.len() == limit);
         let next = last.and_then(|last| last.get_binary_generic("_id").ok()).map(|id| (&**id).into());
-        let channels = documents.iter().filter_map(standing).filter(|standing| standing.head > 0);
+        let channels = documents.iter().filter_map(|document| self.standing(document));
         Ok(Standings { channels: channels.collect(), next })
+    }
+
+    async fn moved_since(&self, since: u64) -> Result<Moved, PortError> {
+        let now = self.clock.now();
+        let lately = doc! { "moved": { "$gte": since as i64 } };
+        let find = self.channels.find(lately).sort(doc! { "moved": 1 }).limit(WRITTEN as i64);
+        let documents = self.store.find(find.projection(standing_fields())).await?;
+        let last = documents.last().filter(|_| documents.len() == WRITTEN);
+        let last = last.and_then(|last| last.get_i64("moved").ok()).map(i64::unsigned_abs);
+        // More of one moment than are read at once are passed over.
+        let until = last.map_or(now.saturating_sub(UNDER_WAY), |last| last.max(since + 1));
+        let channels = documents.iter().filter_map(|document| self.standing(document));
+        Ok(Moved { channels: channels.collect(), until: until.max(since), more: last.is_some() })
+    }
+
+    /// How a channel stands by its document; `None`: it has no messages.
+    fn standing(&self, document: &Document) -> Option<Standing> {
+        let number = |field: &str| document.get_i64(field).map_or(0, i64::unsigned_abs);
+        let id = document.get_binary_generic("_id").ok()?;
+        let life = number("incarnation");
+        let standing = Standing {
+            channel: sweep::key(document)?,
+            mark: slot::slots_id(&slot::binary(id), life).bytes.into(),
+            epoch: self.epoch_of(life),
+            head: number("settled"),
+            first: number("blanked").max(1),
+        };
+        (standing.head > 0).then_some(standing)
     }
 
     async fn stretch(&self, key: &ChannelKey, after: u64, limit: u64) -> Result<Stretch, PortError> {
@@ -142,6 +168,10 @@ impl Inner {
         let old = doc! { "at": { "$lt": now.saturating_sub(ERASED_FOR + SKEW) as i64 } };
         self.store.write(self.store.collection("erased").delete_many(old)).await.map(drop)
     }
+}
+
+fn standing_fields() -> Document {
+    doc! { "app": 1, "name": 1, "incarnation": 1, "settled": 1, "blanked": 1, "moved": 1 }
 }
 
 fn may_be_read(message: &Message) -> bool {

@@ -65,7 +65,7 @@ impl Inner {
         self.settle_changes(view).await?;
         // Whoever has emptied the channel may have taken its name away just before the first slot of its new life.
         let change = doc! {
-            "$max": { "settled": head as i64 },
+            "$max": { "settled": head as i64, "moved": self.clock.now() as i64 },
             "$set": { "app": view.key.app.as_str(), "name": view.key.name.as_str() },
         };
         let update = Update { filter: view.document(), change, upsert: false };

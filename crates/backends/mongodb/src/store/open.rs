@@ -83,6 +83,7 @@ const INDEXES: &[Index] = &[
     Index("slots", &[("c", 1), ("h", 1)], Kind::Unique),
     Index("slots", &[("c", 1), ("t", 1)], Kind::Sparse),
     Index("slots", &[("tell.at", 1)], Kind::Sparse),
+    Index("channels", &[("moved", 1)], Kind::Sparse),
     Index("markers", &[("c", 1), ("m", -1)], Kind::Plain),
     Index("markers", &[("a", 1), ("u", 1)], Kind::Plain),
     Index("entries", &[("o", 1)], Kind::Sparse),

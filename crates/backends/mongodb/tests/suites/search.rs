@@ -6,11 +6,14 @@ use std::time::Duration;
 
 use crate::served::Database;
 use xpush_core::access::Apps;
+use xpush_core::ports::Done;
 use xpush_core::ports::erasure::Erasure;
 use xpush_core::ports::message_log::{Draft, MessageLog};
-use xpush_core::ports::search::{Followed, Places, Search, Wanted};
+use xpush_core::ports::search::{
+    Erased, Followed, Moved, Places, Search, Standing, Standings, Stretch, Wanted,
+};
 use xpush_core::search::Query;
-use xpush_core::{Clock, Retention};
+use xpush_core::{ChannelKey, Clock, Message, Retention};
 use xpush_mongodb::{Ledger, Options, Store};
 use xpush_sqlite::{Rules, SearchIndex};
 use xpush_testkit::ManualClock;
@@ -52,6 +55,35 @@ fn store() -> SearchStore {
 }
 
 xpush_testkit::search_suite!(store);
+
+/// A ledger with so many channels that nobody comes to the end of them.
+struct Endless(Arc<Ledger>);
+
+impl Followed for Endless {
+    fn identity(&self) -> u64 {
+        self.0.identity()
+    }
+
+    fn standings(&self, _: Option<Box<[u8]>>, _: usize, done: Done<Standings>) {
+        done(Ok(Standings { channels: Vec::new(), next: Some([0].into()) }));
+    }
+
+    fn moved(&self, since: u64, done: Done<Moved>) {
+        self.0.moved(since, done);
+    }
+
+    fn stretch(&self, channel: &ChannelKey, after: u64, limit: u64, done: Done<Stretch>) {
+        self.0.stretch(channel, after, limit, done);
+    }
+
+    fn messages(&self, channel: &ChannelKey, seqs: Vec<u64>, done: Done<Vec<(u64, Arc<Message>)>>) {
+        self.0.messages(channel, seqs, done);
+    }
+
+    fn erased(&self, since: u64, done: Done<Erased>) {
+        self.0.erased(since, done);
+    }
+}
 
 fn say(ledger: &Ledger, name: &str, from: &str, texts: impl Iterator<Item = String>) {
     let drafts: Vec<Draft> =
@@ -95,6 +127,41 @@ fn each_server_finds_all_and_goes_on_where_it_stood() {
     let one = index(folders[0].path(), &database, &apps);
     wait_until("it was made anew", || count(&one, "words") == 3);
     wait_until("the other follows as well", || count(&other, "words") == 3);
+}
+
+#[test]
+fn what_is_written_now_is_found_before_all_channels_were_compared() {
+    let (database, apps, folder) = (Database::new(), searched(), tempfile::tempdir().unwrap());
+    let writer = ledger(&database);
+    let rules: Rules = Arc::new(move || apps.lock().unwrap().clone());
+    let endless = Arc::new(Endless(ledger(&database)));
+    let index = SearchIndex::open_shared(folder.path().join("search.db"), endless, rules).unwrap();
+    for (round, text) in ["first words", "second words", "third words"].into_iter().enumerate() {
+        for name in ["chat:lobby", "chat:other"] {
+            say(&writer, name, "ann", [text.to_owned()].into_iter());
+        }
+        wait_until("it has them", || count(&index, "words") == 2 * (round + 1));
+    }
+}
+
+#[test]
+fn channels_are_told_when_they_were_written() {
+    let database = Database::new();
+    let writer = ledger(&database);
+    let moved = |since: u64| answer(|done| writer.moved(since, done)).unwrap();
+    let names = |moved: &Moved| {
+        let name = |standing: &Standing| (standing.channel.name.to_string(), standing.head);
+        moved.channels.iter().map(name).collect::<Vec<_>>()
+    };
+    say(&writer, "chat:a", "ann", ["1".to_owned()].into_iter());
+    wait_until("it is told", || names(&moved(0)) == [("chat:a".to_owned(), 1)]);
+    say(&writer, "chat:b", "ann", ["1".to_owned(), "2".to_owned()].into_iter());
+    wait_until("the other is told behind it", || {
+        names(&moved(0)) == [("chat:a".to_owned(), 1), ("chat:b".to_owned(), 2)]
+    });
+    let now = moved(0);
+    assert!(!now.more);
+    assert!(names(&moved(now.until + 3_600_000)).is_empty());
 }
 
 #[test]

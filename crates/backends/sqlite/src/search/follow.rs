@@ -51,6 +51,8 @@ struct Follower<'a> {
     compare: bool,
     /// From where on.
     after: After,
+    /// All were, since the rules are what they are.
+    is_compared: bool,
     /// Since when something is taken out that the write-ahead log still has.
     dirty: Option<Instant>,
 }
@@ -66,6 +68,7 @@ pub(super) fn run(index: Connection, ledger: &dyn Source, is_told: bool, due: &D
         is_told,
         compare: rules.is_some(),
         after: After::Start,
+        is_compared: false,
         rules,
         apps: Arc::default(),
         due: BTreeSet::new(),
@@ -76,7 +79,9 @@ pub(super) fn run(index: Connection, ledger: &dyn Source, is_told: bool, due: &D
     while let Some(news) = due.wait(patience) {
         let (is_published, began) = (!news.channels.is_empty(), Instant::now());
         patience = match follower.round(news) {
-            Ok(false) if follower.after != After::Start => (REST * began.elapsed()).min(PACE),
+            Ok(false) if !follower.is_compared && follower.after != After::Start => {
+                (REST * began.elapsed()).min(PACE)
+            }
             Ok(false) => PACE,
             Ok(true) => {
                 if is_published || !is_told {
@@ -103,10 +108,15 @@ impl Follower<'_> {
             if !Arc::ptr_eq(&apps, &self.apps) {
                 self.apps = apps;
                 self.ignored.clear();
-                self.compare = true;
+                (self.compare, self.is_compared, self.after) = (true, false, After::Start);
             }
             self.due.extend(news.channels.iter().filter(|channel| !self.ignored.contains(channel)));
-            self.compare |= news.everything || !self.is_told;
+            if self.is_told {
+                self.compare |= news.everything;
+            } else if self.searches() {
+                self.compare = true;
+                more |= self.compare_moved()?;
+            }
             if std::mem::take(&mut self.compare) {
                 self.compare_channels()?;
             }
@@ -123,37 +133,43 @@ impl Follower<'_> {
         Ok(more)
     }
 
+    /// Where nobody tells: what was written a moment ago; whether there is more at once.
+    fn compare_moved(&mut self) -> Result<bool, Fault> {
+        let (compared, more) = self.ledger.moved(&|channel| self.covers(channel))?;
+        self.find_due(&compared)?;
+        Ok(more)
+    }
+
     /// What was written when nobody looked: all of it, or, where nobody tells, the next part.
     fn compare_channels(&mut self) -> Result<(), Fault> {
-        if !self.is_told && !self.searches() {
-            return Ok(());
-        }
         loop {
-            let after = std::mem::replace(&mut self.after, After::Start);
-            let Compared { channels, gone, next } =
-                self.ledger.compare(after, COMPARED, &|channel| self.covers(channel))?;
-            for channel in &channels {
-                let known = index::standing(&self.index, channel.id)?;
-                let is_right = match known {
-                    Some((head, first)) if self.covers(&channel.key) => {
-                        head >= channel.head && first >= channel.first
-                    }
-                    Some(_) => false,
-                    None => !self.covers(&channel.key),
-                };
-                if !is_right {
-                    self.due.insert(channel.id);
-                }
-            }
-            self.due.extend(gone);
-            match next {
-                Some(next) => self.after = next,
-                None => return Ok(()),
-            }
-            if !self.is_told {
+            let compared =
+                self.ledger.compare(self.after.clone(), COMPARED, &|channel| self.covers(channel))?;
+            self.find_due(&compared)?;
+            self.is_compared |= compared.next.is_none();
+            self.after = compared.next.unwrap_or(After::Start);
+            if !self.is_told || self.after == After::Start {
                 return Ok(());
             }
         }
+    }
+
+    fn find_due(&mut self, compared: &Compared) -> Result<(), Fault> {
+        for channel in &compared.channels {
+            let known = index::standing(&self.index, channel.id)?;
+            let is_right = match known {
+                Some((head, first)) if self.covers(&channel.key) => {
+                    head >= channel.head && first >= channel.first
+                }
+                Some(_) => false,
+                None => !self.covers(&channel.key),
+            };
+            if !is_right {
+                self.due.insert(channel.id);
+            }
+        }
+        self.due.extend(&compared.gone);
+        Ok(())
     }
 
     /// Whether anything is searched, or was until now.

@@ -47,6 +47,8 @@ struct State {
     by_id: HashMap<i64, (ChannelKey, Epoch)>,
     by_key: HashMap<ChannelKey, i64>,
     by_mark: HashMap<Box<[u8]>, i64>,
+    /// What was written until then is compared, as a rule.
+    moved: u64,
     erased: Erased,
 }
 
@@ -98,7 +100,8 @@ impl Shared {
         drop(rows);
         drop(select);
         let erased = Erased { until, done: HashSet::new(), waiting: None, asked: None };
-        Ok(Self { ledger, state: Mutex::new(State { file, by_id, by_key, by_mark, erased }) })
+        let state = State { file, by_id, by_key, by_mark, moved: now, erased };
+        Ok(Self { ledger, state: Mutex::new(state) })
     }
 
     fn key(&self, id: i64) -> Option<(ChannelKey, Epoch)> {
@@ -107,6 +110,22 @@ impl Shared {
 }
 
 impl State {
+    /// Channels with their numbers; those that are neither known nor wanted are left out.
+    fn compared(&mut self, standings: Vec<Theirs>, wanted: Wanted<'_>) -> Result<Compared, Fault> {
+        let mut compared = Compared::default();
+        for standing in standings {
+            let key = &standing.channel;
+            if !self.by_key.contains_key(key) && !wanted(key) {
+                continue;
+            }
+            let (id, before) = self.number(&standing)?;
+            compared.gone.extend(before);
+            let Theirs { channel: key, head, first, .. } = standing;
+            compared.channels.push(Standing { id, key, head, first });
+        }
+        Ok(compared)
+    }
+
     /// The channel's number in this life, and the one that it had in the life before.
     fn number(&mut self, standing: &Theirs) -> Result<(i64, Option<i64>), Fault> {
         let Theirs { channel: key, mark, epoch, .. } = standing;
@@ -124,6 +143,7 @@ impl State {
         drop(replace);
         if let Some(gone) = known {
             self.by_id.remove(&gone);
+            self.by_mark.retain(|_, known| *known != gone);
         }
         self.by_id.insert(id, (key.clone(), *epoch));
         self.by_key.insert(key.clone(), id);
@@ -140,19 +160,17 @@ impl Source for Shared {
     fn compare(&self, after: After, limit: usize, wanted: Wanted<'_>) -> Result<Compared, PortError> {
         let after = if let After::Place(place) = after { Some(place) } else { None };
         let standings = wait(|done| self.ledger.standings(after, limit, done))?;
+        let compared = lock(&self.state).compared(standings.channels, wanted).map_err(Fault::into_port)?;
+        Ok(Compared { next: standings.next.map(After::Place), ..compared })
+    }
+
+    fn moved(&self, wanted: Wanted<'_>) -> Result<(Compared, bool), PortError> {
+        let since = lock(&self.state).moved;
+        let moved = wait(|done| self.ledger.moved(since, done))?;
         let mut state = lock(&self.state);
-        let (mut channels, mut gone) = (Vec::new(), Vec::new());
-        for standing in standings.channels {
-            let key = &standing.channel;
-            if !state.by_key.contains_key(key) && !wanted(key) {
-                continue;
-            }
-            let (id, before) = state.number(&standing).map_err(Fault::into_port)?;
-            let key = standing.channel;
-            gone.extend(before);
-            channels.push(Standing { id, key, head: standing.head, first: standing.first });
-        }
-        Ok(Compared { channels, gone, next: standings.next.map(After::Place) })
+        let compared = state.compared(moved.channels, wanted).map_err(Fault::into_port)?;
+        state.moved = moved.until;
+        Ok((compared, moved.more))
     }
 
     fn stretch(&self, id: i64, after: u64, limit: u64) -> Result<Option<Stretch>, PortError> {

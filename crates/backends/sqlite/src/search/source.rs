@@ -14,6 +14,8 @@ pub(super) trait Source: Send + Sync {
     fn tell(&self, due: Arc<Due>) -> Result<bool, PortError>;
     /// At most `limit` channels behind `after`; those that are neither known nor wanted may be left out.
     fn compare(&self, after: After, limit: usize, wanted: Wanted<'_>) -> Result<Compared, PortError>;
+    /// Channels that were written since it was asked last, of a ledger that does not tell; and whether there are more at once.
+    fn moved(&self, wanted: Wanted<'_>) -> Result<(Compared, bool), PortError>;
     /// At most `limit` slots of a channel behind `after`; `None` when there is no such channel (any more).
     fn stretch(&self, id: i64, after: u64, limit: u64) -> Result<Option<Stretch>, PortError>;
     /// The numbers of channels, as far as they have one.
@@ -38,6 +40,7 @@ pub(super) enum After {
 }
 
 /// Channels as they stand.
+#[derive(Default)]
 pub(super) struct Compared {
     pub(super) channels: Vec<Standing>,
     /// Numbers of channels that are no more.
@@ -56,6 +59,10 @@ impl Source for Ledger {
         let channels = self.standings(after, limit)?;
         let next = channels.last().filter(|_| channels.len() == limit).map(|last| After::Number(last.id));
         Ok(Compared { channels, gone: Vec::new(), next })
+    }
+
+    fn moved(&self, _: Wanted<'_>) -> Result<(Compared, bool), PortError> {
+        Ok((Compared::default(), false))
     }
 
     fn stretch(&self, id: i64, after: u64, limit: u64) -> Result<Option<Stretch>, PortError> {
