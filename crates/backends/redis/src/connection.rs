@@ -252,7 +252,10 @@ async fn supervise(core: Arc<Core>) {
                     backoff = Backoff::default();
                     core.set_link(Some(link.clone()));
                     core.states.send_replace(State::Up(generation));
-                    break core.watch(&link).await;
+                    break tokio::select! {
+                        trouble = core.watch(&link) => trouble,
+                        trouble = link.demoted(&core.options) => trouble,
+                    };
                 }
                 Err(error) => {
                     backoff.tell("redis", &error);

@@ -360,6 +360,10 @@ impl Keeper {
             .into_iter()
             .map(|((app, user, device, from), to)| Step { app, user, verb: "set", device, from, to })
             .collect();
+        if steps.is_empty() {
+            // What is still on its way comes too late now.
+            self.step(partition, node, &steps).await?;
+        }
         let mut last: Vec<Transition> = Vec::new();
         for (count, some) in steps.chunks(BATCH).enumerate() {
             match self.step(partition, node, some).await {

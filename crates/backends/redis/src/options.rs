@@ -40,7 +40,7 @@ pub enum Deployment {
     Cluster(Vec<Address>),
     /// The server that these sentinels name as the master.
     Sentinel {
-        /// Each is asked in turn.
+        /// Who is named first is asked first.
         sentinels: Vec<Address>,
         /// The name of the master's group.
         master: Box<str>,

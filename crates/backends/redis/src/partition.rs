@@ -106,7 +106,7 @@ impl Store {
         self.key(partition, &format!("memo:{}", self.handle))
     }
 
-    /// A name for a call that nobody else uses; all are of one length.
+    /// A name for a call that nobody else uses; all are of one length, and each is greater than the one before.
     pub(crate) fn call(&self) -> String {
         format!("{}{:016x}", self.handle, self.calls.fetch_add(1, Ordering::Relaxed))
     }

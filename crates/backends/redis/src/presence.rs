@@ -315,6 +315,8 @@ impl Keeper {
             }
         }
         if stated.is_empty() {
+            // What is still on its way comes too late now.
+            self.step(partition, node, &[]).await?;
             delta.users = self.list(channel, 0).await?.users;
         }
         Ok(delta)

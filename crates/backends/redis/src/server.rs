@@ -8,12 +8,14 @@ use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{RoutingInfo, SingleNodeRoutingInfo};
+use redis::io::tcp::TcpSettings;
 use redis::{
     AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue,
     IntoConnectionInfo, ProtocolVersion, RedisConnectionInfo, RedisError, ServerErrorKind, TlsCertificates,
     TlsMode, Value,
 };
-use tokio::time::timeout;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
 use crate::options::{Address, Deployment, Options};
 
@@ -21,6 +23,10 @@ use crate::options::{Address, Deployment, Options};
 const OLDEST: (u32, u32) = (6, 2);
 /// Commands that may wait for the connection's writer.
 const WRITER: usize = 1024;
+/// After so long without an answer of one sentinel the next one is asked, too.
+const MOMENT: Duration = Duration::from_millis(250);
+/// How often sentinels are asked whether the master still is the master.
+const PACE: Duration = Duration::from_secs(1);
 
 /// Why there is no connection, in words for whoever runs it; holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,6 +170,7 @@ impl Link {
             .connection_timeout(options.connect_timeout)
             .response_timeout(options.command_timeout)
             .use_protocol(ProtocolVersion::RESP3)
+            .tcp_settings(tcp(options))
             .retries(3);
         if options.tls.is_some() {
             builder = builder.tls(TlsMode::Secure).certs(certificates(options)?);
@@ -178,28 +185,30 @@ impl Link {
     pub(crate) async fn check(&self, options: &Options) -> Result<(), ConnectError> {
         let asking = async {
             match self {
-                Self::Server(link) => link.check(options).await,
+                Self::Server(link) => link.check().await,
                 Self::Cluster(cluster) => check_cluster(cluster.clone()).await,
             }
         };
         timeout(options.command_timeout, asking).await.unwrap_or_else(|_| Err(ConnectError::silent()))
     }
+
+    /// Waits for the end of being the master.
+    pub(crate) async fn demoted(&self, options: &Options) -> ConnectError {
+        match self {
+            Self::Server(link) => demoted(options, &link.address).await,
+            Self::Cluster(_) => std::future::pending().await,
+        }
+    }
 }
 
 impl ServerLink {
-    async fn check(&self, options: &Options) -> Result<(), ConnectError> {
+    async fn check(&self) -> Result<(), ConnectError> {
         let mut connection = self.connection.clone();
         let role = Greeting::ask(&mut connection, &self.address).await?.role;
-        if role != "master" {
-            return Err(ConnectError::new(format!("{} is a {role} now", self.address)));
+        if role == "master" {
+            return Ok(());
         }
-        if let Deployment::Sentinel { .. } = options.deployment
-            && let Ok(master) = master(options).await
-            && master != self.address
-        {
-            return Err(ConnectError::new(format!("{} is the master now, not {}", master, self.address)));
-        }
-        Ok(())
+        Err(ConnectError::new(format!("{} is a {role} now", self.address)))
     }
 }
 
@@ -260,29 +269,52 @@ impl Greeting {
     }
 }
 
-/// Asks the sentinels, each in turn, who the master is.
+/// Asks the sentinels who the master is. Each is asked a moment after the one before, so that who is dead holds nobody up and who lives and is named first is believed.
 pub(crate) async fn master(options: &Options) -> Result<Address, ConnectError> {
     let Deployment::Sentinel { sentinels, master } = &options.deployment else {
         return Err(ConnectError::new("there are no sentinels"));
     };
+    let mut asked = JoinSet::new();
+    for (turn, sentinel) in (0..).zip(sentinels) {
+        let (options, sentinel, master) = (options.clone(), sentinel.clone(), master.clone());
+        asked.spawn(async move {
+            sleep(MOMENT * turn).await;
+            let silent = || Err(ConnectError::new(format!("the sentinel {sentinel} does not answer")));
+            let asking = ask_sentinel(&options, &sentinel, &master);
+            timeout(options.connect_timeout, asking).await.unwrap_or_else(|_| silent())
+        });
+    }
     let mut trouble = ConnectError::silent();
-    for sentinel in sentinels {
-        let asked = async {
-            let mut connection = open(options, sentinel, Who::Sentinel).await?;
-            let mut command = redis::cmd("SENTINEL");
-            command.arg("get-master-addr-by-name").arg(&**master);
-            let answer: Result<Option<(String, u16)>, _> = command.query_async(&mut connection).await;
-            let named = answer.map_err(|error| ConnectError::at(sentinel, &error))?;
-            let unknown = || ConnectError::new(format!("the sentinel {sentinel} knows no master {master:?}"));
-            named.map(|(host, port)| Address::new(&host, port)).ok_or_else(unknown)
-        };
-        match timeout(options.connect_timeout, asked).await {
-            Ok(Ok(master)) => return Ok(master),
-            Ok(Err(error)) => trouble = error,
-            Err(_) => trouble = ConnectError::new(format!("the sentinel {sentinel} does not answer")),
+    while let Some(Ok(answer)) = asked.join_next().await {
+        match answer {
+            Ok(master) => return Ok(master),
+            Err(error) => trouble = error,
         }
     }
     Err(trouble)
+}
+
+async fn ask_sentinel(options: &Options, sentinel: &Address, master: &str) -> Result<Address, ConnectError> {
+    let mut connection = open(options, sentinel, Who::Sentinel).await?;
+    let mut command = redis::cmd("SENTINEL");
+    command.arg("get-master-addr-by-name").arg(master);
+    let answer: Result<Option<(String, u16)>, _> = command.query_async(&mut connection).await;
+    let named = answer.map_err(|error| ConnectError::at(sentinel, &error))?;
+    let unknown = || ConnectError::new(format!("the sentinel {sentinel} knows no master {master:?}"));
+    named.map(|(host, port)| Address::new(&host, port)).ok_or_else(unknown)
+}
+
+/// Waits for the end of being the master. What no sentinel can say now they are asked again.
+pub(crate) async fn demoted(options: &Options, address: &Address) -> ConnectError {
+    let Deployment::Sentinel { .. } = options.deployment else { return std::future::pending().await };
+    loop {
+        sleep(PACE).await;
+        if let Ok(master) = master(options).await
+            && master != *address
+        {
+            return ConnectError::new(format!("{master} is the master now, not {address}"));
+        }
+    }
 }
 
 async fn open(options: &Options, address: &Address, who: Who) -> Result<MultiplexedConnection, ConnectError> {
@@ -320,7 +352,16 @@ fn info(options: &Options, address: &Address, who: Who) -> Result<ConnectionInfo
         Some(_) => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
         None => ConnectionAddr::Tcp(host, port),
     };
-    Ok(address.into_connection_info()?.set_redis_settings(settings))
+    let info = address.into_connection_info()?.set_tcp_settings(tcp(options));
+    Ok(info.set_redis_settings(settings))
+}
+
+fn tcp(options: &Options) -> TcpSettings {
+    let settings = TcpSettings::default();
+    // What was given up is not to arrive later.
+    #[cfg(target_os = "linux")]
+    let settings = settings.set_user_timeout(options.command_timeout);
+    settings
 }
 
 fn certificates(options: &Options) -> Result<TlsCertificates, ConnectError> {

@@ -72,16 +72,3 @@ async fn connect(core: &Core, address: Option<Address>) -> Result<Socket, Connec
     }
     Ok(socket)
 }
-
-/// Waits for the end of being the master. What a sentinel cannot say now it is asked again.
-pub(super) async fn demoted(core: &Core, address: &Address) -> ConnectError {
-    let Deployment::Sentinel { .. } = core.options.deployment else { return std::future::pending().await };
-    loop {
-        sleep(core.options.command_timeout).await;
-        if let Ok(master) = master(&core.options).await
-            && master != *address
-        {
-            return ConnectError::new(format!("{master} is the master now, not {address}"));
-        }
-    }
-}

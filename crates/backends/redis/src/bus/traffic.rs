@@ -11,11 +11,10 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, interval, timeout};
 
 use super::Core;
-use super::lane::demoted;
 use super::state::{Batch, Change, Effects};
 use crate::options::Address;
 use crate::resp::{self, Frame};
-use crate::server::ConnectError;
+use crate::server::{ConnectError, demoted};
 use crate::stream::{Socket, refused};
 
 /// Bytes that are read, or written, at once.
@@ -101,7 +100,7 @@ impl Traffic {
             why = self.read(reader, buffer) => why,
             why = self.write(writer) => why,
             why = self.silence() => why,
-            why = demoted(&self.core, &self.address) => why,
+            why = demoted(&self.core.options, &self.address) => why,
         }
     }
 

@@ -1,6 +1,9 @@
 //! State when Redis dies, forgets, stands still, is full, or is set up badly.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use crate::rig::{self, Rig, runtime};
 use xpush_core::ports::lease::{LEASE_MS, Lease};
@@ -11,9 +14,11 @@ use xpush_core::ports::rate_limit::{Limit, RateLimit, Taken};
 use xpush_core::ports::{Failure, PortError};
 use xpush_core::{Clock, Position, Retention};
 use xpush_embedded::MemoryLastSeen;
-use xpush_redis::{Connection, RedisHosts, RedisLimits, RedisLog, RedisOnline, RedisPresence, State, check};
+use xpush_redis::{
+    Connection, Options, RedisHosts, RedisLimits, RedisLog, RedisOnline, RedisPresence, State, check,
+};
 use xpush_testkit::sample::{app, channel, draft, draft_with, enters, leaves, member, node, user};
-use xpush_testkit::service::redis::{Redis, RedisCluster, RedisSentinel};
+use xpush_testkit::service::redis::{Redis, RedisCluster, RedisSentinel, Reply};
 use xpush_testkit::service::{PATIENCE, wait_until};
 use xpush_testkit::suite::answer;
 
@@ -89,8 +94,12 @@ fn presence_that_was_forgotten_is_restated() {
 #[test]
 fn a_change_whose_answer_was_late_is_counted_once() {
     let server = Redis::start(&[]);
-    let rig = on(&server);
-    let presence = RedisPresence::new(rig.connections[0].clone());
+    let mut options = Options::new(&[server.url()], None).unwrap();
+    // It is given up early in the 6 s for which the change is asked for again.
+    options.command_timeout = Duration::from_secs(1);
+    let connection = Connection::open(options, runtime().handle());
+    runtime().block_on(connection.ready(PATIENCE)).unwrap();
+    let presence = RedisPresence::new(connection.clone());
     let key = channel("chat:a");
     // From here on the server knows the script: what it has not answered it will do.
     answer(|done| presence.apply(&node("n1"), vec![enters(&key, "bob"), leaves(&key, "bob")], done)).unwrap();
@@ -102,7 +111,7 @@ fn a_change_whose_answer_was_late_is_counted_once() {
         Box::new(move |result| sender.send(result).unwrap()),
     );
     // The command has timed out. The server has it, and does it as soon as it can.
-    down(&rig.connections[0]);
+    down(&connection);
     server.thaw();
     let told = receiver.recv_timeout(PATIENCE).unwrap();
     assert_eq!(told.unwrap(), [Outcome { transition: true, users: 1, connections: 1 }]);
@@ -117,6 +126,75 @@ fn a_change_whose_answer_was_late_is_counted_once() {
         !left.is_empty()
     });
     assert_eq!(left, [Outcome { transition: true, users: 0, connections: 0 }]);
+}
+
+/// The scripts that the server runs while `calls` are made, word by word as they came.
+fn overheard(server: &Redis, calls: impl FnOnce()) -> Vec<Vec<String>> {
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    stream.write_all(b"MONITOR\r\n").unwrap();
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    assert_eq!(lines.next().unwrap(), "+OK");
+    calls();
+    server.command(&["ECHO", "the end"]);
+    let heard = lines.take_while(|line| !line.contains("the end"));
+    let words = heard.filter_map(|line| {
+        let (_, words) = line.split_once("] \"EVALSHA\" \"")?;
+        let words = words.strip_suffix('"')?.split("\" \"").map(str::to_owned);
+        Some(std::iter::once("EVALSHA".to_owned()).chain(words).collect())
+    });
+    words.collect()
+}
+
+/// What a connection that was given up still had under way comes at last.
+fn comes_late(server: &Redis, call: &[String]) {
+    let words: Vec<&str> = call.iter().map(String::as_str).collect();
+    let Reply::Error(error) = server.command(&words) else { panic!("it was done once more: {call:?}") };
+    assert!(error.starts_with("STALE"), "{error}");
+}
+
+#[test]
+fn a_change_that_comes_after_a_newer_one_is_not_counted() {
+    let server = Redis::start(&[]);
+    let rig = on(&server);
+    let presence = RedisPresence::new(rig.connections[0].clone());
+    let key = channel("chat:a");
+    let apply = |changes| answer(|done| presence.apply(&node("n1"), changes, done)).unwrap();
+    // From here on the server knows the script.
+    apply(vec![enters(&key, "bob")]);
+    let calls = overheard(&server, || drop(apply(vec![enters(&key, "ann")])));
+    let [call] = &calls[..] else { panic!("{calls:?}") };
+    apply(vec![leaves(&key, "ann")]);
+    comes_late(&server, call);
+    let roster = || answer(|done| presence.list(&key, 10, done)).unwrap().members;
+    assert_eq!(roster(), [member("bob")]);
+    // Nor when what was stated meanwhile is that nobody is there.
+    server.command(&["FLUSHALL"]);
+    answer(|done| presence.restate(&node("n1"), &key, vec![], done)).unwrap();
+    comes_late(&server, call);
+    assert_eq!(roster(), []);
+}
+
+#[test]
+fn a_movement_that_comes_after_a_newer_one_is_not_counted() {
+    let server = Redis::start(&[]);
+    let rig = on(&server);
+    let last_seen = std::sync::Arc::new(MemoryLastSeen::default());
+    let online = RedisOnline::with_clock(rig.connections[0].clone(), 5_000, rig.clock(), last_seen);
+    let moves = |from, to| {
+        let movement = Movement { app: app("demo"), user: user("ann"), device: None, from, to };
+        answer(|done| online.apply(&node("n1"), vec![movement], done)).unwrap()
+    };
+    moves(None, Some(Shown::Away));
+    let calls = overheard(&server, || drop(moves(None, Some(Shown::Online))));
+    let [call] = &calls[..] else { panic!("{calls:?}") };
+    moves(Some(Shown::Online), None);
+    comes_late(&server, call);
+    let state = || answer(|done| online.status(&app("demo"), vec![user("ann")], done)).unwrap()[0].state;
+    assert_eq!(state(), Shown::Away);
+    server.command(&["FLUSHALL"]);
+    answer(|done| online.restate(&node("n1"), vec![], done)).unwrap();
+    comes_late(&server, call);
+    assert_eq!(state(), Shown::Offline);
 }
 
 #[test]
@@ -256,8 +334,7 @@ fn a_server_that_has_lost_the_newest_goes_on_under_another_epoch() {
 fn a_failover_begins_another_epoch_and_another_lease() {
     let mut servers = RedisSentinel::start();
     let rig = {
-        let mut options =
-            xpush_redis::Options::new(&[servers.sentinel.url()], Some(RedisSentinel::MASTER)).unwrap();
+        let mut options = Options::new(&[servers.sentinel.url()], Some(RedisSentinel::MASTER)).unwrap();
         options.prefix = "test".into();
         Connection::open(options, runtime().handle())
     };

@@ -180,3 +180,34 @@ fn a_failover_is_followed() {
         assert_eq!(watched.replica.command(&["EXISTS", "b"]).text(), "1");
     });
 }
+
+#[test]
+fn sentinels_that_do_not_answer_cost_nothing() {
+    let (runtime, watched) = (runtime(), RedisSentinel::start());
+    // The kernel accepts for it, and that is all.
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let urls = [format!("redis://{}", dead.local_addr().unwrap()), watched.sentinel.url()];
+    let connection = open(&runtime, &urls, Some(RedisSentinel::MASTER));
+    runtime.block_on(async {
+        connection.ready(PATIENCE).await.unwrap();
+        let mut states = connection.states();
+        states.borrow_and_update();
+        // Longer than it would take to give a server up.
+        let mut stays = async || {
+            let news = tokio::time::timeout(Duration::from_secs(5), states.changed()).await;
+            assert!(news.is_err(), "{connection:?}");
+        };
+        stays().await;
+        watched.sentinel.freeze();
+        stays().await;
+        watched.sentinel.thaw();
+        // Who answers is heard nevertheless.
+        let (other, name) = (Redis::start(&[]), RedisSentinel::MASTER);
+        let port = other.address().port().to_string();
+        watched.sentinel.command(&["SENTINEL", "REMOVE", name]);
+        watched.sentinel.command(&["SENTINEL", "MONITOR", name, "127.0.0.1", &port, "1"]);
+        until(&connection, |state| matches!(state, State::Up(number) if *number > 1)).await;
+        assert_eq!(set(&connection, "a").await.unwrap(), "OK");
+        assert_eq!(other.command(&["EXISTS", "a"]).text(), "1");
+    });
+}
