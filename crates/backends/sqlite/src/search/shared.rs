@@ -54,7 +54,12 @@ struct State {
 
 /// What was erased, as far as it is known.
 struct Erased {
+    /// To be asked for next.
     until: u64,
+    /// As the file has it.
+    written: u64,
+    /// Was told since the ledger had no more to tell.
+    told: HashSet<i64>,
     /// Was taken out already, and may be told again.
     done: HashSet<i64>,
     /// Is to be taken out, until then.
@@ -99,7 +104,8 @@ impl Shared {
         }
         drop(rows);
         drop(select);
-        let erased = Erased { until, done: HashSet::new(), waiting: None, asked: None };
+        let (told, done) = (HashSet::new(), HashSet::new());
+        let erased = Erased { until, written: until, told, done, waiting: None, asked: None };
         let state = State { file, by_id, by_key, by_mark, moved: now, erased };
         Ok(Self { ledger, state: Mutex::new(state) })
     }
@@ -237,8 +243,12 @@ impl Source for Shared {
         let known = |(mark, seq): &(Box<[u8]>, u64)| Some(slot::key(*state.by_mark.get(mark)?, *seq));
         let told: HashSet<i64> = erased.slots.iter().filter_map(known).collect();
         let new: Vec<i64> = told.difference(&state.erased.done).copied().collect();
-        // What is told no more need not be remembered.
-        state.erased.done.retain(|slot| told.contains(slot));
+        state.erased.told.extend(told);
+        if !erased.more {
+            // What is told no more need not be remembered.
+            let told = std::mem::take(&mut state.erased.told);
+            state.erased.done.retain(|slot| told.contains(slot));
+        }
         if new.is_empty() {
             state.until(erased.until).map_err(Fault::into_port)?;
             return Ok(Vec::new());
@@ -276,10 +286,12 @@ impl State {
     }
 
     fn until(&mut self, until: u64) -> Result<(), Fault> {
-        // A minute is precise enough where days count.
-        if until.saturating_sub(self.erased.until) >= 60_000 {
+        let erased = &mut self.erased;
+        erased.until = until;
+        // While there is more, it may lie ahead of the ledger's time. A minute is precise enough where days count.
+        if erased.asked.is_some() && until.saturating_sub(erased.written) >= 60_000 {
             self.file.execute("UPDATE erased SET until = ?1", [until as i64])?;
-            self.erased.until = until;
+            erased.written = until;
         }
         Ok(())
     }
@@ -301,4 +313,87 @@ fn words(message: &Message) -> Words {
 fn until(file: &Connection) -> Result<Option<u64>, OpenError> {
     let until = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
     Ok(file.query_row("SELECT until FROM erased", [], until).optional()?.map(i64::unsigned_abs))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use xpush_core::ports::search::{Erased, Moved, Standing as Theirs, Standings, Stretch};
+
+    use super::*;
+
+    const SKEW: u64 = 60_000;
+    const BEGIN: u64 = 1_000_000_000;
+    /// Slots that are told at once.
+    const PAGE: usize = 3;
+
+    /// One channel, and which of its slots were erased when.
+    struct Told {
+        now: AtomicU64,
+        erased: Mutex<Vec<(u64, u64)>>,
+    }
+
+    impl Followed for Told {
+        fn identity(&self) -> u64 {
+            1
+        }
+
+        fn standings(&self, _: Option<Box<[u8]>>, _: usize, done: Done<Standings>) {
+            let channel = ChannelKey::new(App::new("demo").unwrap(), Channel::new("chat:a").unwrap());
+            let standing = Theirs { channel, mark: [1].into(), epoch: Epoch(1), head: 100, first: 1 };
+            done(Ok(Standings { channels: vec![standing], next: None }));
+        }
+
+        fn moved(&self, _: u64, done: Done<Moved>) {
+            done(Ok(Moved::default()));
+        }
+
+        fn stretch(&self, _: &ChannelKey, _: u64, _: u64, _: Done<Stretch>) {}
+
+        fn messages(&self, _: &ChannelKey, _: Vec<u64>, _: Done<Vec<(u64, Arc<Message>)>>) {}
+
+        /// Clocks may differ by [`SKEW`]: what is noted later may have been erased before.
+        fn erased(&self, since: u64, done: Done<Erased>) {
+            let mut found = lock(&self.erased).clone();
+            found.sort_unstable();
+            found.retain(|(at, _)| *at + SKEW >= since);
+            found.truncate(PAGE);
+            let more = found.len() == PAGE;
+            let until = if more { found[PAGE - 1].0 + SKEW } else { self.now.load(Ordering::Relaxed) };
+            let slots = found.into_iter().map(|(_, seq)| ([1].into(), seq)).collect();
+            done(Ok(Erased { slots, until, more }));
+        }
+    }
+
+    #[test]
+    fn a_large_erasure_is_taken_out_whole_and_what_is_told_late_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("search.db");
+        let erased = (1..=3 * PAGE as u64).map(|seq| (BEGIN + seq, seq)).collect();
+        let ledger = Arc::new(Told { now: AtomicU64::new(BEGIN), erased: Mutex::new(erased) });
+        drop(index::open(&path, identity(&*ledger), |_| Ok(false)).unwrap());
+        let shared = Shared::open(&path, ledger.clone(), BEGIN).unwrap();
+        shared.compare(After::Start, 10, &|_| true).unwrap();
+        ledger.now.store(BEGIN + 100, Ordering::Relaxed);
+        let take_out = || {
+            let slots = shared.removals(2).unwrap();
+            shared.removed(slots.clone()).unwrap();
+            slots.into_iter().map(slot::seq)
+        };
+        let later = || lock(&shared.state).erased.asked = None;
+        let mut taken: Vec<u64> = (0..6 * PAGE).flat_map(|_| take_out()).collect();
+        taken.sort_unstable();
+        assert_eq!(taken, (1..=3 * PAGE as u64).collect::<Vec<_>>());
+        // By a clock that is slow.
+        lock(&ledger.erased).push((BEGIN + 2, 50));
+        later();
+        let taken: Vec<u64> = (0..6 * PAGE).flat_map(|_| take_out()).collect();
+        assert_eq!(taken, [50], "and nothing once more");
+        // At another start it goes on from here.
+        ledger.now.store(BEGIN + SKEW, Ordering::Relaxed);
+        later();
+        (0..6 * PAGE).for_each(|_| drop(take_out()));
+        assert_eq!(until(&lock(&shared.state).file).unwrap(), Some(BEGIN + SKEW));
+    }
 }
