@@ -57,6 +57,8 @@ fn who_is_counted_out_joins_again() {
 #[test]
 fn what_changes_while_nobody_listens_is_seen() {
     let (server_, options) = options();
+    // Nobody is counted out here.
+    let options = Options { session_timeout: Duration::from_secs(30), ..options };
     let proxy = Proxy::start(server_.address(0));
     let (a, b) = (open_by(&proxy, &options), open(&options));
     let cut_off = join(&a, server("a")).unwrap();
@@ -171,12 +173,15 @@ fn a_planner_that_does_not_know_of_its_end_is_fenced() {
 #[test]
 fn a_restart_need_not_wait_for_its_dead() {
     let (server_, options) = options();
+    // Nobody is counted out here.
+    let options = Options { session_timeout: Duration::from_secs(30), ..options };
     let proxy = Proxy::start(server_.address(0));
     let dead = open_by(&proxy, &options);
     let (b, c) = (open(&options), open(&options));
     let started = |id: &str, installation| Node { id: node(id), installation, ..server("a") };
     let earlier = join(&dead, started("1", 7)).unwrap();
     let other = join(&c, server("c")).unwrap();
+    watch(&b).settle(&["1", "c"]);
     proxy.stall();
     let refused =
         join(&b, started("2", 8)).expect_err("another server of this name lives, as far as is known");
