@@ -34,10 +34,11 @@ use tokio::sync::mpsc;
 use xpush_core::access::Apps;
 use xpush_core::hooks::{HookAsk, HookEvent};
 use xpush_core::ports::access::{Access, Decided};
+use xpush_core::ports::erasure::{Erasure, Pending};
 use xpush_core::ports::hooks::{Ask, Called, Event, Hooks, Publishing, Route};
 use xpush_core::ports::online::State;
-use xpush_core::ports::outbox::{Item, Notes, Outbox, Tap};
-use xpush_core::ports::{Done, PortError};
+use xpush_core::ports::outbox::{Item, MOST_WAITING, Notes, Outbox, Tap};
+use xpush_core::ports::{Done, Failure, PortError};
 use xpush_core::{App, Channel, ChannelKey, Clock, Code, Entropy, Message, NodeId, Position};
 use xpush_fetch::{Fetch, Reach};
 
@@ -59,6 +60,8 @@ const REFRESH: Duration = Duration::from_millis(250);
 const IDLE: usize = 32;
 /// How often it is looked for messages that nobody was told of.
 const UNTOLD: Duration = Duration::from_secs(5);
+/// How often it is looked who is erased: an erasure takes ten seconds at least.
+const ERASURES: Duration = Duration::from_secs(3);
 /// Bytes of ids.
 const ID: usize = 15;
 
@@ -72,6 +75,8 @@ pub struct Parts {
     pub tapped: bool,
     /// The log of durable channels, when its outbox is elsewhere: it notes which messages are still to be told of, and [`Webhooks`] is its [`Tap`], too.
     pub notes: Option<Arc<dyn Notes>>,
+    /// Who is erased, when that is noted elsewhere than in the outbox.
+    pub erasures: Option<Erasures>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// For ids and jitter.
@@ -82,6 +87,14 @@ pub struct Parts {
     pub node: NodeId,
     /// Back ends may be on private addresses, and speak `http`.
     pub allow_private: bool,
+}
+
+/// Where users are erased, and what they are to be taken out of here when that has ended.
+pub struct Erasures {
+    /// What all servers share.
+    pub shared: Arc<dyn Erasure>,
+    /// What is in the same store as this server's outbox.
+    pub own: Arc<dyn Erasure>,
 }
 
 /// [`Hooks`] over HTTP. Cheap to clone.
@@ -135,6 +148,9 @@ impl Webhooks {
         core.refresh();
         core.runtime.spawn(write(core.outbox.clone(), core.notes.clone(), waiting, core.unwritten.clone()));
         core.runtime.spawn(tell_untold(Arc::downgrade(&core)));
+        if let Some(erasures) = parts.erasures {
+            core.runtime.spawn(follow_erasures(erasures, Arc::downgrade(&core)));
+        }
         let weak = Arc::downgrade(&core);
         core.runtime.spawn(async move {
             loop {
@@ -222,7 +238,11 @@ impl Core {
         self.unwritten.fetch_add(1, Ordering::AcqRel);
         if let Err(refused) = self.queued.try_send(queued) {
             self.unwritten.fetch_sub(1, Ordering::AcqRel);
-            refused.into_inner().items.iter().for_each(|(hook, _)| hook.counts.events("lost", 1));
+            let Queued { items, noted } = refused.into_inner();
+            // What is noted is told of again.
+            if self.notes.is_none() || noted.is_none() {
+                items.iter().for_each(|(hook, _)| hook.counts.events("lost", 1));
+            }
         }
     }
 
@@ -253,9 +273,10 @@ impl Core {
             let (queue, key, body) = (hook.queue.clone(), key.as_str().into(), body.clone());
             (hook.clone(), Item { queue, key, body })
         };
-        let items: Vec<_> = hooks.map(item).collect();
+        let (items, too_long): (Vec<_>, Vec<_>) = hooks.map(item).partition(|(_, item)| item.is_valid());
+        too_long.iter().for_each(|(hook, _)| hook.counts.events("lost", 1));
         let noted = noted.and_then(|message| Some((message.channel.clone(), message.position?)));
-        if !items.is_empty() {
+        if !items.is_empty() || !too_long.is_empty() {
             self.queue(Queued { items, noted });
         }
     }
@@ -309,7 +330,6 @@ impl Tap for Webhooks {
         let wants = |hook: &&Arc<Hook>| hook.wants(HookEvent::Message) && hook.record.covers(&channel.name);
         let id = id_of(message).unwrap_or_else(|| self.0.fresh_id());
         let item = |hook: &Arc<Hook>| {
-            hook.counts.events("queued", 1);
             let body = payload::of_message(&id, self.0.clock.wall(), message);
             Item {
                 queue: hook.queue.clone(),
@@ -318,6 +338,13 @@ impl Tap for Webhooks {
             }
         };
         table.of(&channel.app).iter().filter(wants).map(item).collect()
+    }
+
+    fn became(&self, channel: &ChannelKey, item: &Item, put: bool) {
+        let table = self.0.table();
+        if let Some(hook) = table.of(&channel.app).iter().find(|hook| hook.queue == item.queue) {
+            hook.counts.events(if put { "queued" } else { "lost" }, 1);
+        }
     }
 
     fn wants(&self, channel: &ChannelKey) -> bool {
@@ -367,7 +394,7 @@ fn channel_key(channel: &Channel) -> String {
     format!("c{channel}")
 }
 
-/// Puts what is queued into the outbox, in order. What it does not take is lost, and counted.
+/// Puts what is queued into the outbox, in order. What it has no room for is lost, and counted; what it fails to take is, too, unless it is noted: then it is told of again.
 async fn write(
     outbox: Arc<dyn Outbox>,
     notes: Option<Arc<dyn Notes>>,
@@ -376,30 +403,59 @@ async fn write(
 ) {
     let mut batch = Vec::new();
     while queued.recv_many(&mut batch, BATCH).await > 0 {
-        let (entries, mut noted, mut pairs) = (batch.len(), Vec::new(), Vec::new());
-        for Queued { items, noted: of } in batch.drain(..) {
-            noted.extend(of);
-            pairs.extend(items);
+        let entries = batch.len();
+        // Of each entry, and the items with the number of theirs.
+        let (mut noted, mut items) = (Vec::with_capacity(entries), Vec::new());
+        for (number, entry) in batch.drain(..).enumerate() {
+            noted.push(entry.noted.filter(|_| notes.is_some()));
+            items.extend(entry.items.into_iter().map(|(hook, item)| (number, hook, item)));
         }
-        let (hooks, items): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
-        let put = items.is_empty() || port(|done| outbox.put(items.clone(), done)).await.is_ok();
-        if !put {
-            tracing::warn!("events of hooks cannot be put together");
+        // Each queue's stand together, in their order.
+        items.sort_by(|(_, _, one), (_, _, other)| one.queue.cmp(&other.queue));
+        let queues = || items.chunk_by(|(_, _, one), (_, _, other)| one.queue == other.queue);
+        let put = |some: &[(usize, Arc<Hook>, Item)]| {
+            let some = some.iter().map(|(_, _, item)| item.clone()).collect();
+            port(|done| outbox.put(some, done))
+        };
+        let mut failed = vec![false; entries];
+        if items.is_empty() || put(&items).await.is_ok() {
+            items.iter().for_each(|(_, hook, _)| hook.counts.events("queued", 1));
+        } else {
+            // One queue that is full does not take the others' events with it.
+            let puts: Vec<_> = queues().map(put).collect();
+            for (some, put) in queues().zip(puts) {
+                let (_, hook, _) = &some[0];
+                match put.await {
+                    Ok(()) => hook.counts.events("queued", some.len()),
+                    Err(error)
+                        if error.kind == Failure::Full && is_full(&*outbox, hook, some.len()).await =>
+                    {
+                        hook.counts.events("lost", some.len());
+                    }
+                    Err(error) => {
+                        tracing::warn!(hook = %hook.queue, %error, "events of a hook cannot be put");
+                        let lost = some.iter().filter(|(number, ..)| noted[*number].is_none()).count();
+                        hook.counts.events("lost", lost);
+                        // Hooks that have taken what is told of again are told twice: by the same id.
+                        some.iter().for_each(|(number, ..)| failed[*number] = true);
+                    }
+                }
+            }
         }
-        // One queue that is full does not take the others' events with it.
-        let mut all = true;
-        for (hook, item) in hooks.iter().zip(items) {
-            let taken = put || port(|done| outbox.put(vec![item], done)).await.is_ok();
-            hook.counts.events(if taken { "queued" } else { "lost" }, 1);
-            all &= taken;
-        }
-        // What was not taken is told of again, and then those that were taken, too: by the same ids.
-        if let Some(notes) = notes.as_ref().filter(|_| all && !noted.is_empty()) {
-            notes.told(noted);
+        let told = noted.into_iter().zip(failed).filter(|(_, failed)| !failed);
+        let told: Vec<_> = told.filter_map(|(noted, _)| noted).collect();
+        if let Some(notes) = notes.as_ref().filter(|_| !told.is_empty()) {
+            notes.told(told);
         }
         unwritten.fetch_sub(entries, Ordering::AcqRel);
-        hooks.iter().for_each(|hook| hook.woken.notify_one());
+        items.iter().for_each(|(_, hook, _)| hook.woken.notify_one());
     }
+}
+
+/// Whether it is a hook's queue that has no room for so many more: a disk may be full, too.
+async fn is_full(outbox: &dyn Outbox, hook: &Hook, more: usize) -> bool {
+    let backlog = port(|done| outbox.backlog(&hook.queue, done)).await;
+    backlog.is_ok_and(|backlog| backlog.waiting + more as u64 > MOST_WAITING)
 }
 
 /// Tells of what was noted by servers that have died before it was in their outboxes.
@@ -424,15 +480,46 @@ async fn tell_untold(core: Weak<Core>) {
     }
 }
 
-/// What a port answers.
-pub(crate) async fn port<T: Send + 'static>(ask: impl FnOnce(Done<T>)) -> Result<T, PortError> {
+/// Takes out of what waits here whoever is erased.
+async fn follow_erasures(erasures: Erasures, core: Weak<Core>) {
+    while core.strong_count() > 0 {
+        if let Err(error) = erasures.follow().await {
+            tracing::warn!(%error, "what waits for hooks may tell of users who were erased; it is tried again");
+        }
+        tokio::time::sleep(ERASURES).await;
+    }
+}
+
+impl Erasures {
+    /// What has begun there begins here, too, and is remembered over a restart; it ends here when it has ended there, as nothing comes behind it then.
+    async fn follow(&self) -> Result<(), PortError> {
+        let pending = port(|done| self.shared.pending(done)).await?;
+        let begun = port(|done| self.own.pending(done)).await?;
+        let is_in = |list: &[Pending], one: &Pending| {
+            list.iter().any(|other| other.app == one.app && other.user == one.user)
+        };
+        for one in pending.iter().filter(|one| !is_in(&begun, one)) {
+            port(|done| self.own.begin(&one.app, &one.user, one.since, done)).await?;
+        }
+        for one in begun.iter().filter(|one| !is_in(&pending, one)) {
+            while !port(|done| self.own.step(&one.app, &one.user, done)).await?.ended {}
+            port(|done| self.own.end(&one.app, &one.user, done)).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What a port answers. It is asked now.
+pub(crate) fn port<T: Send + 'static>(
+    ask: impl FnOnce(Done<T>),
+) -> impl Future<Output = Result<T, PortError>> + Send + 'static {
     let (sender, receiver) = tokio::sync::oneshot::channel();
     ask(Box::new(move |result| {
         // Whoever has gone does not hear it.
         let _ = sender.send(result);
     }));
-    let gone = |_| PortError::new(xpush_core::ports::Failure::Unknown, "no answer");
-    receiver.await.unwrap_or_else(|error| Err(gone(error)))
+    let gone = |_| PortError::new(Failure::Unknown, "no answer");
+    async move { receiver.await.unwrap_or_else(|error| Err(gone(error))) }
 }
 
 /// What a client is told whose question was not answered.

@@ -14,10 +14,13 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use xpush_core::hooks::{AppHooks, CallRecord, HookRecord, OnFailure};
 use xpush_core::message::Sender;
-use xpush_core::ports::outbox::Backlog;
-use xpush_core::{AppLimits, AppSettings, ClientId, EventName, Grant, Kind, Payload, Problem, Rules, User};
-use xpush_embedded::{MemoryOutbox, OsEntropy, SystemClock};
-use xpush_testkit::sample::{app, channel, node};
+use xpush_core::ports::message_log::{MessageLog, Range};
+use xpush_core::ports::outbox::{Backlog, Claim, Dead, Settlement};
+use xpush_core::{
+    AppLimits, AppSettings, ClientId, Epoch, EventName, Grant, Kind, Payload, Problem, Retention, Rules, User,
+};
+use xpush_embedded::{MemoryLog, MemoryOutbox, OsEntropy, SystemClock};
+use xpush_testkit::sample::{app, channel, draft, node};
 
 use super::*;
 
@@ -117,15 +120,25 @@ impl World {
     }
 
     fn reaching(allow_private: bool, hooks: Vec<HookRecord>) -> Self {
+        let outbox = Arc::new(MemoryOutbox::new(Arc::new(SystemClock::new())));
+        Self::of(allow_private, hooks, outbox, None)
+    }
+
+    fn of(
+        allow_private: bool,
+        hooks: Vec<HookRecord>,
+        outbox: Arc<dyn Outbox>,
+        notes: Option<Arc<dyn Notes>>,
+    ) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let outbox: Arc<dyn Outbox> = Arc::new(MemoryOutbox::new(clock.clone()));
         let apps = Arc::new(Mutex::new(apps(hooks, Vec::new())));
         let now = apps.clone();
         let webhooks = Webhooks::start(Parts {
             apps: Arc::new(move || now.lock().unwrap().clone()),
             outbox: outbox.clone(),
             tapped: false,
-            notes: None,
+            notes,
+            erasures: None,
             clock,
             entropy: Box::new(OsEntropy::new()),
             runtime: Handle::current(),
@@ -151,6 +164,21 @@ impl World {
         };
         self.webhooks.publishing(publishing, Box::new(move |result| drop(sender.send(result))));
         receiver.await.unwrap()
+    }
+
+    fn publish_durable(&self, seq: u64, attachments: Vec<Bytes>) {
+        let mut message = message("room:1", &format!("m{seq}"));
+        message.position = Some(Position { epoch: Epoch(1), seq });
+        message.payload.attachments = attachments;
+        self.webhooks.tell(Event::Message { message: Arc::new(message), durable: true });
+    }
+
+    /// How many events of a hook were counted as `outcome`.
+    fn counted(&self, hook: &str, outcome: &str) -> u64 {
+        let metrics = self.webhooks.add_metrics("# EOF\n".to_owned());
+        let line = format!("xpush_hook_events_total{{app=\"demo\",hook=\"{hook}\",outcome=\"{outcome}\"}} ");
+        let count = metrics.lines().find_map(|text| text.strip_prefix(&line));
+        count.map_or(0, |count| count.parse().unwrap())
     }
 
     async fn backlog(&self) -> Backlog {
@@ -437,6 +465,147 @@ async fn what_an_app_changes_holds_soon() {
     assert_eq!(world.webhooks.route(&app("none"), "chat message"), None);
     *world.apps.lock().unwrap() = apps(Vec::new(), Vec::new());
     until("it is forgotten", async || !asks("room:1")).await;
+}
+
+/// Two hooks, over an outbox that takes nothing into the queue of `other`, and a log that notes what is to be told of.
+struct Narrow {
+    inner: MemoryOutbox,
+    /// Why; and whether that queue is full.
+    refuses: (Failure, bool),
+    puts: AtomicUsize,
+    told: Mutex<Vec<u64>>,
+}
+
+const OTHER: &str = "hook/demo/other";
+
+impl Narrow {
+    fn world(refuses: Failure, is_full: bool) -> (World, Arc<Self>) {
+        let inner = MemoryOutbox::new(Arc::new(SystemClock::new()));
+        let refuses = (refuses, is_full);
+        let narrow = Arc::new(Self { inner, refuses, puts: AtomicUsize::new(0), told: Mutex::default() });
+        // What waits for hooks stays there.
+        let main = hook("http://127.0.0.1:1/");
+        let other = HookRecord { name: "other".into(), ..main.clone() };
+        (World::of(false, vec![main, other], narrow.clone(), Some(narrow.clone())), narrow)
+    }
+
+    fn told(&self) -> Vec<u64> {
+        self.told.lock().unwrap().clone()
+    }
+}
+
+impl Outbox for Narrow {
+    fn put(&self, items: Vec<Item>, done: Done<()>) {
+        self.puts.fetch_add(1, Ordering::SeqCst);
+        if items.iter().any(|item| &*item.queue == OTHER) {
+            return done(Err(PortError::new(self.refuses.0, "narrow")));
+        }
+        self.inner.put(items, done);
+    }
+
+    fn claim(&self, queue: &str, keys: usize, items: usize, lease_ms: u64, done: Done<Vec<Claim>>) {
+        self.inner.claim(queue, keys, items, lease_ms, done);
+    }
+
+    fn settle(&self, queue: &str, settlements: Vec<Settlement>, done: Done<usize>) {
+        self.inner.settle(queue, settlements, done);
+    }
+
+    fn backlog(&self, queue: &str, done: Done<Backlog>) {
+        if queue == OTHER && self.refuses.1 {
+            return done(Ok(Backlog { waiting: MOST_WAITING, oldest: None }));
+        }
+        self.inner.backlog(queue, done);
+    }
+
+    fn dead(&self, queue: &str, limit: usize, done: Done<Vec<Dead>>) {
+        self.inner.dead(queue, limit, done);
+    }
+}
+
+impl Notes for Narrow {
+    fn untold(&self, _: usize, done: Done<Vec<Arc<Message>>>) {
+        done(Ok(Vec::new()));
+    }
+
+    fn told(&self, messages: Vec<(ChannelKey, Position)>) {
+        self.told.lock().unwrap().extend(messages.into_iter().map(|(_, position)| position.seq));
+    }
+}
+
+#[tokio::test]
+async fn what_a_full_queue_does_not_take_is_lost_to_it_alone_and_told_of() {
+    let (world, narrow) = Narrow::world(Failure::Full, true);
+    (1..=300).for_each(|seq| world.publish_durable(seq, Vec::new()));
+    until("all is told of", async || narrow.told().len() == 300).await;
+    assert!(narrow.told().is_sorted());
+    assert_eq!(world.backlog().await.waiting, 300);
+    assert_eq!((world.counted("main", "queued"), world.counted("main", "lost")), (300, 0));
+    assert_eq!((world.counted("other", "queued"), world.counted("other", "lost")), (0, 300));
+    let puts = narrow.puts.load(Ordering::SeqCst);
+    assert!(puts < 30, "a queue's go together: {puts}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_put_at_the_moment_is_not_told_of_and_not_lost() {
+    for refuses in [Failure::NotApplied, Failure::Overloaded, Failure::Full] {
+        // A disk that is full says so, too.
+        let (world, narrow) = Narrow::world(refuses, false);
+        world.publish_durable(1, Vec::new());
+        world.publish("room:1", "gone");
+        until("what is not noted is lost", async || world.counted("other", "lost") == 1).await;
+        world.webhooks.flush(PATIENCE).await;
+        assert_eq!(world.backlog().await.waiting, 2, "{refuses:?}");
+        assert!(narrow.told().is_empty(), "{refuses:?}");
+        assert_eq!((world.counted("main", "queued"), world.counted("other", "lost")), (2, 1), "{refuses:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_long_for_the_outbox_takes_nothing_with_it() {
+    let narrow = Narrow::world(Failure::Full, true).1;
+    let main = hook("http://127.0.0.1:1/");
+    let world = World::of(false, vec![main], narrow.clone(), Some(narrow.clone()));
+    world.publish_durable(1, vec![Bytes::from(vec![0; 13 << 20])]);
+    world.publish_durable(2, Vec::new());
+    until("both are told of", async || narrow.told() == [1, 2]).await;
+    assert_eq!((world.counted("main", "queued"), world.counted("main", "lost")), (1, 1));
+}
+
+#[tokio::test]
+async fn what_a_log_puts_itself_is_counted_as_it_says() {
+    let world = World::new(vec![hook("http://127.0.0.1:1/")]);
+    let message = message("room:1", "a");
+    for put in [true, true, false] {
+        let work = Tap::work(&world.webhooks, &message);
+        assert_eq!(work.len(), 1);
+        world.webhooks.became(&message.channel, &work[0], put);
+    }
+    assert_eq!((world.counted("main", "queued"), world.counted("main", "lost")), (2, 1));
+}
+
+#[tokio::test]
+async fn whoever_was_erased_elsewhere_is_erased_from_what_waits_here() {
+    let log = || Arc::new(MemoryLog::new(1, 1 << 20, Arc::new(SystemClock::new())));
+    let (shared, own) = (log(), log());
+    let (app, ann) = (app("demo"), User::new("ann").unwrap());
+    let key = channel("room:1");
+    port(|done| own.append(&key, Retention::ENDLESS, vec![draft("ann", "1")], done)).await.unwrap();
+    let from = async || {
+        let page = port(|done| own.read(&key, Range::After(0), 9, done)).await.unwrap();
+        page.messages[0].from.user.to_string()
+    };
+    let erasures = Erasures { shared: shared.clone(), own: own.clone() };
+    port(|done| shared.begin(&app, &ann, 7, done)).await.unwrap();
+    for _ in 0..2 {
+        erasures.follow().await.unwrap();
+        assert_eq!(port(|done| own.pending(done)).await.unwrap().len(), 1);
+        assert_eq!(from().await, "ann", "something may still come");
+    }
+    port(|done| shared.end(&app, &ann, done)).await.unwrap();
+    erasures.follow().await.unwrap();
+    assert_eq!(from().await, "$erased");
+    assert_eq!(port(|done| own.pending(done)).await, Ok(Vec::new()));
 }
 
 #[tokio::test]

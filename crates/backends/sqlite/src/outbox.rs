@@ -268,22 +268,61 @@ fn bury(
     Ok(gone)
 }
 
-/// Takes a user's id and data out of what hooks are still to be told, and of what they were not. What is blank keeps its place: it may be claimed at this moment.
-pub(crate) fn erase(writing: &Writing<'_>, app: &App, user: &User) -> Result<(), Fault> {
-    const BLANK: &str = "UPDATE outbox_items SET body = CAST(json_object('id', CAST(body AS TEXT) ->> '$.id', 'type', 'erased') AS BLOB)
-        WHERE key IN (SELECT k.id FROM outbox_keys k JOIN outbox_queues q ON q.id = k.queue WHERE q.name GLOB ?1)
-        AND (key IN (SELECT id FROM outbox_keys WHERE name IN (?3, ?4) OR substr(name, 1, length(?4) + 1) = ?4 || '/')
-            OR CAST(body AS TEXT) ->> '$.user' = ?2 OR CAST(body AS TEXT) ->> '$.message.from.user' = ?2)";
-    const RENAME: &str = "UPDATE outbox_keys SET name = 'e' || id WHERE (name IN (?2, ?3) OR substr(name, 1, length(?3) + 1) = ?3 || '/')
-        AND queue IN (SELECT id FROM outbox_queues WHERE name GLOB ?1)";
+/// Which of at most `most` items behind `after` tell hooks of a user, and the id of the last one that was looked at; `None`: there is none behind those.
+pub(crate) fn about(
+    connection: &Connection,
+    app: &App,
+    user: &User,
+    after: i64,
+    most: usize,
+) -> Result<(Vec<i64>, Option<i64>), Fault> {
+    // In the order in which they are looked through.
+    const SQL: &str = "SELECT i.id, CASE WHEN q.name GLOB ?1 THEN
+            k.name IN (?3, ?4) OR substr(k.name, 1, length(?4) + 1) = ?4 || '/'
+            OR CAST(i.body AS TEXT) ->> '$.user' = ?2 OR CAST(i.body AS TEXT) ->> '$.message.from.user' = ?2 END
+        FROM outbox_items i CROSS JOIN outbox_keys k ON k.id = i.key CROSS JOIN outbox_queues q ON q.id = k.queue
+        WHERE i.id > ?5 ORDER BY i.id LIMIT ?6";
+    let (queues, of_user, own) = names(app, user);
+    let limit = i64::try_from(most).unwrap_or(i64::MAX);
+    let mut select = connection.prepare_cached(SQL)?;
+    let mut rows = select.query(params![queues, user.as_str(), of_user, own, after, limit])?;
+    let (mut found, mut looked, mut last) = (Vec::new(), 0, None);
+    while let Some(row) = rows.next()? {
+        let id = row.get(0)?;
+        if row.get::<_, Option<bool>>(1)? == Some(true) {
+            found.push(id);
+        }
+        (looked, last) = (looked + 1, Some(id));
+    }
+    Ok((found, last.filter(|_| looked == most)))
+}
+
+/// Takes what an item tells out of it. It keeps its place: it may be claimed at this moment.
+pub(crate) fn blank(writing: &Writing<'_>, item: i64) -> Result<(), Fault> {
+    const SQL: &str = "UPDATE outbox_items SET
+        body = CAST(json_object('id', CAST(body AS TEXT) ->> '$.id', 'type', 'erased') AS BLOB) WHERE id = ?1";
+    writing.prepare_cached(SQL)?.execute([item])?;
+    Ok(())
+}
+
+/// Takes a user's id out of what items are ordered by, and out of what was given up.
+pub(crate) fn rename(writing: &Writing<'_>, app: &App, user: &User) -> Result<(), Fault> {
+    const KEYS: &str = "UPDATE outbox_keys SET name = 'e' || id
+        WHERE queue IN (SELECT id FROM outbox_queues WHERE name GLOB ?1) AND name IN (?2, ?3)";
+    // `0` is what comes after `/`.
+    const DEVICES: &str = "UPDATE outbox_keys SET name = 'e' || id
+        WHERE queue IN (SELECT id FROM outbox_queues WHERE name GLOB ?1) AND name >= ?2 || '/' AND name < ?2 || '0'";
     const DEAD: &str = "UPDATE outbox_dead SET key = '' WHERE (key IN (?2, ?3) OR substr(key, 1, length(?3) + 1) = ?3 || '/')
         AND queue IN (SELECT id FROM outbox_queues WHERE name GLOB ?1)";
-    // An app's name has no characters that a pattern knows.
-    let (queues, of_user) = (format!("hook/{app}/*"), format!("u{user}"));
-    let own = format!("c{}", Channel::personal(user, None));
-    writing.prepare_cached(BLANK)?.execute(params![queues, user.as_str(), of_user, own])?;
-    for sql in [RENAME, DEAD] {
+    let (queues, of_user, own) = names(app, user);
+    writing.prepare_cached(DEVICES)?.execute(params![queues, own])?;
+    for sql in [KEYS, DEAD] {
         writing.prepare_cached(sql)?.execute(params![queues, of_user, own])?;
     }
     Ok(())
+}
+
+/// A pattern of an app's queues, in which there are no characters that a pattern knows but the last; the keys of what a user does, and of its own channel.
+fn names(app: &App, user: &User) -> (String, String, String) {
+    (format!("hook/{app}/*"), format!("u{user}"), format!("c{}", Channel::personal(user, None)))
 }

@@ -133,6 +133,8 @@ pub trait Tap: Send + Sync {
     /// The work that a message makes which has just got its place, by a draft that was no retry. Called within the step: must not block, nor call a port. Called again when the
     /// step is tried again.
     fn work(&self, message: &Message) -> Vec<Item>;
+    /// What became of an item of that work: it was put, or its queue could not take it. Called within the step: must not block, nor call a port.
+    fn became(&self, channel: &ChannelKey, item: &Item, put: bool);
     /// Whether messages of this channel make any, as far as is known now. Called within the step: must not block, nor call a port.
     fn wants(&self, channel: &ChannelKey) -> bool;
 }

@@ -1,5 +1,8 @@
 //! `POST /channels/{channel}/files`
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +34,9 @@ const DAY: UnixMillis = 86_400_000;
 
 /// How long an upload may take in all; less than after what it is swept.
 const LONGEST: Duration = Duration::from_secs(12 * 3_600);
+
+/// After so many ms nothing comes any more of a content whose end was not waited for, or has failed without an answer.
+const LATE: UnixMillis = 400_000;
 
 /// Bytes that go to the store at once.
 const CHUNK: usize = 256 << 10;
@@ -247,12 +253,12 @@ async fn receive(
     };
     ask(|done| filing.parts.files.add(file.clone(), done)).await?;
     filing.quota.took(&file.app, file.size);
-    *noted = Some(Noted { filing: filing.clone(), file: file.clone(), kept: false });
+    let noted = noted.insert(Noted { filing: filing.clone(), file: file.clone(), open: false, kept: false });
     match sniff::format(kind) {
-        None => (file.size, file.hash) = keep(filing, plan, &file.id, Part::Content, head, incoming).await?,
+        None => (file.size, file.hash) = keep(noted, plan, Part::Content, head, incoming).await?,
         Some(format) => {
-            keep(filing, plan, &file.id, Part::Original, head, incoming).await?;
-            develop(filing, &mut file, format).await?;
+            keep(noted, plan, Part::Original, head, incoming).await?;
+            develop(noted, &mut file, format).await?;
         }
     }
     // Who was revoked meanwhile has uploaded nothing.
@@ -279,16 +285,14 @@ async fn gather(incoming: &mut Incoming, wanted: usize) -> Result<Vec<u8>, Probl
 
 /// Streams what comes, behind `head`, into a content: its size, and its SHA-256.
 async fn keep(
-    filing: &Filing,
+    noted: &mut Noted,
     plan: &Plan,
-    id: &FileId,
     part: Part,
     head: Vec<u8>,
     incoming: &mut Incoming,
 ) -> Result<(u64, Box<str>), Refusal> {
     let largest = if part == Part::Original { plan.largest.min(LARGEST_IMAGE) } else { plan.largest };
-    let id = BlobId::new(id.clone(), part);
-    let mut upload = store(|done| filing.parts.blobs.create(&id, largest, done)).await?;
+    let mut upload = noted.create(part, largest).await?;
     let (mut size, mut digest) = (0, Context::new(&SHA256));
     let mut chunk = head;
     while !chunk.is_empty() {
@@ -303,22 +307,19 @@ async fn keep(
         store(|done| upload.write(chunk.into(), done)).await?;
         chunk = gather(incoming, CHUNK).await?;
     }
-    finish(upload).await?;
+    noted.finish(upload).await?;
     Ok((size, URL_SAFE_NO_PAD.encode(digest.finish()).into()))
 }
 
-async fn finish(upload: Box<dyn Upload>) -> Result<u64, PortError> {
-    store(|done| upload.finish(done)).await
-}
-
 /// Makes a new image of what was uploaded, with a thumbnail.
-async fn develop(filing: &Filing, file: &mut FileRecord, format: ImageFormat) -> Result<(), Refusal> {
+async fn develop(noted: &mut Noted, file: &mut FileRecord, format: ImageFormat) -> Result<(), Refusal> {
+    let filing = noted.filing.clone();
     let original = BlobId::new(file.id.clone(), Part::Original);
     let opened = store(|done| filing.parts.blobs.open(&original, 0..u64::MAX, done)).await?;
     let mut picture = filing.studio.develop(opened.ok_or(Code::Internal)?.content, format).await?;
     let (shape, small) = (picture.shape, picture.small);
-    file.hash = keep_picture(filing, &file.id, Part::Content, shape.size, &mut picture).await?;
-    keep_picture(filing, &file.id, Part::Thumbnail, small.size, &mut picture).await?;
+    file.hash = keep_picture(noted, Part::Content, shape.size, &mut picture).await?;
+    keep_picture(noted, Part::Thumbnail, small.size, &mut picture).await?;
     drop(picture);
     store(|done| filing.parts.blobs.delete(&original, done)).await?;
     file.size = shape.size;
@@ -337,14 +338,12 @@ async fn develop(filing: &Filing, file: &mut FileRecord, format: ImageFormat) ->
 
 /// Keeps the next `size` bytes of a picture: their SHA-256.
 async fn keep_picture(
-    filing: &Filing,
-    id: &FileId,
+    noted: &mut Noted,
     part: Part,
     size: u64,
     picture: &mut Developed<'_>,
 ) -> Result<Box<str>, Refusal> {
-    let id = BlobId::new(id.clone(), part);
-    let mut upload = store(|done| filing.parts.blobs.create(&id, size, done)).await?;
+    let mut upload = noted.create(part, size).await?;
     let (mut left, mut digest) = (size, Context::new(&SHA256));
     while left > 0 {
         let chunk = picture.next(left).await?;
@@ -352,7 +351,7 @@ async fn keep_picture(
         digest.update(&chunk);
         store(|done| upload.write(chunk, done)).await?;
     }
-    finish(upload).await?;
+    noted.finish(upload).await?;
     Ok(URL_SAFE_NO_PAD.encode(digest.finish()).into())
 }
 
@@ -360,14 +359,36 @@ async fn keep_picture(
 struct Noted {
     filing: Arc<Filing>,
     file: FileRecord,
+    /// What became of a content is not known: it may still come.
+    open: bool,
     kept: bool,
 }
 
 impl Noted {
+    async fn create(&self, part: Part, largest: u64) -> Result<Box<dyn Upload>, PortError> {
+        let id = BlobId::new(self.file.id.clone(), part);
+        store(|done| self.filing.parts.blobs.create(&id, largest, done)).await
+    }
+
+    async fn finish(&mut self, upload: Box<dyn Upload>) -> Result<u64, PortError> {
+        self.open = true;
+        let finished = store(|done| upload.finish(done)).await;
+        self.open = finished.is_err();
+        finished
+    }
+
     async fn undo(&self) {
-        if let Err(error) = self.filing.remove(&self.file).await {
+        let undone = if self.open { self.leave().await } else { self.filing.remove(&self.file).await };
+        if let Err(error) = undone {
             tracing::warn!(%error, id = %self.file.id, "an upload that has failed is left to be swept");
         }
+    }
+
+    /// Leaves it to be swept when nothing comes any more; until then it counts as nothing.
+    async fn leave(&self) -> Result<(), PortError> {
+        let Parts { files, clock, .. } = &self.filing.parts;
+        let file = FileRecord { size: 0, expires_at: Some(clock.wall() + LATE), ..self.file.clone() };
+        ask(|done| files.replace(file, done)).await
     }
 }
 
@@ -376,7 +397,8 @@ impl Drop for Noted {
         if self.kept {
             return;
         }
-        let undone = Self { filing: self.filing.clone(), file: self.file.clone(), kept: true };
+        let (filing, file) = (self.filing.clone(), self.file.clone());
+        let undone = Self { filing, file, open: self.open, kept: true };
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move { undone.undo().await });
         }

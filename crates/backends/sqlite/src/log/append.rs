@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use rusqlite::{CachedStatement, OptionalExtension, params};
 use xpush_core::ports::message_log::{Appended, Draft, Placed, Refused};
-use xpush_core::ports::outbox::Item;
 use xpush_core::{ChannelKey, Epoch, Kind, Message, Position, Retention};
 
 use super::channels::Channel;
@@ -87,15 +86,19 @@ impl Inner {
     /// What the message makes to do goes with it.
     fn put_work(&self, writing: &Writing<'_>, message: &Message) -> Result<(), Fault> {
         let Some(tap) = self.tap.get() else { return Ok(()) };
-        let work = tap.work(message);
-        if work.is_empty() {
-            return Ok(());
+        for item in tap.work(message) {
+            // One at a time: a queue that is full takes nothing from the others.
+            let alone = std::slice::from_ref(&item);
+            let has_room = item.is_valid() && outbox::has_room(writing, alone)?;
+            if has_room {
+                outbox::put(writing, alone, self.clock.now(), self.clock.wall())?;
+            } else {
+                let (channel, seq) = (&message.channel, message.seq());
+                tracing::debug!(%channel, seq, queue = item.queue, "what a message makes to do has no room");
+            }
+            tap.became(&message.channel, &item, has_room);
         }
-        if !work.iter().all(Item::is_valid) || !outbox::has_room(writing, &work)? {
-            tracing::error!(channel = %message.channel, seq = message.seq(), "what a message makes to do has no room");
-            return Ok(());
-        }
-        outbox::put(writing, &work, self.clock.now(), self.clock.wall())
+        Ok(())
     }
 }
 

@@ -1,11 +1,11 @@
 //! The port's contract, over two stores on one file.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use xpush_core::ports::erasure::Erasure;
 use xpush_core::ports::message_log::MessageLog;
-use xpush_core::ports::outbox::{Claim, Item, Outbox, Settlement, Tap, Then};
+use xpush_core::ports::outbox::{Claim, Item, MOST_WAITING, Outbox, Settlement, Tap, Then};
 use xpush_core::{ChannelKey, Clock, Message, Retention};
 use xpush_sqlite::{Ledger, Options, SqliteOutbox, Store};
 use xpush_testkit::ManualClock;
@@ -38,6 +38,8 @@ impl Tap for Each {
         true
     }
 
+    fn became(&self, _: &ChannelKey, _: &Item, _: bool) {}
+
     fn work(&self, message: &Message) -> Vec<Item> {
         if message.from.user.as_str() == "nobody" {
             return Vec::new();
@@ -69,10 +71,14 @@ impl World {
     }
 
     fn on(folder: tempfile::TempDir) -> Self {
+        Self::tapped(folder, Arc::new(Each))
+    }
+
+    fn tapped(folder: tempfile::TempDir, tap: Arc<dyn Tap>) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new());
         let store = Store::open(folder.path().join("xpush.db"), Options::default()).unwrap();
         let ledger = Ledger::new(store.clone(), clock.clone()).unwrap();
-        ledger.tap(Arc::new(Each));
+        ledger.tap(tap);
         Self { folder, ledger, outbox: SqliteOutbox::new(store, clock).unwrap() }
     }
 
@@ -116,6 +122,80 @@ fn what_is_refused_makes_nothing_to_do() {
     let appended = answer(|done| world.ledger.append(&channel("a"), Retention::ENDLESS, vec![edit], done));
     assert!(appended.unwrap().taken[0].is_err());
     assert!(world.claims().is_empty());
+}
+
+/// Each message makes two pieces of work, in queues of their own; one of them is too long when the message says so.
+#[derive(Default)]
+struct Two(Mutex<Vec<(Box<str>, bool)>>);
+
+impl Tap for Two {
+    fn wants(&self, _: &ChannelKey) -> bool {
+        true
+    }
+
+    fn work(&self, message: &Message) -> Vec<Item> {
+        let item = |queue: &str| {
+            let long = queue.ends_with("other") && *message.payload.json == *b"\"long\"";
+            let body = if long { Bytes::from(vec![b' '; (16 << 20) + 1]) } else { "{}".into() };
+            Item { queue: queue.into(), key: "k".into(), body }
+        };
+        ["hook/demo/other", "hook/demo/main"].map(item).into()
+    }
+
+    fn became(&self, _: &ChannelKey, item: &Item, put: bool) {
+        self.0.lock().unwrap().push((item.queue.clone(), put));
+    }
+}
+
+#[test]
+fn a_queue_that_is_full_takes_nothing_from_the_others() {
+    let tap = Arc::new(Two::default());
+    let world = World::tapped(tempfile::tempdir().unwrap(), tap.clone());
+    world.append("a", &[("ann", "1")]);
+    {
+        let file = rusqlite::Connection::open(world.folder.path().join("xpush.db")).unwrap();
+        let sql = "UPDATE outbox_queues SET waiting = ?1 WHERE name = 'hook/demo/other'";
+        assert_eq!(file.execute(sql, [MOST_WAITING.cast_signed()]).unwrap(), 1);
+    }
+    world.append("a", &[("ann", "2")]);
+    let claims = world.claims();
+    assert_eq!(claims.iter().map(|claim| claim.items.len()).sum::<usize>(), 2);
+    let (other, main) = (Box::<str>::from("hook/demo/other"), Box::<str>::from("hook/demo/main"));
+    let became = |put| [(other.clone(), put), (main.clone(), true)];
+    assert_eq!(*tap.0.lock().unwrap(), [became(true), became(false)].concat());
+}
+
+#[test]
+fn what_is_too_long_takes_nothing_from_the_others() {
+    let tap = Arc::new(Two::default());
+    let world = World::tapped(tempfile::tempdir().unwrap(), tap.clone());
+    let drafts = vec![draft_with("ann", "1", "\"long\"")];
+    answer(|done| world.ledger.append(&channel("a"), Retention::ENDLESS, drafts, done)).unwrap();
+    assert_eq!(world.claims().len(), 1);
+    assert_eq!(tap.0.lock().unwrap().iter().map(|(_, put)| *put).collect::<Vec<_>>(), [false, true]);
+}
+
+#[test]
+fn what_waits_is_looked_through_in_steps_and_nothing_is_left_for_the_end() {
+    let world = World::new();
+    let event = |number: u32| {
+        let user = if number.is_multiple_of(1_000) { "ann" } else { "bob" };
+        let body = format!(r#"{{"id":"{number}","type":"online","user":"{user}"}}"#);
+        Item { queue: "hook/demo/main".into(), key: "k".into(), body: body.into() }
+    };
+    answer(|done| world.outbox.put((0..5_001).map(event).collect(), done)).unwrap();
+    answer(|done| world.ledger.begin(&app("demo"), &user("ann"), 0, done)).unwrap();
+    let mut steps = 1;
+    while !answer(|done| world.ledger.step(&app("demo"), &user("ann"), done)).unwrap().ended {
+        steps += 1;
+    }
+    assert!(steps > 3, "{steps}");
+    let claims = answer(|done| world.outbox.claim("hook/demo/main", 1, 9_999, 10_000, done)).unwrap();
+    let all = texts(&claims[0]);
+    assert_eq!(all.len(), 5_001);
+    assert!(all.iter().all(|text| !text.contains("ann")));
+    assert_eq!(all[5_000], r#"{"id":"5000","type":"erased"}"#);
+    assert_eq!(all.iter().filter(|text| text.contains("erased")).count(), 6);
 }
 
 #[test]
