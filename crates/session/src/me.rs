@@ -12,6 +12,7 @@ use crate::accounts::{find_user, user_record};
 use crate::api::openapi::schema::{self, of};
 use crate::api::openapi::{Operation, Routes, list_of};
 use crate::api::{Answer, Api, Bearer, Fields, Refusal, Segment, ok};
+use crate::erasure::is_barred;
 
 /// Users that one user may have blocked.
 const MOST_BLOCKS: usize = 1_000;
@@ -69,14 +70,21 @@ async fn change(State(api): State<Arc<Api>>, Bearer(grant): Bearer, fields: Fiel
     }
     let name = fields.name("name")?;
     let now = api.parts.clock.wall();
-    api.store
+    let changed = api
+        .store
         .change(&user_key(&grant), |record| {
             let mut user = user_record(record).cloned().unwrap_or_default();
+            if is_barred(&user) {
+                return None;
+            }
             user.name = name.clone();
             user.created_at = if user.created_at == 0 { now } else { user.created_at };
             Some(Record::User(Box::new(user)))
         })
         .await?;
+    if !changed {
+        return Err(Code::Revoked.into());
+    }
     ok(profile(&api, &grant).await?)
 }
 

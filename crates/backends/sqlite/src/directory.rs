@@ -266,7 +266,12 @@ fn changes(connection: &Connection, since: u64, limit: usize) -> Result<Changes,
     let mut changes = Changes { keys: Vec::new(), next: since, gap: false };
     while let Some(row) = rows.next()? {
         changes.next = row.get::<_, i64>(0)?.unsigned_abs();
-        changes.keys.push(Columns::read(row, 1)?.key()?);
+        let columns = Columns::read(row, 1)?;
+        if columns.is_forgotten() {
+            // Whoever has not heard of it by now cannot be told what it was.
+            return Ok(Changes { keys: Vec::new(), next: changes.next.max(newest), gap: true });
+        }
+        changes.keys.push(columns.key()?);
     }
     Ok(changes)
 }

@@ -328,14 +328,17 @@ impl Core {
 
     /// Asks again whether a grant that was given a moment ago should have been: a change may have come in between, and told to all but this one.
     pub(super) async fn check_again(&self, grant: &Grant) {
-        let Err(Problem { code: Code::Revoked, .. }) = self.readmit(grant).await else { return };
-        self.tell(Changed::Revoked {
-            app: grant.app.clone(),
-            user: grant.sender.user.clone(),
-            device: grant.device.clone(),
-            login: grant.login.clone(),
-            issued_before: grant.issued_at + 1,
-        });
+        match self.readmit(grant).await {
+            Err(Problem { code: Code::Revoked, .. }) => self.tell(Changed::Revoked {
+                app: grant.app.clone(),
+                user: grant.sender.user.clone(),
+                device: grant.device.clone(),
+                login: grant.login.clone(),
+                issued_before: grant.issued_at + 1,
+            }),
+            Err(problem) if is_passing(&problem) => self.check_later(grant),
+            _ => {}
+        }
     }
 
     /// Whether a subscription token of this user was revoked with everything else.

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::time::{MissedTickBehavior, interval};
 
 use xpush_core::ports::access::Changed;
@@ -17,8 +18,8 @@ use crate::port::{ask, unreadable};
 
 /// How often the directory is asked. With the time that an answer takes it stays below the 2 s of the port's contract.
 const PACE: Duration = Duration::from_secs(1);
-/// Changes of one answer.
-const LIMIT: usize = 1_000;
+/// Changes of one answer: their entries are read at the same time, and what has been told of them is not told again when the next answer fails.
+const LIMIT: usize = 200;
 
 /// The directory, whose changes are heard of at once when they are made here.
 pub(super) struct Attentive(pub(super) Weak<Core>, pub(super) Arc<dyn Directory>);
@@ -124,7 +125,8 @@ impl Core {
             } else {
                 self.take_in(&changes.keys).await?;
             }
-            let more = changes.next != *since && changes.keys.len() >= LIMIT;
+            // By its places: of some there is nothing to be told any more.
+            let more = changes.next.saturating_sub(*since) >= LIMIT as u64;
             *since = changes.next;
             if !more {
                 self.records.are_fresh(now);
@@ -140,13 +142,17 @@ impl Core {
         if keys.iter().any(|key| matches!(key, Key::App(_))) {
             self.reload().await?;
         }
-        let mut told = HashSet::new();
-        for key in keys.iter().filter(|key| told.insert(*key)) {
-            if let Some(changed) = self.meaning(key).await? {
-                self.tell(changed);
+        let mut known = HashSet::new();
+        let meanings = keys.iter().filter(|key| known.insert(*key)).map(|key| self.meaning(key));
+        let mut taken_in = Ok(());
+        for meaning in join_all(meanings).await {
+            match meaning {
+                Ok(changed) => changed.into_iter().for_each(|changed| self.tell(changed)),
+                // What could be read is told all the same.
+                Err(problem) => taken_in = Err(problem),
             }
         }
-        Ok(())
+        taken_in
     }
 
     /// What a change of an entry is to those who hold grants and permissions.

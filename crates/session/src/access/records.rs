@@ -7,6 +7,7 @@ use xpush_core::ports::directory::{Directory, Entry, Key, Listing, MemberRecord,
 use xpush_core::{ChannelKey, Clock, Code, Monotonic, Problem, User};
 
 use super::cache::Generations;
+use crate::erasure::is_barred;
 use crate::port::{ask, unreadable};
 
 /// How long what is remembered holds when nothing is heard of changes: the store is lost, or this node cut off from it.
@@ -80,7 +81,13 @@ impl Records {
         let entry = ask(|done| self.directory.get(key, done)).await.map_err(|error| unreadable(&error))?;
         let record = entry.map(|entry| Arc::new(entry.record));
         let mut state = self.state();
-        if state.changes == before && (record.is_some() || absence_is_common(key)) {
+        let lasts = match record.as_deref() {
+            // When the bar goes, it may soon be forgotten that there was one: who is late does not hear of it.
+            Some(Record::User(user)) => !is_barred(user),
+            Some(_) => true,
+            None => absence_is_common(key),
+        };
+        if state.changes == before && lasts {
             let weight = weight(record.as_deref());
             state.entries.insert(key.clone(), record.clone(), weight);
         }

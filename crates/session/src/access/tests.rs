@@ -1,11 +1,13 @@
 //! The port over a real store with two handles on it, as two nodes would have; what goes wrong is played by a directory in between.
 
+mod erasure;
+mod feed;
 mod key_sets;
 mod members;
 mod tokens;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
@@ -43,6 +45,8 @@ struct World {
     elsewhere: Arc<dyn Directory>,
     clock: Arc<ManualClock>,
     lost: Arc<AtomicBool>,
+    /// Readings that fail, of the next ones.
+    unread: Arc<AtomicUsize>,
     ear: Arc<Ear>,
     folder: tempfile::TempDir,
 }
@@ -51,6 +55,7 @@ struct World {
 struct Faulty {
     inner: Arc<dyn Directory>,
     lost: Arc<AtomicBool>,
+    unread: Arc<AtomicUsize>,
 }
 
 #[derive(Default)]
@@ -62,7 +67,7 @@ struct Ear {
 impl Faulty {
     fn pass<T>(&self, done: Done<T>, start: impl FnOnce(Done<T>)) {
         if self.lost.load(Ordering::SeqCst) {
-            done(Err(PortError::new(Failure::NotApplied, "lost")));
+            lose(done);
         } else {
             start(done);
         }
@@ -71,7 +76,9 @@ impl Faulty {
 
 impl Directory for Faulty {
     fn get(&self, key: &Key, done: Done<Option<Entry>>) {
-        self.pass(done, |done| self.inner.get(key, done));
+        let one_less = |left: usize| left.checked_sub(1);
+        let fails = || self.unread.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok();
+        self.pass(done, |done| if fails() { lose(done) } else { self.inner.get(key, done) });
     }
 
     fn page(&self, listing: &Listing, after: Option<Key>, limit: usize, done: Done<Vec<Entry>>) {
@@ -85,6 +92,10 @@ impl Directory for Faulty {
     fn changes(&self, since: u64, limit: usize, done: Done<Changes>) {
         self.pass(done, |done| self.inner.changes(since, limit, done));
     }
+}
+
+fn lose<T>(done: Done<T>) {
+    done(Err(PortError::new(Failure::NotApplied, "lost")));
 }
 
 impl AccessSink for Ear {
@@ -122,9 +133,9 @@ impl World {
 
     async fn with(app: AppRecord, fetch: Fetch) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let lost = Arc::new(AtomicBool::new(false));
+        let (lost, unread) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let inner = open(&folder);
-        let directory = Arc::new(Faulty { inner, lost: lost.clone() });
+        let directory = Arc::new(Faulty { inner, lost: lost.clone(), unread: unread.clone() });
         let clock = Arc::new(ManualClock::new());
         let configured = Configured { apps: vec![(demo(), app)], default_app: None };
         let parts = parts(directory, clock.clone(), configured);
@@ -132,12 +143,13 @@ impl World {
         let ear = Arc::new(Ear::default());
         access.watch(ear.clone());
         let elsewhere = open(&folder);
-        Self { access, elsewhere, clock, lost, ear, folder }
+        Self { access, elsewhere, clock, lost, unread, ear, folder }
     }
 
     /// A node that starts now: it has heard nothing of what was changed before.
     async fn restart(self, app: AppRecord) -> Self {
-        let directory = Arc::new(Faulty { inner: open(&self.folder), lost: self.lost.clone() });
+        let (inner, lost, unread) = (open(&self.folder), self.lost.clone(), self.unread.clone());
+        let directory = Arc::new(Faulty { inner, lost, unread });
         let configured = Configured { apps: vec![(demo(), app)], default_app: None };
         let parts = parts(directory, self.clock.clone(), configured);
         let access = DirectoryAccess::start_with(parts, Fetch::new()).await.unwrap();
@@ -437,6 +449,22 @@ async fn a_lost_store_holds_what_was_decided_for_a_minute_and_decides_nothing_ne
 }
 
 #[tokio::test]
+async fn whoever_was_taken_at_its_word_is_asked_about_until_there_is_an_answer() {
+    let world = World::new(app([])).await;
+    let record = UserRecord { tokens_valid_from: NOW * 1000 + 1, ..UserRecord::default() };
+    world.put(Key::User(demo(), user("ann")), Record::User(Box::new(record))).await;
+    // What it has heard of it would know.
+    let world = world.restart(app([])).await;
+    world.lost.store(true, Ordering::SeqCst);
+    // By its first question it sees that the store is lost.
+    assert!(world.admit(&token(claims("ann"))).await.is_ok());
+    world.unread.store(1, Ordering::SeqCst);
+    world.lost.store(false, Ordering::SeqCst);
+    world.ear.hears(&revoked(&user("ann"), NOW * 1000 + 1)).await;
+    assert_eq!(world.unread.load(Ordering::SeqCst), 0, "the first answer was none");
+}
+
+#[tokio::test]
 async fn guests_come_and_go_while_the_store_is_lost() {
     let world = World::new(app([])).await;
     let guest = |secret: &str| Credentials {
@@ -446,7 +474,7 @@ async fn guests_come_and_go_while_the_store_is_lost() {
     };
     let admit = async |secret: &str| decided(|done| world.access.admit(guest(secret), done)).await;
     let blocked = admit("a blocked one").await.unwrap().sender.user;
-    let record = UserRecord { disabled: true, ..UserRecord::default() };
+    let record = UserRecord { disabled: true, created_at: NOW * 1000, ..UserRecord::default() };
     world.put(Key::User(demo(), blocked.clone()), Record::User(Box::new(record))).await;
     world.ear.hears(&revoked(&blocked, NOW * 1000 + LEEWAY + 1)).await;
     assert_eq!(admit("a blocked one").await.unwrap_err().code, Code::Revoked);

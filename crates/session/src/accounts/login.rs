@@ -85,10 +85,22 @@ pub(crate) async fn begin(
     };
     let key = Key::Login(app.clone(), user.clone(), login);
     let to = Record::Login(Box::new(kept.clone()));
-    if !api.store.apply(key, Expected::Absent, Some(to)).await? {
+    if !api.store.apply(key.clone(), Expected::Absent, Some(to)).await? {
         return Err(Code::Internal.into());
     }
+    confirm(api, key, record).await?;
     tokens(record, kept.device.as_ref(), refresh, now, &secret)
+}
+
+/// Ends a login that has just begun, if what it began by holds no more: whoever changed that may have ended all logins a moment before this one was there.
+pub(crate) async fn confirm(api: &Api, login: Key, by: &UserRecord) -> Result<(), Refusal> {
+    let Key::Login(app, user, _) = &login else { return Err(Code::Internal.into()) };
+    let now = find_user(api, app, user).await?;
+    if now.is_some_and(|now| !now.disabled && now.password == by.password) {
+        return Ok(());
+    }
+    api.store.remove(login).await?;
+    Err(Code::BadCredentials.into())
 }
 
 /// Exchanges a refresh token for the next one.

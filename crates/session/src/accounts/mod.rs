@@ -15,7 +15,7 @@ use xpush_core::{App, Code, Problem, User};
 
 pub(crate) use failures::{Attempt, Failures};
 pub(crate) use hashing::Hashing;
-pub(crate) use login::{begin, make_room, sign_for_channel};
+pub(crate) use login::{begin, confirm, make_room, sign_for_channel};
 pub(crate) use token::login_id;
 
 use crate::api::openapi::schema::{self, of};
@@ -160,7 +160,8 @@ async fn log_out(State(api): State<Arc<Api>>, Bearer(grant): Bearer, fields: Fie
         let now = api.parts.clock.wall();
         api.store
             .change(&Key::User(app.clone(), user.clone()), |record| {
-                let mut changed = user_record(record).cloned().unwrap_or_default();
+                let unknown = || UserRecord { created_at: now, ..UserRecord::default() };
+                let mut changed = user_record(record).cloned().unwrap_or_else(unknown);
                 changed.tokens_valid_from = now;
                 Some(Record::User(Box::new(changed)))
             })
@@ -190,6 +191,8 @@ async fn change_password(
     let new = Password::new(fields.needed("new")?, "new")?;
     let known = authenticate(&api, app, user, current, &caller).await?.password;
     let digest = api.hashing.digest(new).await?;
+    // Before, too: when it fails now, the same request can be made again.
+    end_all_but(&api, app, user, grant.login.as_ref()).await?;
     let changed = api
         .store
         .change(&Key::User(app.clone(), user.clone()), |record| {

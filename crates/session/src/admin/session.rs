@@ -10,13 +10,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use xpush_core::ports::PortError;
-use xpush_core::ports::directory::{Expected, Key, LoginRecord, Record, Via};
+use xpush_core::ports::directory::{Expected, Key, LoginRecord, Record, UserRecord, Via};
 use xpush_core::{App, Code, Login, User};
 
 use super::{GUARD, Who, flag, guarded, needed, object, operates};
 use crate::access::OPERATORS;
 use crate::accounts::password::{LONGEST, Password, SHORTEST};
-use crate::accounts::{authenticate, find_user, login_id, make_room};
+use crate::accounts::{authenticate, confirm, find_user, login_id, make_room};
 use crate::administration::{Act, Actor, Wanted, is_operator};
 use crate::api::openapi::schema::{self, array, of};
 use crate::api::openapi::{Operation, Routes};
@@ -189,8 +189,13 @@ fn digest_of(secret: &str) -> Box<str> {
     URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, secret.as_bytes())).into()
 }
 
-/// A new session's cookie. `encrypted`: whether the page came that way.
-async fn new_cookie(api: &Api, user: &User, encrypted: bool) -> Result<HeaderValue, Refusal> {
+/// A new session's cookie, for who has shown to be this user. `encrypted`: whether the page came that way.
+async fn new_cookie(
+    api: &Api,
+    user: &User,
+    known: &UserRecord,
+    encrypted: bool,
+) -> Result<HeaderValue, Refusal> {
     let app = App::new(OPERATORS)?;
     make_room(api, &app, user).await?;
     let mut secret = [0; SECRET];
@@ -206,9 +211,10 @@ async fn new_cookie(api: &Api, user: &User, encrypted: bool) -> Result<HeaderVal
         expires_at: now + LONGEST_SESSION,
     };
     let key = Key::Login(app, user.clone(), login.clone());
-    if !api.store.apply(key, Expected::Absent, Some(Record::Login(Box::new(record)))).await? {
+    if !api.store.apply(key.clone(), Expected::Absent, Some(Record::Login(Box::new(record)))).await? {
         return Err(Code::Internal.into());
     }
+    confirm(api, key, known).await?;
     let value = format!("{}.{login}.{secret}", URL_SAFE_NO_PAD.encode(user.as_str()));
     set_cookie(api.cookie_name().await?, &value, LONGEST_SESSION / 1_000, encrypted)
 }
@@ -251,8 +257,8 @@ async fn first_operator(
         (needed(&fields, "token")?, needed(&fields, "user")?, needed(&fields, "password")?);
     let user = crate::api::named(user, "user", User::new)?;
     let name = crate::api::display_name_of(&fields, "name")?;
-    setup::make_first(&api, token, &user, Password::new(password, "password")?, name).await?;
-    let cookie = new_cookie(&api, &user, is_encrypted(&api, &headers)).await?;
+    let made = setup::make_first(&api, token, &user, Password::new(password, "password")?, name).await?;
+    let cookie = new_cookie(&api, &user, &made, is_encrypted(&api, &headers)).await?;
     let actor = Actor::user(&user, Via::Page, &caller);
     let app = App::new(OPERATORS)?;
     api.administration.note(&actor, Act { what: "set_up", app: Some(&app), ..Act::default() }, None).await;
@@ -270,17 +276,19 @@ async fn begin(State(api): State<Arc<Api>>, caller: Caller, headers: HeaderMap, 
     let act = |what| Act { what, app: Some(&app), ..Act::default() };
     let known = authenticate(&api, &app, &user, password, &caller).await;
     // That the password is right, and the user no operator, is nobody's business.
-    let known = known.and_then(|record| match is_operator(&app, &record) {
-        true => Ok(()),
-        false => Err(Code::BadCredentials.into()),
-    });
-    if let Err(refusal) = known {
-        if refusal.problem.code == Code::BadCredentials {
-            api.administration.note(&actor, act("sign_in_refused"), Some(refusal.problem.code)).await;
+    let cookie = match known {
+        Ok(known) if is_operator(&app, &known) => {
+            new_cookie(&api, &user, &known, is_encrypted(&api, &headers)).await
         }
-        return Err(refusal);
+        Ok(_) => Err(Code::BadCredentials.into()),
+        Err(refusal) => Err(refusal),
+    };
+    if let Err(refusal) = &cookie
+        && refusal.problem.code == Code::BadCredentials
+    {
+        api.administration.note(&actor, act("sign_in_refused"), Some(refusal.problem.code)).await;
     }
-    let cookie = new_cookie(&api, &user, is_encrypted(&api, &headers)).await?;
+    let cookie = cookie?;
     api.administration.note(&actor, act("sign_in"), None).await;
     tracing::info!(%user, "an operator has signed in");
     with_cookie(cookie, me(&api, &user, "cookie", Some(api.parts.clock.wall() + IDLE)).await)
@@ -363,10 +371,13 @@ async fn change_password(
     authenticate(&api, &app, &user, current, &caller).await?;
     let digest = api.hashing.digest(new).await?;
     let wanted = Wanted { password: Some(Some(digest)), ..Wanted::default() };
-    api.administration.change_user(&actor, &app, &user, &wanted, false).await?;
+    let changed = api.administration.change_user(&actor, &app, &user, &wanted, false).await?;
     match via {
         // All cookies have ended; whoever did it goes on by a new one.
-        Via::Page => with_cookie(new_cookie(&api, &user, is_encrypted(&api, &headers)).await?, ok(json!({}))),
+        Via::Page => {
+            let cookie = new_cookie(&api, &user, &changed, is_encrypted(&api, &headers)).await?;
+            with_cookie(cookie, ok(json!({})))
+        }
         _ => ok(json!({})),
     }
 }

@@ -156,7 +156,12 @@ impl Administration {
             after: Some(is),
             ..Act::default()
         };
+        let logins = Listing::Logins(app.clone(), user.clone());
         let change = async {
+            if wanted.password.is_some() {
+                // Before, too: when it fails now, everything is as it was.
+                self.0.store.clear(&logins).await?;
+            }
             let mut made = None;
             self.0
                 .store
@@ -168,7 +173,7 @@ impl Administration {
                 })
                 .await?;
             if wanted.ends_logins() {
-                self.0.store.clear(&Listing::Logins(app.clone(), user.clone())).await?;
+                self.0.store.clear(&logins).await?;
             }
             made.ok_or_else(|| Refused::from(Code::NotFound))
         };

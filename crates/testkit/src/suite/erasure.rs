@@ -6,6 +6,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::thread;
 
+use xpush_core::ports::directory::{Change, Directory, Expected, Key, Record};
 use xpush_core::ports::erasure::{Erasure, NOBODY, Pending, Step};
 use xpush_core::ports::markers::Markers;
 use xpush_core::ports::message_log::{Draft, MessageLog, Page, Range};
@@ -420,6 +421,43 @@ pub fn markers_go(store: &ErasureStore) {
         answer(|done| markers.conversations(&app("demo"), &user(name), None, 9, done)).expect("a list")
     };
     assert_eq!((list("ann").len(), list("bob").len()), (0, 1));
+}
+
+/// Of a store that keeps a directory, too: `directories` are handles on it. Not among the others, as most stores keep none.
+pub fn a_change_that_is_forgotten_is_a_gap(store: &ErasureStore, directories: &[Arc<dyn Directory>; 2]) {
+    let [one, other] = directories;
+    let key = |name: &str| Key::User(app("demo"), user(name));
+    let apply = |name: &str, to| {
+        let change = Change { key: key(name), expected: Expected::Any, to };
+        answer(|done| one.apply(change, done)).expect("a change")
+    };
+    let changes = |since, limit| answer(|done| other.changes(since, limit, done)).expect("changes");
+    let position = || changes(u64::MAX, 1).next;
+    let start = position();
+    for name in ["bob", "ann", "cy"] {
+        apply(name, Some(Record::User(Box::default())));
+    }
+    apply("ann", None);
+    let heard = position();
+    assert_eq!(changes(start, 9).keys, ["bob", "ann", "cy", "ann"].map(key));
+    store.erase("ann");
+    // However little is asked for: nobody gets past what cannot be told without being told so.
+    for limit in 1..=9 {
+        let mut since = start;
+        let gap = loop {
+            let page = changes(since, limit);
+            if page.gap {
+                break page;
+            }
+            assert!(page.next > since && page.next < heard, "{limit} at a time: {page:?}");
+            since = page.next;
+        };
+        assert_eq!((gap.keys, gap.next), (vec![], position()), "{limit} at a time");
+    }
+    assert!(!changes(heard, 9).gap, "who had heard of it has missed nothing");
+    apply("bob", None);
+    let unheard = changes(heard, 9);
+    assert_eq!((unheard.keys, unheard.gap), (vec![key("bob")], false));
 }
 
 pub fn done_may_call_the_erasure(store: &ErasureStore) {

@@ -2,7 +2,7 @@
 
 use rusqlite::{Params, Row};
 use serde::de::DeserializeOwned;
-use xpush_core::ports::directory::{Key, Record, Spelling};
+use xpush_core::ports::directory::{Key, Record, Spelling, kind};
 use xpush_core::ports::{Failure, PortError};
 
 use crate::store::Fault;
@@ -32,6 +32,11 @@ impl Columns {
             first: row.get(from + 2)?,
             second: row.get(from + 3)?,
         })
+    }
+
+    /// Whether it was the key of something that named a user who was erased. No secret has a second part.
+    pub(super) const fn is_forgotten(&self) -> bool {
+        self.kind == kind::SECRET && !self.second.is_empty()
     }
 
     pub(super) fn key(&self) -> Result<Key, Fault> {

@@ -1,7 +1,8 @@
 //! Taking users out.
 //!
 //! A step looks for slots of the user on a reader, from where the last one stopped, and then has the writer blank those few. So a long file costs appends nothing,
-//! and no index of senders is kept for what hardly ever happens. How far it is stands in the file, and goes on after a restart.
+//! and no index of senders is kept for what hardly ever happens. How far it is stands in the file, and goes on after a restart. Behind the last slot it goes through
+//! what waits for hooks in the same way.
 
 use std::sync::Arc;
 
@@ -23,17 +24,25 @@ const LOOKED_AT: i64 = 20_000;
 const CHANNELS: usize = 1_000;
 const CHANGED: usize = 500;
 
+/// Items of the outbox that one step looks at: their data are read, too.
+const ITEMS: usize = 2_000;
+
+/// Behind every slot: from here on it is items of the outbox, by their ids.
+const OUTBOX: i64 = i64::MAX - (1 << 48);
+
 /// The largest seq, in a key.
 const LAST: u64 = (1 << 36) - 1;
 
 /// What a reader has found.
 #[derive(Default)]
 struct Found {
-    /// Slots up to this one need not be looked at again.
+    /// Slots up to this one need not be looked at again, or from [`OUTBOX`] on items.
     at: i64,
     looked: i64,
     /// To be blanked.
     slots: Vec<i64>,
+    /// Items of the outbox to be blanked.
+    items: Vec<i64>,
     /// A channel of the user's own, to be taken out.
     own: Option<(i64, ChannelKey)>,
     /// Behind `at` there is nothing.
@@ -83,7 +92,7 @@ impl Erasure for Ledger {
         let job = move |writing: &Writing<'_>| {
             drop(inner.settled(writing)?);
             writing.without_a_trace(|| {
-                outbox::erase(writing, &app, &user)?;
+                outbox::rename(writing, &app, &user)?;
                 end(writing, &app, &user)
             })
         };
@@ -131,6 +140,11 @@ fn look(connection: &Connection, app: &App, user: &User) -> Result<Option<Found>
     let at = select.query_row([app.as_str(), user.as_str()], |row| row.get(0)).optional()?;
     let Some(at) = at else { return Ok(None) };
     let mut found = Found { at, ..Found::default() };
+    if at >= OUTBOX {
+        let (items, last) = outbox::about(connection, app, user, at - OUTBOX, ITEMS)?;
+        found.at = last.map_or(at, |last| OUTBOX + last);
+        return Ok(Some(Found { items, last: last.is_none(), ..found }));
+    }
     let mut select = connection.prepare_cached(SQL)?;
     let mut rows = select.query(params![at >> 36, app.as_str(), CHANNELS as i64])?;
     let mut channels = 0;
@@ -148,7 +162,9 @@ fn look(connection: &Connection, app: &App, user: &User) -> Result<Option<Found>
             return Ok(Some(found));
         }
     }
-    found.last = channels < CHANNELS;
+    if channels < CHANNELS {
+        found.at = OUTBOX;
+    }
     Ok(Some(found))
 }
 
@@ -198,6 +214,9 @@ fn erase(store: &Store, inner: Arc<Inner>, app: App, user: User, found: Found, d
             let mut erased = 0;
             for slot in &found.slots {
                 erased += blank(writing, *slot, &user, &mut gone)?;
+            }
+            for item in &found.items {
+                outbox::blank(writing, *item)?;
             }
             let mut more = !found.last;
             if let Some((id, key)) = &found.own {
@@ -327,8 +346,9 @@ fn note(
 }
 
 fn end(writing: &Writing<'_>, app: &App, user: &User) -> Result<(), Fault> {
-    // The change stays, as a place in the order; whoever has not heard of it by now was cut off. Of an identity its provider's name for the user is the key.
-    const CHANGES: &str = "UPDATE changes SET kind = 8, app = '', first = '', second = ''
+    // The change stays, as a place in the order; whoever has not heard of it by now was cut off, and comes upon a gap. Of an identity its provider's name for the user is
+    // the key: all of the app's go, and as nobody remembers any, these are none.
+    const CHANGES: &str = "UPDATE changes SET kind = 8, app = '', first = '', second = iif(kind = 7, '', 'gap')
         WHERE app = ?1 AND (first = ?2 OR second = ?2 OR kind = 7)";
     const OTHERS: [&str; 3] = [
         "DELETE FROM markers WHERE app = ?1 AND user = ?2",

@@ -15,7 +15,7 @@ use xpush_sqlite::{Ledger, Options, SqliteDirectory, SqliteLastSeen, Store, comp
 use xpush_testkit::ManualClock;
 use xpush_testkit::sample::{app, channel, draft_with, user};
 use xpush_testkit::suite::answer;
-use xpush_testkit::suite::erasure::ErasureStore;
+use xpush_testkit::suite::erasure::{ErasureStore, a_change_that_is_forgotten_is_a_gap};
 
 fn open(folder: &Path) -> Arc<Ledger> {
     let store =
@@ -30,6 +30,18 @@ fn store() -> ErasureStore {
 }
 
 xpush_testkit::erasure_suite!(store);
+
+#[test]
+fn a_change_that_is_forgotten_is_a_gap_to_who_has_not_heard_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledgers = [open(folder.path()), open(folder.path())];
+    let directories = [(); 2].map(|()| -> Arc<dyn Directory> {
+        let store = Store::open(folder.path().join("xpush.db"), Options::default()).unwrap();
+        Arc::new(SqliteDirectory::new(store))
+    });
+    let store = ErasureStore::of_ledgers(ledgers, Box::new(folder));
+    a_change_that_is_forgotten_is_a_gap(&store, &directories);
+}
 
 /// In whatever the user says, is called by, and has.
 const CANARY: &str = "canary-4711";

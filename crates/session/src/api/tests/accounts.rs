@@ -256,6 +256,33 @@ async fn a_new_password_ends_every_other_login() {
 }
 
 #[tokio::test]
+async fn a_login_by_what_holds_no_more_is_none() {
+    let world = World::new().await;
+    world.register("ann").await;
+    let ann = Key::User(demo(), user("ann"));
+    let Some(Record::User(known)) = world.entry(ann.clone()).await.map(|entry| entry.record) else {
+        panic!("an account");
+    };
+    // As if it had waited for so long between the look at the password and the login.
+    let begin = async || {
+        let begun = crate::accounts::begin(&world.api, &demo(), &user("ann"), &known, None).await;
+        begun.map(drop).map_err(|refusal| refusal.problem.code)
+    };
+    assert_eq!(begin().await, Ok(()));
+    let logins = async || world.page(Listing::Logins(demo(), user("ann"))).await.len();
+    assert_eq!(logins().await, 2);
+    let another = UserRecord { password: Some("another".into()), ..(*known).clone() };
+    let banned = UserRecord { disabled: true, ..(*known).clone() };
+    for now in [Some(another), Some(banned), None] {
+        let to = now.map(|record| Record::User(Box::new(record)));
+        let change = Change { key: ann.clone(), expected: Expected::Any, to };
+        ask(|done| world.directory.apply(change, done)).await.unwrap();
+        assert_eq!(begin().await, Err(Code::BadCredentials));
+        assert_eq!(logins().await, 2);
+    }
+}
+
+#[tokio::test]
 async fn a_user_has_fifty_logins_and_the_quietest_goes() {
     let world = World::new().await;
     let record = UserRecord::default();

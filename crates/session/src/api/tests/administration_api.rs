@@ -287,6 +287,27 @@ async fn who_guesses_many_at_once_gets_no_more_of_them() {
 }
 
 #[tokio::test]
+async fn a_password_that_is_changed_while_it_is_looked_at_opens_nothing() {
+    let world = World::new().await;
+    with_operator(&world, "root").await;
+    let (release, held) = std::sync::mpsc::channel();
+    world.api.hashing.hold(held);
+    let body = json!({"user": "root", "password": PASSWORD}).to_string();
+    let asked = world.router.clone().oneshot(from_page("POST", "/admin/sign-in", "", None, &body));
+    let answer = tokio::spawn(async move { asked.await.unwrap().status().as_u16() });
+    // It has read the password by then; otherwise it is refused all the more.
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    let Record::User(known) = world.entry(Key::User(operators(), user("root"))).await.unwrap().record else {
+        panic!("an account");
+    };
+    let changed = UserRecord { password: Some("another".into()), ..*known };
+    world.put(Key::User(operators(), user("root")), Record::User(Box::new(changed))).await;
+    drop(release);
+    assert_eq!(answer.await.unwrap(), 401);
+    assert_eq!(world.page(Listing::Logins(operators(), user("root"))).await.len(), 0);
+}
+
+#[tokio::test]
 async fn what_is_copied_fits_the_app() {
     let world = World::new().await;
     let page = page(&world, "root").await;
@@ -533,6 +554,7 @@ async fn an_erased_user_is_in_no_entry() {
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
     while !page.get("/admin/apps/demo/erasures").await.ok().body["erasures"].as_array().unwrap().is_empty() {
         assert!(tokio::time::Instant::now() < deadline, "still pending");
+        world.clock.advance(100);
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     // The clock has gone on: sign in again.
