@@ -81,7 +81,7 @@ export interface ChannelEvents {
   gap: Gap;
   /** The server refuses the subscription for good. */
   refused: XpushError;
-  /** The server has ended the subscription: a permission is gone, or we are a member no more. */
+  /** The server has ended the subscription for good: a permission is gone, or we are a member no more. */
   unsubscribed: XpushError;
 }
 
@@ -155,7 +155,16 @@ interface Subscription {
   retries: number;
   /** Counts the attempts: an answer to an earlier one is too late. */
   attempt: number;
+  /** The connection has it: its server has said ok, and has not ended it, and nothing of it was lost. */
+  followed: boolean;
   timer?: ReturnType<typeof setTimeout>;
+}
+
+/** Something was lost behind a place: the server was asked for what comes after it. */
+interface Hole {
+  readonly after: Position;
+  /** What it has sent since then is all that there is. */
+  answered: boolean;
 }
 
 /** A resume whose missed messages are still coming in. */
@@ -183,6 +192,10 @@ export class Channel extends Emitter<ChannelEvents> {
   #position: Position | undefined;
   /** Behind the position, what we have said ourselves: it is known here before it comes back. */
   #said: Position | undefined;
+  /** Publishes without echo: how many are not acked yet, and the places of those that are, behind the position. They are not sent to us. */
+  #unechoed = 0;
+  #own: readonly Position[] = [];
+  #hole: Hole | undefined;
   #resume: Resume | undefined;
   #presence: Presence | undefined;
 
@@ -240,12 +253,12 @@ export class Channel extends Emitter<ChannelEvents> {
     const token = options.token ?? present?.token;
     const same = presence === present?.presence && receipts === present.receipts && token === present.token;
     if (present && same && !options.since) return present.settled.promise;
-    if (options.since) [this.#position, this.#said] = [options.since, undefined];
+    if (options.since) [this.#position, this.#said, this.#hole] = [options.since, undefined, undefined];
     this.#end(new XpushError("unsubscribed", "replaced by a newer subscription", "no"));
     const settled = new Deferred<Subscribed>();
     // Who does not wait for the answer hears of a refusal by the event.
     settled.promise.catch(() => undefined);
-    this.#subscription = { presence, receipts, token, settled, reason: "connect", retries: 0, attempt: 0 };
+    this.#subscription = { presence, receipts, token, settled, reason: "connect", retries: 0, attempt: 0, followed: false };
     this.#subscribe();
     return settled.promise;
   }
@@ -254,7 +267,8 @@ export class Channel extends Emitter<ChannelEvents> {
   async unsubscribe(): Promise<void> {
     if (!this.#subscription) return;
     this.#end(new XpushError("unsubscribed", "unsubscribed before the answer came", "no"));
-    this.#subscription = this.#position = undefined;
+    this.#subscription = this.#position = this.#hole = undefined;
+    this.#own = [];
     this.#forget();
     if (this.#carrier.online) await this.#request("unsubscribe", {});
   }
@@ -266,11 +280,15 @@ export class Channel extends Emitter<ChannelEvents> {
   publish(data: Data, options: PublishOptions = {}): Promise<Published> {
     const fields = { channel: this.name, data, ...options, id: options.id ?? newId() };
     this.#typedAt = -Infinity;
-    return this.#add<Published>({ command: "publish", fields }).then((published) => {
-      if (options.echo === false) this.#skipOwn(published);
-      if (this.#marker && published.seq !== undefined) this.#markedUpTo("read", published.seq);
-      return published;
-    });
+    const unechoed = options.echo === false ? 1 : 0;
+    this.#unechoed += unechoed;
+    return this.#add<Published>({ command: "publish", fields })
+      .then((published) => {
+        if (unechoed) this.#skipOwn(published);
+        if (this.#marker && published.seq !== undefined) this.#markedUpTo("read", published.seq);
+        return published;
+      })
+      .finally(() => (this.#unechoed -= unechoed));
   }
 
   /** Replaces the data of the message at `seq`: one's own, or anybody's for who may moderate. Waits and retries as a publish does. */
@@ -329,19 +347,31 @@ export class Channel extends Emitter<ChannelEvents> {
     return this.#request("presence", {});
   }
 
-  /**
-   * @internal Another connection is about to replace the present one: subscribes there, from the position that was delivered here. `done` is called
-   * when that was answered; from then on the channel hears the new connection.
-   */
-  moveTo(command: Carrier["command"], done: () => void): void {
-    if (this.#subscription) this.#subscribe(command, done);
-    else done();
+  /** @internal Whether there is a subscription, answered or not. */
+  get wanted(): boolean {
+    return this.#subscription !== undefined;
+  }
+
+  /** @internal Whether the connection has it. */
+  get followed(): boolean {
+    return this.#subscription?.followed === true;
+  }
+
+  /** @internal What had the subscription has it no more. */
+  cutOff(): void {
+    if (this.#subscription) this.#subscription.followed = false;
+  }
+
+  /** @internal Subscribes once more, from the position that was delivered. */
+  subscribeAgain(): void {
+    if (this.#subscription) this.#subscribe();
   }
 
   /** @internal A new connection is up: the server knows nothing of us yet. */
   connected(): void {
     this.#typedAt = -Infinity;
-    if (this.#subscription) this.#subscribe();
+    this.cutOff();
+    this.subscribeAgain();
     this.#outbox.connected();
     for (const mover of Object.values(this.#markers)) mover.connected();
   }
@@ -395,20 +425,26 @@ export class Channel extends Emitter<ChannelEvents> {
     this.emit("signal", signal);
   }
 
-  /** @internal */
-  receiveUnsubscribed(body: ErrorBody): void {
+  /** @internal Whether the subscription goes on: it is made again, from the position that was delivered. */
+  receiveUnsubscribed(body: ErrorBody): boolean {
     const subscription = this.#subscription;
-    if (!subscription) return;
+    if (!subscription) return false;
     const error = XpushError.from(body);
+    subscription.followed = false;
     if (error.code === "token_expired" && typeof subscription.token === "function") {
       subscription.reason = "expired";
       this.#subscribe();
-      return;
+      return true;
+    }
+    if (error.retry !== "no") {
+      this.#notSubscribed(subscription, error);
+      return true;
     }
     this.#end(error);
     this.#subscription = undefined;
     this.#forget();
     this.emit("unsubscribed", error);
+    return false;
   }
 
   /** @internal */
@@ -416,7 +452,7 @@ export class Channel extends Emitter<ChannelEvents> {
     if (!this.#subscription) return;
     const from = this.#position;
     if (from) this.#startOver(from, { epoch, seq }, seq);
-    else this.#position = { epoch, seq };
+    else this.#stand({ epoch, seq });
   }
 
   /** @internal */
@@ -432,30 +468,24 @@ export class Channel extends Emitter<ChannelEvents> {
     this.#setPresence({ count, users: [...users, ...joined], ...still });
   }
 
-  #subscribe(command: Carrier["command"] = this.#carrier.command, done?: () => void): void {
+  #subscribe(): void {
     const subscription = this.#subscription;
     if (!subscription || !this.#carrier.online) return;
+    // What was planned before is this attempt.
+    clearTimeout(subscription.timer);
     const attempt = ++subscription.attempt;
     const { token, reason } = subscription;
-    if (typeof token !== "function") return this.#sendSubscribe(subscription, token, command, done);
+    if (typeof token !== "function") return this.#sendSubscribe(subscription, token);
+    const current = (): boolean => subscription === this.#subscription && attempt === subscription.attempt;
     takeToken(token, reason).then(
-      (taken) => {
-        if (attempt === subscription.attempt) this.#sendSubscribe(subscription, taken, command, done);
-      },
-      (error: XpushError) => {
-        const current = subscription === this.#subscription && attempt === subscription.attempt;
-        if (current) this.#notSubscribed(subscription, error);
-      },
+      (taken) => current() && this.#sendSubscribe(subscription, taken),
+      (error: XpushError) => current() && this.#notSubscribed(subscription, error),
     );
   }
 
-  #sendSubscribe(
-    subscription: Subscription,
-    token: string | undefined,
-    command: Carrier["command"],
-    done?: () => void,
-  ): void {
-    if (subscription !== this.#subscription || !this.#carrier.online) return;
+  #sendSubscribe(subscription: Subscription, token: string | undefined): void {
+    if (!this.#carrier.online) return;
+    const { attempt } = subscription;
     const since = this.#position;
     const fields = {
       channel: this.name,
@@ -464,9 +494,9 @@ export class Channel extends Emitter<ChannelEvents> {
       ...(subscription.receipts && { receipts: true }),
       ...(token !== undefined && { token }),
     };
-    command("subscribe", fields, (answer) => {
-      done?.();
-      if (subscription !== this.#subscription) return;
+    this.#carrier.command("subscribe", fields, (answer) => {
+      // The server ends an attempt that a later one overtakes.
+      if (subscription !== this.#subscription || attempt !== subscription.attempt) return;
       if ("ok" in answer) this.#subscribed(subscription, since, answer.ok as Subscribed);
       else this.#notSubscribed(subscription, XpushError.from(answer.error));
     });
@@ -475,6 +505,8 @@ export class Channel extends Emitter<ChannelEvents> {
   #subscribed(subscription: Subscription, since: Position | undefined, ok: Subscribed): void {
     subscription.retries = 0;
     subscription.reason = "connect";
+    subscription.followed = true;
+    clearTimeout(subscription.timer);
     if (since && ok.epoch !== since.epoch) this.#forgetProgress();
     if (ok.presence) this.#setPresence(ok.presence);
     if (ok.read !== undefined) this.#marker = { read: ok.read, delivered: ok.delivered ?? ok.read };
@@ -484,11 +516,14 @@ export class Channel extends Emitter<ChannelEvents> {
     if (ok.epoch === undefined || ok.seq === undefined) return;
 
     const head: Position = { epoch: ok.epoch, seq: ok.seq };
+    if (this.#hole) this.#hole.answered = true;
+    // What comes again comes whole.
+    this.#own = this.#own.filter((own) => isAfter(head, own));
     // While the connection moved, the one before has gone on delivering.
     const meanwhile = since?.epoch === head.epoch && this.#position?.epoch === head.epoch ? this.#position.seq - since.seq : 0;
     const missed = Math.max(0, (ok.missed ?? 0) - meanwhile);
     if (!since) {
-      this.#position = head;
+      this.#stand(head);
     } else if (ok.recovered && since.epoch === head.epoch) {
       this.#settings.stats.missed += missed;
       this.#resume = { missed, head: head.seq, recovered: 0 };
@@ -502,7 +537,9 @@ export class Channel extends Emitter<ChannelEvents> {
   #notSubscribed(subscription: Subscription, error: XpushError): void {
     const renewable = error.code === "token_expired" && typeof subscription.token === "function";
     if (renewable) subscription.reason = "expired";
-    if (error.retry === "no" && !renewable) {
+    // Overtaken by what is not known here: it is no refusal.
+    const overtaken = error.code === "cancelled";
+    if (error.retry === "no" && !renewable && !overtaken) {
       this.#end(error);
       this.#subscription = undefined;
       this.emit("refused", error);
@@ -521,21 +558,43 @@ export class Channel extends Emitter<ChannelEvents> {
     this.#subscription?.settled.reject(error);
   }
 
-  /** Moves on to the position of a message; false when it was delivered before. */
+  /** Moves on to the position of a message; false when it was delivered before, or will come again behind what was lost before it. */
   #advance({ epoch, seq }: Position): boolean {
     const to = { epoch, seq };
     const from = this.#position;
     if (from && from.epoch === to.epoch && to.seq <= from.seq) return false;
     if (from && from.epoch !== to.epoch) this.#startOver(from, to, to.seq);
-    this.#position = to;
+    else if (from && to.seq > from.seq + 1 && this.#isLost(from)) return false;
+    this.#stand(to);
     return true;
+  }
+
+  /**
+   * Whether what lies behind `after` is lost on the way, and comes by another subscription; it is asked for once. Not while a
+   * publish without echo has still to be acked: that may be the place which was passed over.
+   */
+  #isLost(after: Position): boolean {
+    const asked = this.#hole?.after.epoch === after.epoch && this.#hole.after.seq === after.seq;
+    if (asked) return !this.#hole?.answered;
+    if (this.#unechoed > 0) return false;
+    this.#hole = { after, answered: false };
+    this.cutOff();
+    this.#subscribe();
+    return true;
+  }
+
+  /** Takes a position, and passes over our own messages right behind it. */
+  #stand(position: Position): void {
+    for (const own of this.#own) if (follows(position, own)) position = own;
+    this.#own = this.#own.filter((own) => isAfter(position, own));
+    this.#position = position;
   }
 
   /** Goes on after `seq` in what may be another epoch, and says what was lost. */
   #startOver(from: Position, head: Position, seq: number): void {
     const lost = from.epoch === head.epoch && seq >= from.seq ? { lost: seq - from.seq } : {};
     this.#resume = undefined;
-    this.#position = { epoch: head.epoch, seq };
+    this.#stand({ epoch: head.epoch, seq });
     if (from.epoch !== head.epoch) this.#forgetProgress();
     if ("lost" in lost) this.#settings.stats.missed += lost.lost;
     this.emit("gap", { channel: this.name, from, to: head, ...lost });
@@ -578,7 +637,10 @@ export class Channel extends Emitter<ChannelEvents> {
 
   /** Our own message, which is not echoed, is no hole; one that others' messages precede must still wait for them. */
   #skipOwn(published: Partial<Position>): void {
-    if (follows(this.#position, published)) this.#position = { epoch: published.epoch, seq: published.seq };
+    const { epoch, seq } = published;
+    if (!this.#subscription || epoch === undefined || seq === undefined) return;
+    this.#own = [...this.#own, { epoch, seq }].sort((one, other) => one.seq - other.seq);
+    if (this.#position) this.#stand(this.#position);
   }
 
   async #advanceMarker(mark: Mark, seq: number): Promise<Marker> {
@@ -618,6 +680,11 @@ export class Channel extends Emitter<ChannelEvents> {
       });
     });
   }
+}
+
+/** Whether `place` comes somewhere after `last`. */
+function isAfter(last: Position, place: Position): boolean {
+  return place.epoch === last.epoch && place.seq > last.seq;
 }
 
 /** Whether `next` is the place after `last`. */

@@ -81,7 +81,7 @@ export interface ClientEvents {
   /** Somebody's marker has moved, perhaps our own on another device, in whatever channel. */
   read: Receipt;
   delivered: Receipt;
-  /** The server has ended a subscription. */
+  /** The server has ended a subscription for good. */
   unsubscribed: { readonly channel: string; readonly error: XpushError };
   /** The token ends then, in ms since 1970. A client whose `token` is a function renews it by itself; else see {@link Client.refresh}. */
   token_expiring: { readonly expires_at: number };
@@ -116,7 +116,7 @@ interface Move {
   transport?: string;
   /** The channels that are heard there already. */
   readonly moved: Set<string>;
-  /** Commands that wait until the old connection owes no more answers; undefined before. */
+  /** Commands, and outboxes, that wait until the old connection owes no more answers; undefined before. */
   held?: (() => void)[];
   timer?: ReturnType<typeof setTimeout>;
 }
@@ -151,7 +151,7 @@ export class Client extends Emitter<ClientEvents> {
   #state: State = { status: "paused" };
   readonly #showing = new Showing((shown) => this.emit("connection", shown));
   #welcome: Welcome | undefined;
-  #link: Link | undefined;
+  #link: Dial | undefined;
   /** Commands that `#link` has still to answer. */
   #underWay = 0;
   #move: Move | undefined;
@@ -183,6 +183,10 @@ export class Client extends Emitter<ClientEvents> {
       get user() {
         return client.#welcome?.user;
       },
+      get link() {
+        return client.#link;
+      },
+      ready: (again) => this.#ready(again),
       command: (name, fields, done) => this.#command(name, fields, done),
       reconnect: () => this.#reconnect(),
     };
@@ -275,7 +279,12 @@ export class Client extends Emitter<ClientEvents> {
 
   /** Goes on with `token` on the present connection, for the same user; when the new one ends, in ms since 1970. */
   async refresh(token: string): Promise<number> {
-    return (await this.#request<{ readonly expires_at: number }>("refresh", { token })).expires_at;
+    const there = this.#arrived;
+    const refreshed = this.#request<{ readonly expires_at: number }>("refresh", { token });
+    if (!there || there.held) return (await refreshed).expires_at;
+    // Either connection may be the one that stays.
+    refreshed.catch(() => undefined);
+    return (await this.#refresh(there.link, token)).expires_at;
   }
 
   /** Takes another display name, which needs a new connection; nothing is missed meanwhile. */
@@ -347,7 +356,10 @@ export class Client extends Emitter<ClientEvents> {
         if (link === this.#link) this.#setState({ status: "online", transport });
         else if (link === this.#move?.link) this.#move.transport = transport;
       },
-      push: (name, body) => this.#isHeard(link, name, body) && this.#push(name, body),
+      push: (name, body) => {
+        if (this.#isHeard(link, name, body)) this.#push(link, name, body);
+        if (name === "welcome") link.pace.told((body as Welcome).rate);
+      },
       down: (error) => (link === this.#link ? this.#down(error) : link === this.#move?.link && this.#moveDown(this.#move)),
     };
     const link = new Dial(this.#open, destination, events);
@@ -427,7 +439,7 @@ export class Client extends Emitter<ClientEvents> {
     this.#showing.see(this.#state, this.#move !== undefined);
   }
 
-  #push(name: string, body: unknown): void {
+  #push(link: Dial, name: string, body: unknown): void {
     switch (name) {
       case "message":
         return this.#channels.get((body as Message).channel)?.receiveMessage(body as Message);
@@ -445,7 +457,7 @@ export class Client extends Emitter<ClientEvents> {
         return this.#unsubscribed(body as { channel: string; error: ErrorBody });
       case "token_expiring":
         this.emit(name, body as ClientEvents["token_expiring"]);
-        return this.#renew(this.#link, 0);
+        return this.#renew(link, 0);
       case "signal":
         return this.#channels.get((body as Signal).channel)?.receiveSignal(body as Signal);
       case "gap":
@@ -467,22 +479,24 @@ export class Client extends Emitter<ClientEvents> {
   }
 
   #unsubscribed({ channel, error }: { channel: string; error: ErrorBody }): void {
-    this.#channels.get(channel)?.receiveUnsubscribed(error);
-    this.emit("unsubscribed", { channel, error: XpushError.from(error) });
+    const goesOn = this.#channels.get(channel)?.receiveUnsubscribed(error);
+    if (!goesOn) this.emit("unsubscribed", { channel, error: XpushError.from(error) });
   }
 
   /** Brings a new token on the same connection; when that fails for good, the connection ends at its time and the next one has a new token. */
-  #renew(link: Link | undefined, attempt: number): void {
+  #renew(link: Dial, attempt: number): void {
     if (typeof this.#token !== "function") return;
+    const lives = (): boolean => link === this.#link || link === this.#move?.link;
     takeToken(this.#token, "expiring")
-      .then((token) => {
-        if (link === this.#link && token !== undefined) return this.refresh(token);
-        return undefined;
-      })
+      .then((token) => (lives() && token !== undefined ? this.#refresh(link, token) : undefined))
       .catch((error: XpushError) => {
-        if (error.retry === "no" || link !== this.#link) return;
-        setTimeout(() => link === this.#link && this.#renew(link, attempt + 1), backoffDelay(this.#backoff, attempt));
+        if (error.retry === "no" || !lives()) return;
+        setTimeout(() => lives() && this.#renew(link, attempt + 1), backoffDelay(this.#backoff, attempt));
       });
+  }
+
+  #refresh(link: Dial, token: string): Promise<{ readonly expires_at: number }> {
+    return answered((done) => link.request("refresh", { token }, this.#ackTimeout, done));
   }
 
   /** The server gives us a while; others are told too, so each goes at a time of its own. Half of it is left to get there. */
@@ -508,35 +522,43 @@ export class Client extends Emitter<ClientEvents> {
     move.timer = setTimeout(() => move === this.#move && then(), after);
   }
 
-  /** Subscribes there. */
+  /** All that is followed here is followed there. */
   #moveUp(move: Move, transport: string): void {
     move.transport = transport;
     this.#planMove(move, MOVE_TIMEOUT, () => this.#endMove(move));
-    const command: Carrier["command"] = (name, fields, done) =>
-      move.link.request(name, fields, this.#ackTimeout, (answer) => {
-        // Of a move that came to nothing nobody hears: the channels have never left.
-        if (move === this.#move || move.link === this.#link) done(answer);
-      });
-    const waiting = new Set(this.#channels.keys());
-    for (const [name, channel] of this.#channels) {
-      channel.moveTo(command, () => {
-        move.moved.add(name);
-        waiting.delete(name);
-        if (waiting.size === 0 && move === this.#move) this.#awaitAnswers(move);
-      });
-    }
-    if (waiting.size === 0) this.#awaitAnswers(move);
+    for (const channel of this.#channels.values()) channel.subscribeAgain();
+    this.#awaitAnswers(move);
   }
 
-  /** All is heard there. What was asked here is answered here; new commands wait for the new connection, so that they stay in order. */
+  /** The move whose new connection is up. */
+  get #arrived(): Move | undefined {
+    return this.#move?.transport === undefined ? undefined : this.#move;
+  }
+
+  /** As soon as the new connection is up, subscriptions are made there alone; with the answer the channel is heard there. */
+  #subscribeThere(move: Move, fields: { readonly channel: string }, done: (answer: Answer) => void): void {
+    move.link.request("subscribe", fields, this.#ackTimeout, (answer) => {
+      // Of a move that came to nothing nobody hears: the channels have never left.
+      if (move !== this.#move && move.link !== this.#link) return;
+      if ("ok" in answer) move.moved.add(fields.channel);
+      done(answer);
+      this.#awaitAnswers(move);
+    });
+  }
+
+  /**
+   * Once all is heard there. What was asked here is answered here; new commands wait for the new connection, so that they stay in
+   * order.
+   */
   #awaitAnswers(move: Move): void {
-    if (move.held) return;
+    if (move !== this.#move || move.held) return;
+    for (const [name, channel] of this.#channels) if (channel.wanted && !move.moved.has(name)) return;
     move.held = [];
     if (this.#underWay === 0) this.#endMove(move);
     else this.#planMove(move, LAST_ANSWERS, () => this.#endMove(move));
   }
 
-  /** The new connection takes over. */
+  /** The new connection takes over. What is not heard there yet has a subscription under way there, or will ask for one. */
   #endMove(move: Move): void {
     if (move !== this.#move) return;
     const old = this.#link;
@@ -551,7 +573,7 @@ export class Client extends Emitter<ClientEvents> {
     if (this.#state.status === "online" && this.#state.transport !== transport) this.#setState({ status: "online", transport });
     this.#showing.see(this.#state, false);
     if (this.#ownState !== "online") this.status({ state: this.#ownState }).catch(() => undefined);
-    for (const [name, channel] of this.#channels) if (!move.moved.has(name)) channel.connected();
+    for (const [name, channel] of this.#channels) if (!move.moved.has(name)) channel.cutOff();
     for (const command of move.held ?? []) command();
   }
 
@@ -562,7 +584,12 @@ export class Client extends Emitter<ClientEvents> {
     this.#url = undefined;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#beginMove(), backoffDelay(this.#backoff, this.#moves++));
-    for (const name of move.moved) this.#channels.get(name)?.connected();
+    if (move.transport !== undefined) {
+      for (const [name, channel] of this.#channels) {
+        if (move.moved.has(name)) channel.cutOff();
+        if (!channel.followed) channel.subscribeAgain();
+      }
+    }
     for (const command of move.held ?? []) command();
   }
 
@@ -577,23 +604,31 @@ export class Client extends Emitter<ClientEvents> {
   #isHeard(link: Link, name: string, body: unknown): boolean {
     const move = this.#move;
     const moved = OF_CHANNELS.has(name) && move?.moved.has((body as { channel: string }).channel) === true;
-    if (link === move?.link) return moved || name === "welcome";
+    if (link === move?.link) return moved || name === "welcome" || name === "token_expiring";
     // While we go anyway, the old connection need not tell us to.
     return link === this.#link && !moved && !(move && (name === "moved" || name === "closing"));
   }
 
   #request<Ok>(name: string, fields: object): Promise<Ok> {
-    return new Promise((resolve, reject) => {
-      this.#command(name, fields, (answer) => {
-        if ("ok" in answer) resolve(answer.ok as Ok);
-        else reject(XpushError.from(answer.error));
-      });
-    });
+    return answered((done) => this.#command(name, fields, done));
+  }
+
+  /** Whether an outbox's entry may go now. */
+  #ready(again: () => void): boolean {
+    const held = this.#move?.held;
+    if (!held) return this.#link?.pace.ready(again) ?? false;
+    held.push(again);
+    return false;
   }
 
   #command(name: string, fields: object, done: (answer: Answer) => void): void {
-    if (this.#move?.held) {
-      this.#move.held.push(() => this.#command(name, fields, done));
+    const move = this.#arrived;
+    if (move && name === "subscribe") return this.#subscribeThere(move, fields as { channel: string }, done);
+    if (move && name === "unsubscribe") {
+      // Both have it, perhaps; what the old one answers is the answer.
+      move.link.request(name, fields, this.#ackTimeout, () => undefined);
+    } else if (move?.held) {
+      move.held.push(() => this.#command(name, fields, done));
       return;
     }
     const link = this.#link;
@@ -615,7 +650,19 @@ export class Client extends Emitter<ClientEvents> {
         done(answer);
       }
     });
+    // It may have been the last that was waited for.
+    if (move && name === "unsubscribe") this.#awaitAnswers(move);
   }
+}
+
+/** What the answer says, as a promise. */
+function answered<Ok>(ask: (done: (answer: Answer) => void) => void): Promise<Ok> {
+  return new Promise((resolve, reject) => {
+    ask((answer) => {
+      if ("ok" in answer) resolve(answer.ok as Ok);
+      else reject(XpushError.from(answer.error));
+    });
+  });
 }
 
 /**

@@ -1,4 +1,5 @@
 import type { Link, LinkEvents, OpenLink } from "./link.ts";
+import { Pace } from "./pace.ts";
 import { XpushError, type Answer, type Credentials } from "./protocol.ts";
 
 /** Something that is known already, or that has to be asked for. */
@@ -13,6 +14,7 @@ export interface Destination {
 
 /** A link from the first thought of it: its address and its token may have to be found first. */
 export class Dial implements Link {
+  readonly pace = new Pace();
   #link: Link | undefined;
   #dropped = false;
 
@@ -32,7 +34,10 @@ export class Dial implements Link {
   }
 
   request(command: string, fields: object, timeoutMs: number, done: (answer: Answer) => void): void {
-    if (this.#link) return this.#link.request(command, fields, timeoutMs, done);
+    if (this.#link) {
+      this.pace.take();
+      return this.#link.request(command, fields, timeoutMs, done);
+    }
     const error = new XpushError("disconnected", "there is no connection", "reconnect");
     queueMicrotask(() => done({ error }));
   }
@@ -40,6 +45,7 @@ export class Dial implements Link {
   drop(): void {
     this.#dropped = true;
     this.#link?.drop();
+    this.pace.end();
   }
 }
 

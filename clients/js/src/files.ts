@@ -71,6 +71,8 @@ export class Files {
     const url = this.#url(`channels/${encodeURIComponent(channel)}/files`);
     url.searchParams.set("name", called);
     const headers = { authorization: await this.#server.authorization(), "content-type": file.type || "application/octet-stream" };
+    // The token may have taken a while.
+    signal?.throwIfAborted();
     const send = typeof XMLHttpRequest === "undefined" ? byFetch : byXmlHttpRequest;
     const { status, text } = await send(url, headers, file, onProgress, signal);
     return answer<{ readonly file: StoredFile }>(status, text).file;

@@ -12,7 +12,10 @@ export interface Link {
   drop(): void;
 }
 
-/** What a link reports. `down` comes once, as the last, whether the link was ever up or not. */
+/**
+ * What a link reports. The push `welcome` comes behind `up`: what is published waits for it. `down` comes once, as the last, whether
+ * the link was ever up or not.
+ */
 export interface LinkEvents {
   up(transport: string): void;
   upgraded(transport: string): void;

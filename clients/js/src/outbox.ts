@@ -13,6 +13,10 @@ export interface Carrier {
   readonly online: boolean;
   /** Who we are; undefined before the first connection. */
   readonly user: string | undefined;
+  /** The connection that commands go by; each one is another. */
+  readonly link: unknown;
+  /** Whether an entry may go now. If not, `again` is called when it is worth asking again. */
+  ready(again: () => void): boolean;
   command(name: string, fields: object, done: (answer: Answer) => void): void;
   reconnect(): void;
 }
@@ -28,12 +32,15 @@ const WINDOW = 32;
 /**
  * One channel's publishes, edits and deletions that are not acked yet, oldest first. They go out in order; when one has to be tried again, those
  * behind it wait for the answers still under way and then go again after it, each by its first id, so that the server
- * stores none twice.
+ * stores none twice. When the server takes no more for now, they wait here, in order.
  */
 export class Outbox extends WaitingList<Unacked> {
   readonly #carrier: Carrier;
   readonly #limit: number;
+  readonly #again = (): void => this.flush();
   #underWay = 0;
+  /** By which connection the last one went. */
+  #link: unknown;
   /** Why nothing may be sent until every answer under way has come. */
   #setback: XpushError | undefined;
 
@@ -57,14 +64,19 @@ export class Outbox extends WaitingList<Unacked> {
 
   protected flush(): void {
     if (!this.#carrier.online || this.#setback || this.pausing) return;
+    // What went by another connection is answered, or lost, before anything follows it by this one.
+    if (this.#underWay > 0 && this.#link !== this.#carrier.link) return;
     for (const entry of this.entries) {
       if (this.#underWay >= WINDOW) return;
-      if (!entry.sent) this.#send(entry);
+      if (entry.sent) continue;
+      if (!this.#carrier.ready(this.#again)) return;
+      this.#send(entry);
     }
   }
 
   #send(entry: Unacked): void {
     entry.sent = true;
+    this.#link = this.#carrier.link;
     this.#underWay += 1;
     this.#carrier.command(entry.command, entry.fields, (answer) => this.#answered(entry, answer));
   }

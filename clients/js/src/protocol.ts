@@ -50,6 +50,8 @@ export interface Welcome extends Person {
   readonly node: string;
   readonly guest: boolean;
   readonly device?: string;
+  /** How many commands a second the server takes on this connection, with bursts of twice as many; 0: any number. */
+  readonly rate?: number;
   /** When the token ends, in ms since 1970. */
   readonly expires_at?: number;
 }

@@ -158,6 +158,67 @@ test("an unanswered subscribe is sent again from the same position", () => {
   assert.deepEqual(link.take("subscribe").fields, first.fields);
 });
 
+test("an attempt that was planned is not made beside the one of a new connection", () => {
+  const refused = collect(channel, "refused");
+  void channel.subscribe();
+  server.accept().take("subscribe").error("unavailable", "later");
+  client.pause();
+  client.resume();
+  const link = server.accept();
+  mock.timers.tick(1_000);
+  assert.deepEqual(link.commands(), ["subscribe"]);
+  link.take("subscribe").ok({ channel: "room", history: true, epoch: "e1", seq: 10 });
+  link.message("room", 11);
+  assert.deepEqual([refused.length, seen.length], [0, 1]);
+});
+
+test("an attempt that a later one overtakes is no refusal", () => {
+  const refused = collect(channel, "refused");
+  subscribeAndRead();
+  const link = comeBack();
+  link.events.push("unsubscribed", { channel: "room", error: { code: "unavailable", message: "", retry: "later" } });
+  mock.timers.tick(1_000);
+  assert.deepEqual(link.commands(), ["subscribe", "subscribe"]);
+  link.take("subscribe");
+  link.take("subscribe").ok({ channel: "room", history: true, epoch: "e1", seq: 13, recovered: true, missed: 1 });
+  link.message("room", 13);
+  assert.deepEqual([refused.length, seen.length], [0, 3]);
+});
+
+test("an attempt that was under way when the server ended the one before it is enough", () => {
+  subscribeAndRead();
+  const link = comeBack();
+  link.events.push("unsubscribed", { channel: "room", error: { code: "unavailable", message: "", retry: "later" } });
+  link.take("subscribe").ok({ channel: "room", history: true, epoch: "e1", seq: 12, recovered: true, missed: 0 });
+  mock.timers.tick(BACK_SOON);
+  assert.deepEqual(link.commands(), []);
+});
+
+test("a subscription that is cancelled by nobody here is made again", () => {
+  const refused = collect(channel, "refused");
+  void channel.subscribe();
+  const link = server.accept();
+  link.take("subscribe").error("cancelled", "no");
+  mock.timers.tick(BACK_SOON);
+  assert.deepEqual([link.commands(), refused], [["subscribe"], []]);
+});
+
+test("a subscription that the server ends for now is made again, from where it stopped", () => {
+  const ended = [collect(channel, "unsubscribed"), collect(client, "unsubscribed")];
+  subscribeAndRead();
+  const { link } = server;
+  link.events.push("unsubscribed", { channel: "room", error: { code: "unavailable", message: "", retry: "later" } });
+  assert.deepEqual(link.commands(), [], "not at once: others are told, too");
+  mock.timers.tick(1_000);
+  const again = link.take("subscribe");
+  assert.deepEqual(again.fields["since"], { epoch: "e1", seq: 12 });
+  again.error("unavailable", "later");
+  mock.timers.tick(1_000);
+  link.take("subscribe").ok({ channel: "room", history: true, epoch: "e1", seq: 13, recovered: true, missed: 1 });
+  link.message("room", 13);
+  assert.deepEqual([seen.length, ended], [3, [[], []]]);
+});
+
 test("a refused subscription rejects, tells, and is not tried again", async () => {
   const refused = collect(channel, "refused");
   const subscribed = channel.subscribe();
@@ -192,7 +253,48 @@ test("a live message behind a replay that ended short is not counted as recovere
   link.take("subscribe").ok({ channel: "room", history: true, epoch: "e1", seq: 14, recovered: true, missed: 2 });
   link.message("room", 13);
   link.message("room", 15);
-  assert.deepEqual(recovered, [{ channel: "room", missed: 2, recovered: 1 }]);
+  link.take("subscribe").ok({ channel: "room", history: true, epoch: "e1", seq: 14, recovered: true, missed: 1 });
+  link.message("room", 15);
+  assert.deepEqual(recovered, [{ channel: "room", missed: 1, recovered: 0 }]);
+});
+
+test("what was lost on the way is asked for, and comes in order", () => {
+  subscribeAndRead();
+  const { link } = server;
+  const change = { channel: "room", epoch: "e1", target: 11, id: "x", from: { user: "ann" }, at: 1 };
+  link.message("room", 15);
+  link.events.push("edit", { ...change, seq: 16, data: "new" });
+  const again = link.take("subscribe");
+  assert.deepEqual(again.fields["since"], { epoch: "e1", seq: 12 });
+  link.message("room", 17);
+  assert.deepEqual([seen.length, link.commands()], [2, []], "one subscription brings it all");
+  again.ok({ channel: "room", history: true, epoch: "e1", seq: 17, recovered: true, missed: 5 });
+  for (const seq of [13, 14, 15]) link.message("room", seq);
+  link.events.push("edit", { ...change, seq: 16, data: "new" });
+  for (const seq of [17, 18]) link.message("room", seq);
+  assert.deepEqual(seen.map(({ seq }) => seq), [11, 12, 13, 14, 15, 17, 18]);
+  assert.deepEqual(link.commands(), []);
+});
+
+test("what does not come when it was asked for is not asked for again", () => {
+  subscribeAndRead();
+  const { link } = server;
+  link.message("room", 14);
+  link.take("subscribe").ok({ channel: "room", history: true, epoch: "e1", seq: 14, recovered: true, missed: 2 });
+  link.message("room", 14);
+  link.message("room", 15);
+  assert.deepEqual(seen.map(({ seq }) => seq), [11, 12, 14, 15]);
+  assert.deepEqual(link.commands(), []);
+});
+
+test("places that the server says are gone, and those of another epoch, are not asked for", () => {
+  subscribeAndRead();
+  const { link } = server;
+  link.events.push("gap", { channel: "room", epoch: "e1", seq: 20 });
+  link.message("room", 21);
+  link.message("room", 7, "e2");
+  link.message("room", 8, "e2");
+  assert.deepEqual([seen.length, link.commands()], [5, []]);
 });
 
 test("presence is kept up with who joins and leaves", () => {
@@ -221,6 +323,54 @@ test("own messages without echo leave no hole, and none of the others is skipped
   server.link.take("publish").ok({ channel: "room", id: "y", epoch: "e1", seq: 15, at: 1 });
   await second;
   assert.equal(channel.position?.seq, 13);
+});
+
+test("the place of an own message without echo is passed over, before its ack and after it", async () => {
+  subscribeAndRead();
+  const { link } = server;
+  const ack = (seq: number) => link.take("publish").ok({ channel: "room", id: "x", epoch: "e1", seq, at: 1 });
+  const early = channel.publish("a", { echo: false });
+  link.message("room", 14);
+  assert.deepEqual([seen.length, link.commands()], [3, ["publish"]]);
+  ack(13);
+  await early;
+  const behind = [channel.publish("b", { echo: false }), channel.publish("c", { echo: false })];
+  ack(16);
+  ack(17);
+  await Promise.all(behind);
+  await settle();
+  assert.equal(channel.position?.seq, 14);
+  link.message("room", 15);
+  assert.equal(channel.position?.seq, 17);
+  link.message("room", 18);
+  assert.deepEqual([seen.length, link.commands()], [5, []]);
+  link.message("room", 20);
+  assert.deepEqual(link.take("subscribe").fields["since"], { epoch: "e1", seq: 18 });
+});
+
+test("an own message without echo comes with what is resumed before it", async () => {
+  const recovered = collect(channel, "recovered");
+  subscribeAndRead();
+  const said = channel.publish("a", { echo: false });
+  server.link.take("publish").ok({ channel: "room", id: "x", epoch: "e1", seq: 14, at: 1 });
+  await said;
+  await settle();
+  const link = comeBack();
+  link.take("subscribe").ok({ channel: "room", history: true, epoch: "e1", seq: 14, recovered: true, missed: 2 });
+  for (const seq of [13, 14]) link.message("room", seq);
+  assert.deepEqual(recovered, [{ channel: "room", missed: 2, recovered: 2 }]);
+});
+
+test("an own message without echo that is acked before the subscription is no hole behind it", async () => {
+  void channel.subscribe();
+  const said = channel.publish("a", { echo: false });
+  const link = server.accept();
+  link.take("publish").ok({ channel: "room", id: "x", epoch: "e1", seq: 11, at: 1 });
+  await said;
+  await settle();
+  link.take("subscribe").ok({ channel: "room", history: true, epoch: "e1", seq: 10 });
+  link.message("room", 12);
+  assert.deepEqual([seen.length, link.commands()], [1, []]);
 });
 
 test("what was said here is read here, though it has not come back yet; what others have said before it is not", async () => {

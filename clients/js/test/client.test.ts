@@ -133,8 +133,8 @@ test("closing from within a listener ends it once", () => {
 });
 
 test("what a left connection still says is not heard", () => {
-  const welcomes = collect(client, "welcome");
   const old = server.accept();
+  const welcomes = collect(client, "welcome");
   client.pause();
   client.resume();
   old.events.push("welcome", { app: "demo", user: "old", node: "n1", guest: true });

@@ -6,6 +6,8 @@ import type { Emitter } from "../src/emitter.ts";
 export interface Received {
   readonly command: string;
   readonly fields: Record<string, unknown>;
+  /** When, by `performance.now()`. */
+  readonly at: number;
   ok(ok?: object): void;
   error(code: string, retry: "no" | "now" | "later" | "reconnect"): void;
 }
@@ -17,7 +19,10 @@ export class FakeLink implements Link {
   readonly events: LinkEvents;
   readonly received: Received[] = [];
   readonly #pending = new Set<(answer: Answer) => void>();
+  /** By channel, the subscribes that were not answered yet. */
+  readonly #joining = new Map<unknown, Received>();
   dropped = false;
+  #cut = false;
 
   constructor(url: string, credentials: Credentials, events: LinkEvents) {
     this.url = url;
@@ -32,23 +37,41 @@ export class FakeLink implements Link {
     };
     const timer = setTimeout(() => answer({ error: new XpushError("timeout", command, "now") }), timeoutMs);
     this.#pending.add(answer);
-    this.received.push({
+    const received: Received = {
       command,
       fields: fields as Record<string, unknown>,
+      at: performance.now(),
       ok: (ok = {}) => answer({ ok }),
       error: (code, retry) => answer({ error: { code, message: code, retry } }),
-    });
+    };
+    const { channel } = received.fields;
+    if (command === "subscribe" || command === "unsubscribe") this.#joining.get(channel)?.error("cancelled", "no");
+    if (command === "subscribe") this.#joining.set(channel, received);
+    this.received.push(received);
+  }
+
+  /** The server takes the connection, and says so. */
+  accept(told: { rate?: number } = {}): void {
+    this.events.up("websocket");
+    this.welcome(told);
+  }
+
+  welcome({ rate }: { rate?: number } = {}): void {
+    this.events.push("welcome", { app: "demo", user: "me", node: "n1", guest: true, ...(rate !== undefined && { rate }) });
   }
 
   drop(): void {
     this.dropped = true;
+    if (this.#cut) return;
     const lost = new XpushError("disconnected", "dropped", "reconnect");
     for (const answer of [...this.#pending]) answer({ error: lost });
   }
 
-  /** The network is lost. */
+  /** The network is lost. Socket.IO says so first, and then of each command that it is not answered. */
   cut(): void {
+    this.#cut = true;
     this.events.down(new XpushError("disconnected", "transport close", "reconnect"));
+    this.#cut = false;
     this.drop();
   }
 
@@ -91,9 +114,10 @@ export class FakeServer {
   }
 
   /** Accepts the newest connection. */
-  accept(): FakeLink {
-    this.link.events.up("websocket");
-    return this.link;
+  accept(told: { rate?: number } = {}): FakeLink {
+    const { link } = this;
+    link.accept(told);
+    return link;
   }
 }
 

@@ -95,6 +95,34 @@ test("an upload is aborted by its signal", async () => {
   await assert.rejects(client().upload("room:1", new Blob(["x"]), { signal: AbortSignal.abort(new Error("before")) }), { message: "before" });
 });
 
+test("an upload that is aborted while its token is fetched is not sent, in browsers either", async (context) => {
+  let sent = 0;
+  class FakeRequest {
+    readonly upload = {};
+    readonly status = 201;
+    readonly responseText = JSON.stringify({ file });
+    onload?: () => void;
+    open(): void {}
+    setRequestHeader(): void {}
+    send(): void {
+      sent += 1;
+      this.onload?.();
+    }
+  }
+  Object.assign(globalThis, { XMLHttpRequest: FakeRequest });
+  context.after(() => Reflect.deleteProperty(globalThis, "XMLHttpRequest"));
+  const abort = new AbortController();
+  let connected = false;
+  const token = async () => {
+    if (connected) abort.abort(new Error("changed my mind"));
+    return "t";
+  };
+  const ann = client({ token });
+  connected = true;
+  await assert.rejects(ann.upload("room:1", new Blob(["x"]), { signal: abort.signal }), { message: "changed my mind" });
+  assert.equal(sent, 0);
+});
+
 test("one ticket serves all files of a channel until it is about to end", async (context) => {
   const ann = client();
   const urls = await Promise.all([ann.fileUrl(file), ann.fileUrl({ id: "02k", channel: "room:1" }, { thumbnail: true })]);
