@@ -94,6 +94,20 @@ test('what is newer than a backup goes, with its contents, when the backup repla
   assert.equal(files.length, 3);
 });
 
+test('a restoration that is refused leaves the folder as it was', async () => {
+  const { token, files, contents } = await stocked();
+  await server.command('backup', at('refused.db'));
+  for (const file of files.slice(1)) await download(server, file.url, { token, method: 'DELETE' });
+  const before = await contents();
+  const kept = all(join(server.folder, 'data/files'));
+  truncateSync(all(at('refused.db.files')).find((path) => path.endsWith(files[2].id)), 10);
+  await server.end();
+  await assert.rejects(server.command('restore', '--replace', at('refused.db')), /damaged: 1/);
+  assert.deepEqual(all(join(server.folder, 'data/files')), kept, 'what was deleted is not back');
+  await server.launch();
+  assert.deepEqual(await contents(), before);
+});
+
 test('what was cut short goes on, and what is damaged is found', async () => {
   const { files, contents } = await stocked();
   const before = await contents();

@@ -248,8 +248,11 @@ pub(crate) fn s3(settings: &Settings, runtime: &Handle) -> Result<Option<S3Blobs
 
 /// What this server has still to tell to apps' back ends, and what was given up.
 pub(crate) fn outbox(settings: &Settings) -> Result<Arc<dyn Outbox>, String> {
-    let outbox = SqliteOutbox::new(open_store(&settings.data_dir)?, clock());
-    Ok(Arc::new(outbox.map_err(|error| error.to_string())?))
+    outbox_in(open_store(&settings.data_dir)?)
+}
+
+fn outbox_in(store: Arc<Store>) -> Result<Arc<dyn Outbox>, String> {
+    Ok(Arc::new(SqliteOutbox::new(store, clock()).map_err(|error| error.to_string())?))
 }
 
 /// A way to the servers' cluster that is no member of it; its work is done on `runtime`.
@@ -332,10 +335,11 @@ impl Stores {
         let options = redis(&shared.redis)?;
         let connection = Connection::open(options, &runtime);
         let database = mongodb(&shared.mongodb).await?;
-        // Before anything is written.
+        // Before anything is written. What was noted is read first: the store has come as far by then, or has gone back.
         let view = watermark::live_view(&*cluster, PATIENCE).await;
-        let noted = view.is_some_and(|view| watermark::has_gone_back(&view, database.origin()));
-        if noted || database.has_gone_back() {
+        let now = watermark::ask(|done| database.origin_now(done)).await;
+        let now = now.map_err(|error| format!("cannot use MongoDB: {error}"))?;
+        if view.is_some_and(|view| watermark::has_gone_back(&view, now)) || database.has_gone_back() {
             return Err(watermark::ADVICE.to_owned());
         }
         connection.ready(PATIENCE).await.map_err(|error| format!("cannot use Redis: {error}"))?;
@@ -511,11 +515,22 @@ impl Backends {
     /// What tells and asks apps' back ends; it goes on at once with what is still to be told. What waits is in this server's data folder.
     pub(crate) fn webhooks(&self, node: NodeId, settings: &Settings) -> Result<Webhooks, String> {
         let access = self.access.clone();
+        let store = open_store(&settings.data_dir)?;
+        // Of servers that share a store, each takes those who are erased out of its own folder.
+        let erasures = match &self.stores.shared {
+            None => None,
+            Some(_) => {
+                let own = xpush_sqlite::Ledger::new(store.clone(), self.clock.clone());
+                let own = Arc::new(own.map_err(|error| error.to_string())?);
+                Some(xpush_hooks::Erasures { shared: self.stores.lasting.clone(), own })
+            }
+        };
         let webhooks = Webhooks::start(xpush_hooks::Parts {
             apps: Arc::new(move || access.apps()),
-            outbox: outbox(settings)?,
+            outbox: outbox_in(store)?,
             tapped: self.stores.tapped.is_some(),
             notes: self.stores.shared.clone().map(|ledger| ledger as Arc<dyn Notes>),
+            erasures,
             clock: self.clock.clone(),
             entropy: Box::new(OsEntropy::new()),
             runtime: Handle::current(),

@@ -8,17 +8,34 @@ use tokio::net::{TcpListener, TcpSocket};
 /// Connections that the kernel keeps until they are accepted: a storm of reconnecting clients must not be refused.
 const BACKLOG: u32 = 4_096;
 
-/// Listens; the error says what to do.
-pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener, String> {
-    bind(address).map_err(|error| format!("cannot listen on {address}: {}", advice(address, &error)))
+/// An address that is taken, at which nobody is accepted yet: whoever connects is refused, and goes elsewhere.
+pub(crate) struct Bound {
+    socket: TcpSocket,
+    /// With the port that it has got.
+    pub(crate) address: SocketAddr,
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+/// Takes an address; the error says what to do.
+pub(crate) fn bind(address: SocketAddr) -> Result<Bound, String> {
+    bound(address).map_err(|error| cannot(address, &error))
+}
+
+impl Bound {
+    pub(crate) fn listen(self) -> Result<TcpListener, String> {
+        self.socket.listen(BACKLOG).map_err(|error| cannot(self.address, &error))
+    }
+}
+
+fn bound(address: SocketAddr) -> io::Result<Bound> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     // Without it a restart would have to wait for the old connections' TIME_WAIT.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    socket.listen(BACKLOG)
+    Ok(Bound { address: socket.local_addr()?, socket })
+}
+
+fn cannot(address: SocketAddr, error: &io::Error) -> String {
+    format!("cannot listen on {address}: {}", advice(address, error))
 }
 
 fn advice(address: SocketAddr, error: &io::Error) -> String {

@@ -21,7 +21,7 @@ use crate::backends::Backends;
 use crate::cli::{Options, say};
 use crate::config::{self, Files, Loaded, Settings, Sources, TlsFiles};
 use crate::health::{self, Readiness};
-use crate::listen::listen;
+use crate::listen::{Bound, bind};
 use crate::role::channel::Channel;
 use crate::signals::Signals;
 use crate::{backends, banner, log, open_files, pages, probe, role, supervise};
@@ -116,14 +116,14 @@ async fn serve(
     open_files: Option<u64>,
 ) -> Result<End, String> {
     let mut signals = Signals::new().map_err(|error| format!("cannot watch for signals: {error}"))?;
-    let mut listeners = Vec::new();
-    for address in &settings.listen {
-        listeners.push(listen(*address)?);
-    }
-    let addresses: Vec<_> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    let bound = settings.listen.iter().map(|address| bind(*address)).collect::<Result<Vec<_>, _>>()?;
+    let addresses: Vec<_> = bound.iter().map(|bound| bound.address).collect();
 
     let id = backends::node_id();
-    let backends = Backends::open(settings).await?;
+    let backends = tokio::select! {
+        backends = Backends::open(settings) => backends?,
+        _ = signals.next() => return Ok(End::CutShort),
+    };
     for (serious, finding) in backends.findings().await {
         tracing::warn!(serious, "{finding}");
     }
@@ -167,6 +167,7 @@ async fn serve(
         others = others.merge(session);
     }
     let others = others.fallback_service(pages::router());
+    let listeners = bound.into_iter().map(Bound::listen).collect::<Result<Vec<_>, _>>()?;
     let channel = Channel::start(node.clone(), listeners, tls, &others);
     readiness.ready();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %name, listen = ?addresses, open_files, "ready");

@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitCode};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -66,16 +67,19 @@ async fn supervise(settings: &Settings) -> Result<ExitCode, String> {
     loop {
         let began = Instant::now();
         let child = start()?;
-        let end = watch(&child, &mut signals).await?;
-        let died = match end {
+        let (end, asked) = watch(&child, &mut signals).await?;
+        let (died, code) = match end {
             // A server that could not even start once will not start the next time either.
-            End::Exited(code) if code == 0 || first => return Ok(ExitCode::from(code)),
-            End::Exited(code) => format!("exit code {code}"),
-            End::Died(how) => how,
+            End::Exited(code) if code == 0 || (first && !asked) => return Ok(ExitCode::from(code)),
+            End::Exited(code) => (format!("exit code {code}"), ExitCode::from(code)),
+            End::Died(how) => (how, ExitCode::FAILURE),
         };
         tracing::error!(died, "the server is dead");
         if let Some(cluster) = &cluster {
             cluster.clean_up(settings).await;
+        }
+        if asked {
+            return Ok(code);
         }
         if began.elapsed() >= WORKS {
             pause = PAUSE;
@@ -96,7 +100,8 @@ fn start() -> Result<Child, String> {
     let program = std::env::current_exe().map_err(cannot)?;
     let arguments: Vec<OsString> =
         std::env::args_os().skip(1).filter(|argument| argument != "--supervised").collect();
-    Command::new(program).args(arguments).spawn().map_err(cannot)
+    // In a group of its own: what the terminal tells all of a group is passed on by the supervisor, once.
+    Command::new(program).args(arguments).process_group(0).spawn().map_err(cannot)
 }
 
 /// A server that was started. By its pidfd, which names this process for ever, also when the number is another one's.
@@ -141,14 +146,18 @@ fn died_by(signal: Option<i32>) -> String {
     signal.map_or_else(|| "no exit code".to_owned(), |number| format!("signal {number}"))
 }
 
-/// Waits for the end of a server; signals are passed on to it.
-async fn watch(child: &Child, signals: &mut Signals) -> Result<End, String> {
+/// Waits for the end of a server, and says whether it was asked to end: signals are passed on to it.
+async fn watch(child: &Child, signals: &mut Signals) -> Result<(End, bool), String> {
     let cannot = |error: io::Error| format!("cannot watch the server: {error}");
     let server = Server::of(child).map_err(cannot)?;
+    let mut asked = false;
     loop {
         tokio::select! {
-            ended = server.ended() => return ended.map_err(cannot),
-            name = signals.next() => server.tell(if name == "SIGINT" { Signal::INT } else { Signal::TERM }),
+            ended = server.ended() => return ended.map(|end| (end, asked)).map_err(cannot),
+            name = signals.next() => {
+                asked = true;
+                server.tell(if name == "SIGINT" { Signal::INT } else { Signal::TERM });
+            }
         }
     }
 }

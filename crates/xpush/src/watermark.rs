@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 use xpush_core::SettingName;
 use xpush_core::ports::cluster::{Cluster, ClusterSink, Settings, Standing, View};
 use xpush_core::ports::transfer::Origin;
-use xpush_core::ports::{Done, Failure};
+use xpush_core::ports::{Done, Failure, PortError};
 
 /// How often it is noted.
 const EVERY: Duration = Duration::from_secs(10);
@@ -45,23 +45,29 @@ pub(crate) async fn live_view(cluster: &dyn Cluster, patience: Duration) -> Opti
     tokio::time::timeout(patience, live).await.ok()?.ok().map(|view| view.clone())
 }
 
+/// How far a store has come.
+pub(crate) async fn ask(read: impl FnOnce(Done<Origin>)) -> Result<Origin, PortError> {
+    let (sender, answer) = oneshot::channel();
+    read(Box::new(move |result| drop(sender.send(result))));
+    answer.await.unwrap_or_else(|_| Err(PortError::new(Failure::NotApplied, "the store has ended")))
+}
+
 /// Whether the store, as it was opened, is at least as far as it was noted to be.
 pub(crate) fn has_gone_back(view: &View, now: Origin) -> bool {
     noted(view).is_some_and(|(_, noted)| noted.epoch == now.epoch && noted.clock > now.clock)
 }
 
-/// Notes how far the store has come, as long as the process lives. `ask` reads it.
+/// Notes how far the store has come, as long as the process lives. `read` says it.
 pub(crate) async fn keep(
     settings: Arc<dyn Settings>,
     views: watch::Receiver<Arc<View>>,
-    ask: impl Fn(Done<Origin>) + Send,
+    read: impl Fn(Done<Origin>) + Send + Sync,
 ) {
     loop {
         tokio::time::sleep(EVERY).await;
-        let (sender, answer) = oneshot::channel();
-        ask(Box::new(move |result| drop(sender.send(result))));
-        let Ok(Ok(now)) = answer.await else { continue };
+        // What was noted first: other servers tell the store the time, and note it, meanwhile.
         let view = views.borrow().clone();
+        let Ok(now) = ask(&read).await else { continue };
         if view.standing != Standing::Live {
             continue;
         }
@@ -75,7 +81,7 @@ pub(crate) async fn keep(
             continue;
         }
         let value = json!({"v": 1, "epoch": format!("{:016x}", now.epoch), "clock": now.clock});
-        let done = Box::new(|result: Result<u64, xpush_core::ports::PortError>| {
+        let done = Box::new(|result: Result<u64, PortError>| {
             // Of several servers one is the first.
             if let Err(error) = result
                 && error.kind != Failure::Conflict

@@ -13,6 +13,9 @@ use xpush_core::{App, FileId, UnixMillis, User};
 use crate::directory::key_text;
 use crate::store::{Intent, Store, Update, is_duplicate, port_error};
 
+/// Files that are counted at once.
+const COUNTED: i64 = 10_000;
+
 const COLLECTION: &str = "files";
 
 /// [`Files`] on a [`Store`].
@@ -136,9 +139,20 @@ pub(crate) fn amount(store: &Arc<Store>, done: Done<(u64, u64)>) {
     let store = Arc::clone(store);
     Arc::clone(&store).run(done, async move {
         let collection = store.collection(COLLECTION);
-        let sizes = store.find(collection.find(doc! {}).projection(doc! { "s": 1 })).await?;
-        let bytes = sizes.iter().filter_map(|document| document.get_i64("s").ok()).map(i64::unsigned_abs);
-        Ok((sizes.len() as u64, bytes.sum()))
+        let (mut files, mut bytes, mut of_these) = (0, 0, doc! {});
+        loop {
+            // Each part in the time that any command has, however many there are.
+            let part = collection.find(of_these).sort(doc! { "_id": 1 }).limit(COUNTED);
+            let sizes = store.find(part.projection(doc! { "s": 1 })).await?;
+            let Some(last) = sizes.last() else { return Ok((files, bytes)) };
+            of_these = doc! { "_id": { "$gt": last.get_str("_id").map_err(|_| unreadable())? } };
+            files += sizes.len() as u64;
+            bytes += sizes
+                .iter()
+                .filter_map(|document| document.get_i64("s").ok())
+                .map(i64::unsigned_abs)
+                .sum::<u64>();
+        }
     });
 }
 
@@ -158,9 +172,12 @@ fn fields(file: &FileRecord) -> Result<Document, PortError> {
 }
 
 fn record(document: &Document) -> Result<FileRecord, PortError> {
-    let unreadable = || PortError::new(Failure::Invalid, "an unreadable file");
     let body = document.get_str("b").map_err(|_| unreadable())?;
     serde_json::from_str(body).map_err(|_| unreadable())
+}
+
+fn unreadable() -> PortError {
+    PortError::new(Failure::Invalid, "an unreadable file")
 }
 
 fn conflict() -> PortError {

@@ -348,7 +348,7 @@ fn add_key(
         Some(_) => None,
     };
     let material = match file {
-        Some(file) => Files::default().read(&file.display().to_string())?,
+        Some(file) => Files::default().read(file)?,
         None => fresh.clone().unwrap_or_default(),
     };
     tell_that_it_becomes_live(installation, app)?;

@@ -173,18 +173,26 @@ pub(crate) fn restore(command: &Restore) -> Told {
     if store.exists() && !command.replace {
         return Err(exists(backends::CopyError::Exists(store)));
     }
-    let (mut files, mut newer) = (String::new(), Vec::new());
-    if !command.without_files {
-        let known = KnownFiles::open(&command.file).map_err(|error| error.to_string())?;
-        // First what is in files: without that, nothing has changed yet.
-        files = restore_files(command, &settings, &known)?;
-        // A bucket may have what other installations know.
-        if settings.uploads.s3.is_none() && store.exists() {
-            newer = newer_files(&store, &known);
-        }
-    }
+    let known = match command.without_files {
+        true => None,
+        false => Some(KnownFiles::open(&command.file).map_err(|error| error.to_string())?),
+    };
+    // A bucket may have what other installations know.
+    let in_folder = known.as_ref().filter(|_| settings.uploads.s3.is_none() && store.exists());
+    let newer = in_folder.map_or_else(Vec::new, |known| newer_files(&store, known));
+    // First what is in files: without that, nothing has changed yet.
+    let files =
+        known.as_ref().map_or_else(|| Ok(String::new()), |known| restore_files(command, &settings, known));
     let progress = |Progress { done, total }| terminal::progress("restored", done, total);
-    backends::restore(&command.file, &store, command.replace, progress).map_err(exists)?;
+    let restored = files.and_then(|files| {
+        backends::restore(&command.file, &store, command.replace, progress).map_err(exists)?;
+        Ok(files)
+    });
+    let files = match (restored, in_folder) {
+        (Ok(files), _) => files,
+        (Err(why), Some(known)) => return Err(without_what_came_back(&settings, &store, known, why)),
+        (Err(why), None) => return Err(why),
+    };
     noted(&command.site, "store.restore", Some(&command.file.display().to_string()));
     let removed = remove_files(&settings, &newer)?;
     Ok(format!("{} is what {} was\n{files}{removed}", store.display(), command.file.display()))
@@ -202,6 +210,19 @@ fn newer_files(store: &Path, backup: &KnownFiles) -> Vec<FileId> {
         ));
         Vec::new()
     })
+}
+
+/// Nothing was restored: contents that the store does not know, and that are back already, go again.
+fn without_what_came_back(settings: &Settings, store: &Path, backup: &KnownFiles, why: String) -> String {
+    let unknown = KnownFiles::open(store)
+        .map_err(|error| error.to_string())
+        .and_then(|store| contents::only_in(backup, &store).map_err(|fault| fault.into_port().detail.into()));
+    match unknown.and_then(|unknown| remove_files(settings, &unknown)) {
+        Ok(_) => why,
+        Err(error) => {
+            format!("{why}. Contents of files that only the backup knows are left in the folder: {error}")
+        }
+    }
 }
 
 fn remove_files(settings: &Settings, files: &[FileId]) -> Told {

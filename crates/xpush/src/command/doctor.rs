@@ -21,7 +21,7 @@ use xpush_core::{
 use super::nodes::live_view;
 use super::{Told, json as shown, settings};
 use crate::backends::{self, Backends};
-use crate::cli::Site;
+use crate::cli::{Site, say};
 use crate::config::{OPERATORS, Settings};
 use crate::{open_files, serve};
 
@@ -96,7 +96,12 @@ pub(crate) fn run(command: &Doctor) -> Told {
     // Handles on services end in the background.
     runtime.shutdown_background();
     let text = if command.json { as_json(&report) } else { as_text(&report) };
-    if report.is_well() { Ok(text) } else { Err(format!("not all is well\n{text}")) }
+    if report.is_well() {
+        return Ok(text);
+    }
+    // The report is the answer, whatever it says.
+    say(&text);
+    Err("not all is well".to_owned())
 }
 
 async fn examine(settings: &Settings) -> Report {

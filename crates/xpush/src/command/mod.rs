@@ -106,7 +106,7 @@ impl Installation {
         work: impl FnOnce(Administration, Actor) -> F,
     ) -> Result<T, String> {
         let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
+            .enable_all()
             .build()
             .map_err(|error| format!("cannot start: {error}"))?;
         let done = runtime.block_on(work(self.administration(), Actor::command_line()));

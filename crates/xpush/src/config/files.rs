@@ -14,15 +14,11 @@ impl Default for Files {
 }
 
 impl Files {
-    /// A file's text, as seen from where xpush starts, without the line's end behind it.
-    pub(crate) fn read(self, path: &str) -> Result<String, String> {
-        let path = path.trim();
-        if path.is_empty() {
-            return Err("must name a file".to_owned());
-        }
-        match self.0(Path::new(path)) {
+    /// A file's text, without the line's end behind it.
+    pub(crate) fn read(self, path: &Path) -> Result<String, String> {
+        match self.0(path) {
             Ok(text) => Ok(text.trim_end_matches(['\r', '\n']).to_owned()),
-            Err(error) => Err(format!("cannot be read: {path}: {error}")),
+            Err(error) => Err(format!("cannot be read: {}: {error}", path.display())),
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use super::files::Files;
 use super::nearest::nearest;
 use super::tree::{Item, Place, Table, Value};
-use super::values::{list, shortened, text, wanted};
+use super::values::{list, path, shortened, text, wanted};
 
 /// Something wrong, and where it was said.
 pub(crate) type Complaint = (Place, String);
@@ -125,10 +126,20 @@ impl<'a> Section<'a> {
         Some(secrets)
     }
 
+    /// A file, as seen from where it is named.
+    pub(crate) fn path_of_file(&mut self, key: &'static str) -> Option<PathBuf> {
+        self.read_item(key, |item| path(&item.value, "a file").map(|path| item.place.folder().join(path)))
+    }
+
     /// What is in the file that is named, without the line's end behind it.
     pub(crate) fn file(&mut self, key: &'static str) -> Option<String> {
-        let reading = self.reading;
-        self.read(key, |value| reading.files.read(&text(value)?))
+        let files = self.reading.files;
+        self.read_item(key, |item| files.read(&item.place.folder().join(path(&item.value, "a file")?)))
+    }
+
+    /// A folder, as seen from where xpush starts.
+    pub(crate) fn folder(&mut self, key: &'static str) -> Option<PathBuf> {
+        self.read(key, |value| path(value, "a folder"))
     }
 
     /// A list of which each member is read on its own and complained of in its own line.

@@ -14,7 +14,7 @@ use crate::backends;
 use super::apps::{self, ConfiguredApp};
 use super::section::{Reading, Section};
 use super::shared::{Place, Shared};
-use super::tree::{Table, Value};
+use super::tree::Table;
 use super::uploads::Uploads;
 use super::values::{Size, boolean, choice, count, duration, shortened, size, text};
 
@@ -128,7 +128,7 @@ impl Settings {
         if let Some(listen) = top.list("listen", listener) {
             settings.listen = listen;
         }
-        if let Some(folder) = top.read("data_dir", path("a folder")) {
+        if let Some(folder) = top.folder("data_dir") {
             settings.data_dir = folder;
         }
         settings.advertise_url = top.read("advertise_url", |value| advertised(&text(value)?));
@@ -311,8 +311,8 @@ fn machine() -> String {
 
 /// Both files or none.
 fn read_tls(mut section: Section<'_>) -> Option<TlsFiles> {
-    let certificate = section.read("certificate", path("a file"));
-    let key = section.read("key", path("a file"));
+    let certificate = section.path_of_file("certificate");
+    let key = section.path_of_file("key");
     for (given, missing) in [("certificate", "key"), ("key", "certificate")] {
         if section.place(missing).is_none() {
             section.complain(given, &format!("needs `tls.{missing}` beside it"));
@@ -334,14 +334,6 @@ fn read_default_app(top: &mut Section<'_>, apps: &[ConfiguredApp]) -> Option<App
     match apps {
         [only] => named.or_else(|| Some(only.name.clone())),
         _ => named,
-    }
-}
-
-/// A path, as seen from where xpush starts.
-pub(super) fn path(what: &str) -> impl Fn(&Value) -> Result<PathBuf, String> {
-    move |value| match text(value)?.trim() {
-        "" => Err(format!("must name {what}")),
-        path => Ok(PathBuf::from(path)),
     }
 }
 

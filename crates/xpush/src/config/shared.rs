@@ -4,7 +4,6 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::section::Section;
-use super::settings::path;
 use super::tree::Value;
 use super::values::{count, duration, shortened, text};
 
@@ -113,7 +112,7 @@ impl Place {
         let mut place = Self::default();
         place.name = section.read("name", |value| name(&text(value)?));
         place.peer = section.read("peer", |value| peer(&text(value)?));
-        place.peer_ca = section.read("peer_ca", path("a file"));
+        place.peer_ca = section.path_of_file("peer_ca");
         place.peer_name = section.read("peer_name", |value| host_name(&text(value)?));
         place.capacity = section.read("capacity", count(1..=100_000_000)).unwrap_or(place.capacity);
         section.finish();
@@ -158,7 +157,7 @@ impl ZooKeeper {
         let password = section.file("password_file").map(Hidden::from);
         let session_timeout = section.read("session_timeout", duration(2_000..=60_000));
         let tls = section.read("tls", super::values::boolean);
-        let ca = section.read("ca", super::settings::path("a file"));
+        let ca = section.path_of_file("ca");
         for (given, needed) in [("user", "password_file"), ("password_file", "user")] {
             if section.place(needed).is_none() {
                 section.complain(given, &format!("needs `{}` beside it", section.name(needed)));
@@ -186,7 +185,7 @@ impl Redis {
         let password = section.file("password_file").map(Hidden::from);
         let prefix = section.read("prefix", filled);
         let emitters = section.read("emitters", filled);
-        let ca = section.read("ca", path("a file"));
+        let ca = section.path_of_file("ca");
         let urls: Vec<_> = urls?.into_iter().map(Hidden::from).collect();
         if urls.is_empty() {
             section.complain("url", "must name at least one server");
@@ -201,7 +200,7 @@ impl MongoDb {
         let url = section.secret("url");
         let password = section.file("password_file").map(Hidden::from);
         let database = section.read("database", filled);
-        let ca = section.read("ca", path("a file"));
+        let ca = section.path_of_file("ca");
         let database = database.unwrap_or_else(|| "xpush".into());
         Some(Self { url: url?.into(), password, database, ca })
     }

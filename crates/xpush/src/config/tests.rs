@@ -24,6 +24,26 @@ fn complaints(text: &str) -> Vec<String> {
     lines
 }
 
+#[test]
+fn files_are_seen_from_where_they_are_named() {
+    let beside = Files(|path| match path.to_str() {
+        Some("/etc/xpush/a.secret") => Ok("a file's secret of 32 bytes or more".to_owned()),
+        _ => Err(io::Error::new(io::ErrorKind::NotFound, "no such file")),
+    });
+    let text = "tls = { certificate = 'a.pem', key = '/keys/a.pem' }\ndata_dir = 'data'\n[apps.a]\n\
+        keys = [{ id = 'k', algorithm = 'HS256', secret_file = 'a.secret' }]\n[[apps.a.rules]]\nchannels = '*'";
+    let load = |variables| {
+        let file = Some(("/etc/xpush/xpush.toml", text));
+        load(&Sources { file, variables, files: beside, ..Sources::default() }).unwrap().settings
+    };
+    let settings = load(Vec::new());
+    let tls = format!("{:?}", settings.tls);
+    assert!(tls.contains("\"/etc/xpush/a.pem\"") && tls.contains("\"/keys/a.pem\""), "{tls}");
+    assert_eq!(settings.data_dir.to_str(), Some("data"), "a folder is no file");
+    let tls = format!("{:?}", load(vec![("XPUSH_TLS__CERTIFICATE", "a.pem")]).tls);
+    assert!(tls.contains("certificate: \"a.pem\""), "{tls}");
+}
+
 fn flag(name: &str, path: &str, words: &str) -> Flag {
     Flag { name: name.to_owned(), path: path.to_owned(), words: words.to_owned() }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use toml::Spanned;
@@ -44,6 +45,16 @@ pub(crate) type Table = BTreeMap<String, Item>;
 
 /// A file that could not be read as TOML: what, and where.
 pub(crate) type SyntaxError = (Place, String);
+
+impl Place {
+    /// Where files that are named here are looked for: beside a file that names them, else where xpush starts.
+    pub(crate) fn folder(&self) -> &Path {
+        match self {
+            Self::Line(file, _) => Path::new(&**file).parent().unwrap_or(Path::new("")),
+            Self::Variable(_) | Self::Flag(_) => Path::new(""),
+        }
+    }
+}
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

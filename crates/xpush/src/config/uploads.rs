@@ -6,7 +6,6 @@ use xpush_core::files::FileRule;
 
 use super::rules::pattern;
 use super::section::{Reading, Section};
-use super::settings::path;
 use super::shared::Hidden;
 use super::tree::Place;
 use super::values::{boolean, count, duration, shortened, size, text};
@@ -72,7 +71,7 @@ impl Uploads {
         let usual = Self::default();
         let at_once = files.read("uploads", count(1..=10_000));
         let uploads = Self {
-            folder: files.read("folder", path("a folder")),
+            folder: files.folder("folder"),
             folder_is_shared: files.read("folder_is_shared", boolean).unwrap_or(false),
             keep_free: files.read("keep_free", size(0..=1 << 60)).unwrap_or(usual.keep_free),
             at_once: at_once.and_then(|count| usize::try_from(count).ok()).unwrap_or(usual.at_once),

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
 use super::tree::{Item, Value};
 
@@ -105,6 +106,14 @@ pub(crate) fn text(value: &Value) -> Result<String, String> {
     match value {
         Value::Text(text) | Value::Raw(text) => Ok(text.clone()),
         _ => Err(wanted("a string", value)),
+    }
+}
+
+/// A path; `what` it leads to.
+pub(crate) fn path(value: &Value, what: &str) -> Result<PathBuf, String> {
+    match text(value)?.trim() {
+        "" => Err(format!("must name {what}")),
+        path => Ok(PathBuf::from(path)),
     }
 }
 

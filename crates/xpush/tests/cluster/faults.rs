@@ -190,8 +190,8 @@ fn newcomers(server: &Server, witness: &Witness, time: usize) {
             let refused = newcomer.ask(command, fields).unwrap_err().to_string();
             let retryable = ["unavailable", "outcome_unknown"].iter().any(|code| refused.contains(code));
             assert!(retryable, "{command} of a {who}: {refused}");
-            // Two seconds, and what a busy machine adds.
-            assert!(asked.elapsed() < Duration::from_secs(4), "{command} took {:?}", asked.elapsed());
+            // Two seconds, and what a busy machine adds: not as long as the store is away.
+            assert!(asked.elapsed() < Duration::from_secs(10), "{command} took {:?}", asked.elapsed());
         }
     }
 }
