@@ -1,9 +1,9 @@
 import { signal } from "@preact/signals";
 
-/** What somebody has changed of a user and not saved yet. */
+/** What somebody has changed of a user and not saved yet; what was left alone stays as the server has it. */
 export interface Edit {
-  name: string;
-  roles: string;
+  name?: string;
+  roles?: string;
 }
 
 /** By app and user: kept until they are saved or thrown away, wherever on the page one goes meanwhile. */

@@ -23,7 +23,7 @@ export interface WhoFieldProps {
   label: string;
   hint: string;
   who: Who | undefined;
-  /** What holds when nobody is named. */
+  /** What holds when nothing is said. */
   otherwise: string;
   onChange(who: Who | undefined): void;
   testId?: string;
@@ -80,7 +80,12 @@ export function WhoField({ label, hint, who, otherwise, onChange, testId }: WhoF
           }}
           onBlur={addRole}
         />
-        {named.length === 0 && <span class="hint">{otherwise}</span>}
+        {named.length === 0 && <span class="hint">{who === undefined ? otherwise : "nobody"}</span>}
+        {who !== undefined && (
+          <button type="button" class="chip" title="Say nothing here: what holds by itself" onClick={() => onChange(undefined)}>
+            Reset: {otherwise}
+          </button>
+        )}
       </div>
     </div>
   );

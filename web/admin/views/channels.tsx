@@ -33,7 +33,7 @@ export function Channels({ app, at }: AppViewProps) {
   const [prefix, type] = useState("");
   const list = usePolled((signal) => api.channels(app, prefix.trim(), undefined, signal), [app, prefix.trim()], LIST_MS);
   return (
-    <View title="Channels" app={app} whole lead="Those that somebody follows at the server that answers; any other by its name.">
+    <View title="Channels" app={app} whole lead="Those that somebody follows; any other by its name.">
       <div class={at === undefined ? "panes" : "panes chosen"}>
         <section class="card pane pane-list" aria-label="Channels">
           <form

@@ -247,7 +247,7 @@ function TheEnd({ draft }: { draft: Draft }) {
         onClick={() =>
           ask({
             title: in_file ? `Give ${app} back to the file?` : `Delete ${app}?`,
-            words: in_file ? "Live settings, and users, keys and members, are taken away." : "Clients are cut off, and nothing of it can be brought back.",
+            words: in_file ? "Live settings and keys are taken away. Users and members stay." : "Clients are cut off, and nothing of it can be brought back.",
             yes: in_file ? "Give it back" : "Delete it",
             typed: app,
             act: async () => {

@@ -223,15 +223,21 @@ function UserMenu({ app, user, again, changed }: { app: string; user: UserMore; 
 function Profile({ app, user, saved }: { app: string; user: UserMore; saved(): void }) {
   const key = `${app}/${user.user}`;
   const kept = { name: user.name ?? "", roles: user.roles.join(", ") };
-  const { name, roles } = edits.value.get(key) ?? kept;
-  const put = (part: Partial<Edit>) => {
-    const edit = { name, roles, ...part };
-    putEdit(key, same(edit, kept) ? undefined : edit);
+  const edit = edits.value.get(key) ?? {};
+  const { name, roles } = { ...kept, ...edit };
+  const put = (part: Edit) => {
+    const next = { ...edit, ...part };
+    if (next.name === kept.name) delete next.name;
+    if (next.roles === kept.roles) delete next.roles;
+    putEdit(key, same(next, {}) ? undefined : next);
   };
-  const wanted = lines(roles);
-  const changes = name.trim() !== kept.name || wanted.join() !== user.roles.join();
+  const changed: Parameters<typeof api.changeUser>[2] = {};
+  if (name.trim() !== kept.name) changed.name = name.trim() || null;
+  // Only what was touched here: others may have taken a role away meanwhile.
+  if (lines(roles).join() !== user.roles.join()) changed.roles = lines(roles);
+  const changes = !same(changed, {});
   const attempt = useAttempt(async () => {
-    await api.changeUser(app, user.user, { name: name.trim() || null, roles: wanted });
+    await api.changeUser(app, user.user, changed);
     putEdit(key, undefined);
     say("Saved.");
     saved();
