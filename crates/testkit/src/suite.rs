@@ -97,7 +97,9 @@ mod tests {
             let (list, _) = list.split_once(");").expect(suite);
             let mut named: Vec<&str> = list.split_whitespace().collect();
             let functions = source.lines().filter_map(|line| line.strip_prefix("pub fn ")?.split_once('('));
-            let mut written: Vec<&str> = functions.map(|(name, _)| name).collect();
+            // What needs more than the store is called by who has it.
+            let of_a_store = functions.filter(|(_, rest)| !rest.contains(','));
+            let mut written: Vec<&str> = of_a_store.map(|(name, _)| name).collect();
             named.sort_unstable();
             written.sort_unstable();
             assert_eq!(named, written, "{suite}");

@@ -423,7 +423,7 @@ pub fn markers_go(store: &ErasureStore) {
     assert_eq!((list("ann").len(), list("bob").len()), (0, 1));
 }
 
-/// Of a store that keeps a directory, too: `directories` are handles on it. Not among the others, as most stores keep none.
+/// Of a store that keeps a directory, too: `directories` are handles on it.
 pub fn a_change_that_is_forgotten_is_a_gap(store: &ErasureStore, directories: &[Arc<dyn Directory>; 2]) {
     let [one, other] = directories;
     let key = |name: &str| Key::User(app("demo"), user(name));
