@@ -105,7 +105,7 @@ impl HostileHub {
         self.state().hostility = hostility;
     }
 
-    /// Ends the bus, or lets it work again; every node is told. What is published meanwhile is lost.
+    /// Ends the bus, or lets it work again; every node is told, also that what is published meanwhile is lost.
     pub fn set_up(&self, up: bool) {
         let mut state = self.state();
         if state.down != up {
@@ -116,6 +116,9 @@ impl HostileHub {
         drop(state);
         for sink in sinks {
             sink.receive(if up { Inbound::Up } else { Inbound::Down });
+            if up {
+                sink.receive(Inbound::Gap(None));
+            }
         }
     }
 

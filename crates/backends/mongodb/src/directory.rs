@@ -22,7 +22,7 @@ use journal::{Journal, Waiting};
 use reads::Reads;
 use row::Span;
 
-pub(crate) use erasure::forget;
+pub(crate) use erasure::{forget, newest};
 pub(crate) use row::text as key_text;
 
 /// Changes that wait, at most; and as many questions.
@@ -115,13 +115,13 @@ impl Inner {
         drop(journal);
         let mut next = since;
         let mut keys = Vec::with_capacity(page.len());
-        for (number, key) in page {
-            if number != next + 1 {
+        for told in page {
+            if told.number != next + 1 || told.gap {
                 return Ok(gap);
             }
-            next = number;
-            if key != erasure::FORGOTTEN {
-                keys.push(row::key(&key)?);
+            next = told.number;
+            if told.key != erasure::FORGOTTEN {
+                keys.push(row::key(&told.key)?);
             }
         }
         Ok(Changes { keys, next, gap: false })

@@ -102,17 +102,12 @@ impl Store {
         self.epoch
     }
 
-    /// What epochs are made from, and where the ledgers' clock has been when this was opened.
-    pub const fn origin(&self) -> Origin {
-        Origin { epoch: self.epoch, clock: self.left_at }
-    }
-
     /// Whether somebody had seen, when this was opened, that the database holds less than it did in this epoch: it needs another one ([`Store::begin_epoch`]).
     pub const fn has_gone_back(&self) -> bool {
         self.gone_back
     }
 
-    /// The same as it is now: the clock has gone on, as far as it has been noted.
+    /// What epochs are made from, and how far the ledgers' clock is noted to have come.
     pub fn origin_now(self: &Arc<Self>, done: Done<Origin>) {
         let store = Arc::clone(self);
         self.run(done, async move {

@@ -249,7 +249,10 @@ pub fn no_update_is_lost(store: &DirectoryStore) {
                 let next = stamped(&key, stamp_of(&record) + 1);
                 match apply(directory, &key, Expected::Revision(revision), Some(next)) {
                     Ok(_) => break,
-                    Err(error) => assert_eq!(error.kind, Failure::Conflict),
+                    // It was refused without an effect: by what the entry is now, or because others were faster each time.
+                    Err(error) => {
+                        assert!(matches!(error.kind, Failure::Conflict | Failure::NotApplied), "{error}");
+                    }
                 }
             }
         }

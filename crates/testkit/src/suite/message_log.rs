@@ -54,6 +54,7 @@ macro_rules! message_log_suite {
             age_is_not_taken_from_the_message
             bounds_may_change
             the_newest_message_stays
+            a_channel_that_was_quiet_for_days_is_written_on
             heads_come_in_the_order_asked_for
             the_epoch_stays
             a_reader_meets_no_hole_while_others_write
@@ -433,6 +434,18 @@ pub fn the_newest_message_stays(store: &LogStore) {
         store.fill(&channel, retention, 6..=6);
         assert_eq!(store.bounds(&channel), (6, 6), "{name}");
     }
+}
+
+pub fn a_channel_that_was_quiet_for_days_is_written_on(store: &LogStore) {
+    let channel = channel("chat:a");
+    let retention = Retention { age_ms: 1000, ..ROOMY };
+    store.fill(&channel, retention, 1..=3);
+    let epoch = store.head(0, &channel).epoch;
+    (store.pass)(49 * 3_600_000);
+    assert_eq!(store.bounds(&channel), (3, 3));
+    let placed = store.append_within(1, &channel, retention, vec![draft("ann", "4")]);
+    assert_eq!(placed[0].message.position, Some(Position { epoch, seq: 4 }));
+    assert_eq!(store.bounds(&channel), (4, 4));
 }
 
 pub fn heads_come_in_the_order_asked_for(store: &LogStore) {

@@ -1,6 +1,6 @@
 //! Forgetting that there was a user: in the journal, and among the marks of what was removed.
 
-use mongodb::bson::{Bson, doc};
+use mongodb::bson::doc;
 use xpush_core::ports::PortError;
 use xpush_core::ports::directory::{Key, Listing};
 use xpush_core::{App, User};
@@ -9,7 +9,7 @@ use super::journal::{Journal, number};
 use super::row::{self, Span};
 use crate::store::Store;
 
-/// The key of a change that is told to nobody any more. Its number stays, as a place in the order.
+/// The key of a change that is told to nobody any more. Its number stays, as a place in the order; with `gap`, whoever comes upon it has missed something.
 pub(super) const FORGOTTEN: &str = "";
 
 /// Changes that are read at once.
@@ -19,7 +19,10 @@ const AT_ONCE: i64 = 1000;
 ///
 /// Of an identity its provider's name for the user is the key, which tells nothing of whose it was: all of the app's are forgotten. A node that stopped for
 /// seconds between reading the removal of an entry and writing its mark writes one that says nothing but the key; it goes when 20,000 more changes were made.
-pub(crate) async fn forget(store: &Store, app: &App, user: &User) -> Result<(), PortError> {
+///
+/// One of the changes up to `before` has barred the user: whoever comes upon them only now was cut off, and does not know. Those behind are removals of a moment ago. Who was
+/// there all the time may not have heard of them either, but has of the bar, and shall not take everything for changed at each erasure.
+pub(crate) async fn forget(store: &Store, app: &App, user: &User, before: u64) -> Result<(), PortError> {
     let (changes, entries) = (store.collection("changes"), store.collection("entries"));
     let mut at = 0;
     loop {
@@ -27,16 +30,26 @@ pub(crate) async fn forget(store: &Store, app: &App, user: &User) -> Result<(), 
         let found = store.find(find.projection(doc! { "key": 1 })).await?;
         let Some(last) = found.last() else { break };
         at = number(last)? as i64;
-        let named =
-            found.iter().filter(|change| change.get_str("key").is_ok_and(|key| names(key, app, user)));
-        let named: Vec<Bson> = named.filter_map(|change| change.get("_id").cloned()).collect();
-        if !named.is_empty() {
-            Journal::new(store).write(store, doc! { "_id": { "$in": named.clone() }, "open": true }).await?;
-            let forget = doc! {
-                "$set": { "key": FORGOTTEN },
-                "$unset": { "open": 1, "form": 1, "body": 1, "o": 1 },
-            };
-            store.write(changes.update_many(doc! { "_id": { "$in": named } }, forget)).await?;
+        let (mut missed, mut others) = (Vec::new(), Vec::new());
+        for change in &found {
+            let Ok(key) = row::key(change.get_str("key").unwrap_or(FORGOTTEN)) else { continue };
+            if names(&key, app, user) {
+                let number = number(change)?;
+                // Nobody remembers identities.
+                let is_gap = number <= before && !matches!(key, Key::Identity(..));
+                if is_gap { &mut missed } else { &mut others }.push(number as i64);
+            }
+        }
+        for (named, forgotten) in
+            [(missed, doc! { "key": FORGOTTEN, "gap": true }), (others, doc! { "key": FORGOTTEN })]
+        {
+            if named.is_empty() {
+                continue;
+            }
+            let named = doc! { "$in": named };
+            Journal::new(store).write(store, doc! { "_id": named.clone(), "open": true }).await?;
+            let forget = doc! { "$set": forgotten, "$unset": { "open": 1, "form": 1, "body": 1, "o": 1 } };
+            store.write(changes.update_many(doc! { "_id": named }, forget)).await?;
         }
     }
     let own = row::id_of(&Key::User(app.clone(), user.clone()));
@@ -50,22 +63,26 @@ pub(crate) async fn forget(store: &Store, app: &App, user: &User) -> Result<(), 
     Ok(())
 }
 
-/// Whether a key's text names the user, or may.
-fn names(key: &str, app: &App, user: &User) -> bool {
+/// The newest change.
+pub(crate) async fn newest(store: &Store) -> Result<u64, PortError> {
+    let newest = store.collection("changes");
+    let newest = newest.find_one(doc! {}).sort(doc! { "_id": -1 }).projection(doc! { "_id": 1 });
+    store.read(newest).await?.as_ref().map_or(Ok(0), number)
+}
+
+/// Whether a key names the user, or may.
+fn names(key: &Key, app: &App, user: &User) -> bool {
     let is = |of: &App, who: &User| of == app && who == user;
-    match row::key(key) {
-        Ok(Key::User(of, who) | Key::Device(of, who, _) | Key::Login(of, who, _)) => is(&of, &who),
-        Ok(Key::Member(channel, who)) => is(&channel.app, &who),
-        Ok(Key::Block(of, who, other)) => is(&of, &who) || is(&of, &other),
-        Ok(Key::Identity(of, ..)) => of == *app,
-        Ok(
-            Key::App(_)
-            | Key::Secret(_)
-            | Key::ApiKey(..)
-            | Key::Version(..)
-            | Key::Audit(_)
-            | Key::Deletion(_),
-        )
-        | Err(_) => false,
+    match key {
+        Key::User(of, who) | Key::Device(of, who, _) | Key::Login(of, who, _) => is(of, who),
+        Key::Member(channel, who) => is(&channel.app, who),
+        Key::Block(of, who, other) => is(of, who) || is(of, other),
+        Key::Identity(of, ..) => of == app,
+        Key::App(_)
+        | Key::Secret(_)
+        | Key::ApiKey(..)
+        | Key::Version(..)
+        | Key::Audit(_)
+        | Key::Deletion(_) => false,
     }
 }

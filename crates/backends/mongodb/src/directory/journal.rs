@@ -9,12 +9,15 @@
 //! comes upon the change next (every writer, and every caller of `changes`) writes the entry first. That can be done again: an entry takes only a change that is
 //! newer than itself, and a removed one stays as a mark (`gone`) as long as anybody may still write an old one.
 //!
+//! Old numbers are removed, and free again: so who knows the journal up to N decides only while N is still there, and otherwise reads it from the beginning.
+//!
 //! When everything up to N is written, the bodies in the journal are taken out: nothing that was removed or replaced stays there.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::try_join;
 use mongodb::Collection;
 use mongodb::bson::{Binary, Bson, Document, doc};
 use mongodb::error::{Error, ErrorKind};
@@ -39,6 +42,15 @@ const LOST: u32 = 50;
 
 /// How long marks of removed entries are kept, in changes behind them: somebody may have stopped with an old change in its hands.
 const MARKS: u64 = REMEMBERED;
+
+/// A change as it is told.
+pub(super) struct Told {
+    pub(super) number: u64,
+    /// The key's text.
+    pub(super) key: String,
+    /// Whoever comes upon it only now has missed what is not told any more.
+    pub(super) gap: bool,
+}
 
 /// A change that waits.
 pub(super) struct Waiting {
@@ -120,23 +132,24 @@ impl Journal {
         }
     }
 
-    /// Changes behind `since`, at most `limit`: the numbers and the keys' texts.
-    pub(super) async fn page(
-        &self,
-        store: &Store,
-        since: u64,
-        limit: usize,
-    ) -> Result<Vec<(u64, String)>, PortError> {
-        let mut page = Vec::new();
+    /// Reads the journal from the beginning: what was known of it was long ago.
+    async fn begin_again(&mut self, store: &Store) -> Result<(), PortError> {
+        (self.at, self.cleared) = (0, 0);
+        self.catch_up(store).await.map(drop)
+    }
+
+    /// Changes behind `since`, at most `limit`.
+    pub(super) async fn page(&self, store: &Store, since: u64, limit: usize) -> Result<Vec<Told>, PortError> {
+        let mut page: Vec<Told> = Vec::new();
         while page.len() < limit {
-            let from = page.last().map_or(since, |(number, _)| *number);
+            let from = page.last().map_or(since, |told| told.number);
             let count = (limit - page.len()).min(4 * AT_ONCE);
             let find = self.changes.find(doc! { "_id": { "$gt": from as i64, "$lte": self.at as i64 } });
             let find = find.sort(doc! { "_id": 1 }).limit(i64::try_from(count).unwrap_or(i64::MAX));
-            let found = store.find(find.projection(doc! { "key": 1 })).await?;
+            let found = store.find(find.projection(doc! { "key": 1, "gap": 1 })).await?;
             for document in &found {
-                let key = document.get_str("key").map_err(|_| unreadable("a change"))?;
-                page.push((number(document)?, key.to_owned()));
+                let key = document.get_str("key").map_err(|_| unreadable("a change"))?.to_owned();
+                page.push(Told { number: number(document)?, key, gap: document.contains_key("gap") });
             }
             if found.len() < count {
                 break;
@@ -152,13 +165,17 @@ impl Journal {
         waiting: &mut VecDeque<Waiting>,
     ) -> Result<(), PortError> {
         let count = waiting.len().min(AT_ONCE);
+        if self.at == 0 {
+            self.catch_up(store).await?;
+        }
         let (mut lost, started) = (0, Instant::now());
         let mut doubt = None;
         let placed = loop {
-            let (verdicts, documents) = self
-                .decide(store, waiting.iter().take(count))
-                .await
-                .map_err(|error| doubt.take().unwrap_or(error))?;
+            let decided = self.decide(store, waiting.iter().take(count)).await;
+            let Some((verdicts, documents)) = decided.map_err(|error| doubt.take().unwrap_or(error))? else {
+                self.begin_again(store).await.map_err(|error| doubt.take().unwrap_or(error))?;
+                continue;
+            };
             let inserted = match documents.is_empty() {
                 true => Ok(0),
                 false => self.insert(store, &documents).await,
@@ -224,28 +241,27 @@ impl Journal {
         if !removes && let Err(error) = self.clear(store).await {
             tracing::debug!(%error, "the directory's journal was not cleared");
         }
+        if let Err(error) = self.remove_old(store).await {
+            tracing::debug!(%error, "old changes of the directory were not removed");
+        }
         Ok(())
     }
 
-    /// What becomes of each change, as long as nobody else makes any, and the documents of those that are made.
+    /// What becomes of each change, as long as nobody else makes any, and the documents of those that are made; `None` when that cannot be told by what this
+    /// process knows, as the journal has gone on so far.
     async fn decide(
         &self,
         store: &Store,
         waiting: impl Iterator<Item = &Waiting> + Clone,
-    ) -> Result<(Vec<Result<u64, PortError>>, Vec<Document>), PortError> {
+    ) -> Result<Option<(Vec<Result<u64, PortError>>, Vec<Document>)>, PortError> {
         let asked: Vec<&str> = waiting
             .clone()
             .filter(|change| change.expected != Expected::Any)
             .map(|change| change.id.as_str())
             .collect();
-        let mut revisions: HashMap<String, Option<u64>> = HashMap::new();
-        if !asked.is_empty() {
-            let find = self.entries.find(doc! { "_id": { "$in": asked } });
-            for found in store.find(find.projection(doc! { "rev": 1, "gone": 1 })).await? {
-                let id = found.get_str("_id").map_err(|_| unreadable("a key"))?.to_owned();
-                let revision = found.get_i64("rev").map_err(|_| unreadable("an entry"))?;
-                revisions.insert(id, (!found.contains_key("gone")).then_some(revision as u64));
-            }
+        let (is_there, mut revisions) = try_join(self.is_there(store), self.revisions(store, asked)).await?;
+        if !is_there {
+            return Ok(None);
         }
         let (mut verdicts, mut documents) = (Vec::new(), Vec::new());
         for change in waiting {
@@ -265,7 +281,35 @@ impl Journal {
             revisions.insert(change.id.clone(), change.to.as_ref().map(|_| number));
             verdicts.push(Ok(number));
         }
-        Ok((verdicts, documents))
+        Ok(Some((verdicts, documents)))
+    }
+
+    /// Whether the newest number that is known is in the journal still, and those behind it therefore, if there are any.
+    async fn is_there(&self, store: &Store) -> Result<bool, PortError> {
+        if self.at == 0 {
+            return Ok(true);
+        }
+        let find = self.changes.find_one(doc! { "_id": self.at as i64 }).projection(doc! { "_id": 1 });
+        Ok(store.read(find).await?.is_some())
+    }
+
+    /// What entries' revisions are; `None` of those that were removed.
+    async fn revisions(
+        &self,
+        store: &Store,
+        ids: Vec<&str>,
+    ) -> Result<HashMap<String, Option<u64>>, PortError> {
+        let mut revisions = HashMap::new();
+        if ids.is_empty() {
+            return Ok(revisions);
+        }
+        let find = self.entries.find(doc! { "_id": { "$in": ids } });
+        for found in store.find(find.projection(doc! { "rev": 1, "gone": 1 })).await? {
+            let id = found.get_str("_id").map_err(|_| unreadable("a key"))?.to_owned();
+            let revision = found.get_i64("rev").map_err(|_| unreadable("an entry"))?;
+            revisions.insert(id, (!found.contains_key("gone")).then_some(revision as u64));
+        }
+        Ok(revisions)
     }
 
     /// How many of the documents are there, from the first on.
@@ -326,21 +370,27 @@ impl Journal {
         store.update("entries", updates).await.map(drop)
     }
 
-    /// Takes out bodies that are written elsewhere, and changes that are too old.
+    /// Takes out bodies that are written elsewhere.
     async fn clear(&mut self, store: &Store) -> Result<(), PortError> {
         let written = doc! { "_id": { "$gt": self.cleared as i64, "$lte": self.at as i64 }, "open": true };
         let clear = doc! { "$unset": { "open": 1, "form": 1, "body": 1, "o": 1 } };
         store.write(self.changes.update_many(written, clear)).await?;
         self.cleared = self.at;
-        let to = self.at.saturating_sub(REMEMBERED);
-        if to >= self.removed + REMOVED {
-            let old = doc! { "_id": { "$lte": to as i64 } };
-            store.write(self.changes.delete_many(old)).await?;
-            let marks = doc! { "gone": true, "rev": { "$lte": self.at.saturating_sub(MARKS) as i64 } };
-            store.write(self.entries.delete_many(marks)).await?;
-            self.removed = to;
-        }
         Ok(())
+    }
+
+    /// Removes changes that are too old, when there are some, and marks that nobody needs any more.
+    async fn remove_old(&mut self, store: &Store) -> Result<(), PortError> {
+        let to = self.at.saturating_sub(REMEMBERED);
+        if to < self.removed + REMOVED {
+            return Ok(());
+        }
+        // What fails now is tried again with the next ones.
+        self.removed = to;
+        let old = doc! { "_id": { "$lte": to as i64 } };
+        store.write(self.changes.delete_many(old)).await?;
+        let marks = doc! { "gone": true, "rev": { "$lte": self.at.saturating_sub(MARKS) as i64 } };
+        store.write(self.entries.delete_many(marks)).await.map(drop)
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use mongodb::bson::{Document, doc};
 use mongodb::error::{Error, ErrorKind};
 use tokio::time::{Instant, sleep};
-use xpush_core::ports::message_log::{Draft, Placed};
+use xpush_core::ports::message_log::{Draft, Placed, Refused};
 use xpush_core::ports::{Failure, PortError};
 use xpush_core::{ChannelKey, Kind};
 
@@ -108,6 +108,23 @@ impl Work {
         }
     }
 
+    /// Answers drafts that have their places, or were refused: those that delete only when the data of their targets are `withdrawn`.
+    fn answer(&mut self, taken: Vec<(usize, Result<Placed, Refused>)>, withdrawn: &Result<(), PortError>) {
+        for (call, result) in taken {
+            let call = &mut self.calls[call];
+            let deletes =
+                matches!(&result, Ok(Placed { message, .. }) if matches!(message.kind, Kind::Delete { .. }));
+            match withdrawn {
+                // It has its place, and nobody reads its target any more. That the bytes are gone, which whoever settles the channel sees to, cannot be said yet.
+                Err(error) if deletes && call.appended.failure.is_none() => {
+                    call.fail(PortError { kind: Failure::Unknown, ..error.clone() });
+                }
+                _ if call.appended.failure.is_none() => call.appended.taken.push(result),
+                _ => {}
+            }
+        }
+    }
+
     /// Whoever still waits is told the same.
     fn fail_all(mut self, error: &PortError) -> Vec<Call> {
         let done: Vec<Call> = self.calls.drain(..self.at).collect();
@@ -170,8 +187,11 @@ impl Inner {
             // A message that was written elsewhere a moment ago is not to be called none.
             Some(known) if !work.stale && (work.fresh || !changes()) => known,
             _ => {
-                let edge = known.take().map(|known| known.edge).unwrap_or_default();
+                let before = known.take();
                 let view = self.learn(key).await?;
+                // Of a life that has ended nothing is true of the next one.
+                let edge = before.filter(|before| before.view.id == view.id).map(|before| before.edge);
+                let edge = edge.unwrap_or_default();
                 (work.fresh, work.stale) = (true, false);
                 known.insert(Known { view, edge })
             }
@@ -265,20 +285,8 @@ impl Inner {
             (work.lost, work.started) = (0, Instant::now());
             self.written(key);
         }
-        let blanked = self.withdraw(&known.view.id, &deleted).await;
-        for (call, result) in taken {
-            let call = &mut work.calls[call];
-            let deletes =
-                matches!(&result, Ok(Placed { message, .. }) if matches!(message.kind, Kind::Delete { .. }));
-            match &blanked {
-                // It has its place, and nobody reads its target any more. That the bytes are gone, which whoever settles the channel sees to, cannot be said yet.
-                Err(error) if deletes && call.appended.failure.is_none() => {
-                    call.fail(PortError { kind: Failure::Unknown, ..error.clone() });
-                }
-                _ if call.appended.failure.is_none() => call.appended.taken.push(result),
-                _ => {}
-            }
-        }
+        let withdrawn = self.withdraw(&known.view.id, &deleted).await;
+        work.answer(taken, &withdrawn);
         Ok(meets)
     }
 
@@ -298,18 +306,26 @@ impl Inner {
         let Some(draft) = drafts.first() else { return Ok(()) };
         let fence = slot::fence(&draft.from.user, &draft.id);
         let slots = known.as_ref().map_or_else(|| slot::channel_id(key), |known| known.view.id.clone());
-        let found = self.messages_of(key, &slots, &drafts).await?;
+        let (slots, found) = self.messages_of(key, &slots, &drafts).await?;
         // Who comes again with one comes again with several: those at the head are answered together.
         let fences = drafts.iter().map(|draft| slot::fence(&draft.from.user, &draft.id).bytes);
         let known: Vec<_> = fences.map_while(|fence| Some((found.get(&fence)?.clone(), fence))).collect();
         if !known.is_empty() {
+            let (mut taken, mut deleted) = (Vec::new(), Vec::new());
             for (message, fence) in known {
+                if let Kind::Delete { target } = message.kind {
+                    deleted.push(Withdrawal { target, by: message.seq(), at: message.at });
+                }
                 let retry = !work.sent.contains(&fence);
                 if let Some((call, _)) = work.pop() {
-                    work.calls[call].appended.taken.push(Ok(Placed { message, retry }));
+                    taken.push((call, Ok(Placed { message, retry })));
                 }
             }
             (work.lost, work.started) = (0, Instant::now());
+            // Whoever has written them may have died behind that.
+            self.written(key);
+            let withdrawn = self.withdraw(&slots, &deleted).await;
+            work.answer(taken, &withdrawn);
             return Ok(());
         }
         work.lost += 1;

@@ -35,7 +35,7 @@ use super::append::Inserted;
 use super::channel::View;
 use super::slot::{self, NULL};
 use super::{Inner, Ledger, plan, sweep};
-use crate::directory::{forget, key_text};
+use crate::directory::{forget, key_text, newest};
 use crate::lock;
 use crate::store::Update;
 
@@ -69,6 +69,8 @@ struct Place {
 /// A step under way.
 struct Work {
     at: Place,
+    /// The directory's newest change when the first step was taken.
+    barred: i64,
     looked: u64,
     changed: usize,
     /// Slots that were erased by it.
@@ -123,7 +125,12 @@ impl Inner {
         if let Some(begun) = self.begun(app, user).await?
             && !begun.get_bool("ended").unwrap_or(false)
         {
-            let mut work = Work { at: Place::read(&begun), looked: 0, changed: 0, erased: 0 };
+            // The user was barred before the first step: in one of the changes up to here.
+            let barred = match begun.get_i64("barred") {
+                Ok(barred) => barred,
+                Err(_) => newest(&self.store).await? as i64,
+            };
+            let mut work = Work { at: Place::read(&begun), barred, looked: 0, changed: 0, erased: 0 };
             let erased = self.erase_some(app, user, &mut work).await;
             // What was erased is counted, also when the rest has failed.
             self.note(app, user, &begun, &work, erased.as_ref().is_ok_and(|ended| *ended)).await?;
@@ -145,7 +152,7 @@ impl Inner {
         let id = name(app, user);
         let step = begun.get_i64("step").unwrap_or(0);
         let mut set = work.at.document();
-        set.extend(doc! { "step": step + 1, "ended": ended });
+        set.extend(doc! { "step": step + 1, "ended": ended, "barred": work.barred });
         let update = |filter: Document, change: Document| Update { filter, change, upsert: false };
         let mut updates = vec![update(doc! { "_id": &id, "step": step }, doc! { "$set": set })];
         if work.erased > 0 {
@@ -408,7 +415,9 @@ impl Inner {
         let id = key_text(&[app.as_str(), user.as_str()]);
         let last_seen = self.store.collection("last_seen");
         self.store.write(last_seen.delete_one(doc! { "_id": id })).await?;
-        forget(&self.store, app, user).await?;
+        let begun = self.begun(app, user).await?;
+        let barred = begun.and_then(|begun| begun.get_i64("barred").ok()).map_or(0, i64::unsigned_abs);
+        forget(&self.store, app, user, barred).await?;
         let erasures = self.store.collection("erasures");
         self.store.write(erasures.delete_one(doc! { "_id": name(app, user) })).await.map(drop)
     }

@@ -59,18 +59,19 @@ impl Inner {
         Ok(slots.into_iter().filter_map(|(seq, message)| Some((seq, Arc::new(message?)))).collect())
     }
 
-    /// The messages that retries of `drafts` find among those slots, by their fences; the drafts have the bodies again, should any be blanked.
+    /// The messages that retries of `drafts` find among those slots, by their fences, and what their slots are known by now; the drafts have the bodies again, should any be
+    /// blanked.
     pub(super) async fn messages_of(
         &self,
         key: &ChannelKey,
         slots: &Binary,
         drafts: &[&Draft],
-    ) -> Result<HashMap<Vec<u8>, Arc<Message>>, PortError> {
+    ) -> Result<(Binary, HashMap<Vec<u8>, Arc<Message>>), PortError> {
         let fences: Vec<_> = drafts.iter().map(|draft| slot::fence(&draft.from.user, &draft.id)).collect();
         let of = |slots: &Binary| doc! { "c": slots.clone(), "h": { "$in": fences.clone() } };
         let found = self.slots.find(of(slots)).projection(doc! { "h": 1 });
         if self.store.find(found).await?.is_empty() {
-            return Ok(HashMap::new());
+            return Ok((slots.clone(), HashMap::new()));
         }
         // What has become of them is looked at first, and they after that: their data may be taken out in between.
         let view = self.look(key).await?;
@@ -87,7 +88,7 @@ impl Inner {
         let messages = self.assemble(&view, &found, &by_seq).await?;
         let named =
             |(seq, message): (u64, Option<Message>)| Some((fence_of.remove(&seq)?, Arc::new(message?)));
-        Ok(messages.into_iter().filter_map(named).collect())
+        Ok((view.id, messages.into_iter().filter_map(named).collect()))
     }
 
     /// Slots as they read now; `None` for those that are blanked, unless there is a draft for their seq.

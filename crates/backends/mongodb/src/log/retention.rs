@@ -54,15 +54,23 @@ impl Inner {
         retention: Retention,
     ) -> Result<u64, PortError> {
         let count = (retention.count as u64).max(1);
-        let mut first = slot.first.max((slot.seq + 1).saturating_sub(count));
+        // What is blanked has left by age, although no append has moved the bound since; of it even the slots may be gone.
+        let left = view.blanked.min(slot.seq);
+        let mut first = slot.first.max(left).max((slot.seq + 1).saturating_sub(count));
         let bytes = retention.bytes as u64;
         let through = slot.bytes_through();
         if slot.age < ENDLESS || bytes < through {
             while first < slot.seq {
-                let (before, placed) = match edge.0.get(&first) {
-                    Some(known) => *known,
-                    None => self.edge(edge, view, first).await?,
+                if !edge.0.contains_key(&first) {
+                    self.read_on(edge, view, first, slot.seq).await?;
+                }
+                // Slots are deleted from the old end on: those that are missing before the first one have left.
+                let there = edge.0.range(first..slot.seq).next().map(|(seq, known)| (*seq, *known));
+                let Some((seq, (before, placed))) = there else {
+                    first = slot.seq;
+                    break;
                 };
+                first = seq;
                 if through - before <= bytes && slot.placed.saturating_sub(placed) <= slot.age {
                     break;
                 }
@@ -73,17 +81,21 @@ impl Inner {
         Ok(first)
     }
 
-    /// Reads on from `first`.
-    async fn edge(&self, edge: &mut Edge, view: &View, first: u64) -> Result<(u64, u64), PortError> {
-        let range = doc! { "c": view.id.clone(), "s": { "$gte": first as i64, "$lt": first as i64 + READ } };
-        let find = self.latest.find(range).projection(doc! { "s": 1, "b": 1, "p": 1 });
-        for found in self.store.find(find).await? {
-            let number = |field: &str| found.get_i64(field).map(|value| value as u64);
-            if let (Ok(seq), Ok(bytes), Ok(placed)) = (number("s"), number("b"), number("p")) {
-                edge.0.insert(seq, (bytes, placed));
+    /// Reads some of the slots from `first` to before `end`.
+    async fn read_on(&self, edge: &mut Edge, view: &View, first: u64, end: u64) -> Result<(), PortError> {
+        let range = doc! { "c": view.id.clone(), "s": { "$gte": first as i64, "$lt": end as i64 } };
+        let find = self.latest.find(range).sort(doc! { "s": 1 }).limit(READ);
+        let found = self.store.find(find.projection(doc! { "s": 1, "b": 1, "p": 1 })).await?;
+        for (place, slot) in found.iter().enumerate() {
+            let number = |field: &str| slot.get_i64(field).map(|value| value as u64);
+            match (number("s"), number("b"), number("p")) {
+                (Ok(seq), Ok(bytes), Ok(placed)) => drop(edge.0.insert(seq, (bytes, placed))),
+                // One that is there and cannot be read has not left.
+                _ if place == 0 => return Err(slot::unreadable()),
+                _ => break,
             }
         }
-        edge.0.get(&first).copied().ok_or_else(slot::unreadable)
+        Ok(())
     }
 
     /// The smallest slot that may be read now; head + 1 when there is none.

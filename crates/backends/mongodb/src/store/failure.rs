@@ -43,8 +43,9 @@ pub(crate) fn port_error(intent: Intent, error: &Error) -> PortError {
         ErrorKind::ServerSelection { .. } => {
             PortError::new(Failure::NotApplied, "no server that takes writes is there")
         }
+        // The driver says so of commands that wait for a connection, and of those that were sent and wait for an answer.
         ErrorKind::ConnectionPoolCleared { .. } => {
-            PortError::new(Failure::NotApplied, "the connection to the server was lost")
+            PortError::new(lost, "the connection to the server was lost")
         }
         ErrorKind::Authentication { .. } => {
             PortError::new(Failure::NotApplied, "the server does not accept the credentials")

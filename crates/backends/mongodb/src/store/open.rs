@@ -18,7 +18,8 @@ use super::{Intent, Options, is_duplicate, port_error};
 const VERSION: i32 = 1;
 
 /// The collections that hold what somebody would miss.
-const HOLDING: &[&str] = &["channels", "slots", "markers", "erasures", "entries", "changes", "last_seen"];
+const HOLDING: &[&str] =
+    &["channels", "slots", "markers", "erasures", "entries", "changes", "last_seen", "files"];
 
 /// What a database is opened for.
 pub(super) enum What {
@@ -84,9 +85,12 @@ const INDEXES: &[Index] = &[
     Index("slots", &[("c", 1), ("t", 1)], Kind::Sparse),
     Index("slots", &[("tell.at", 1)], Kind::Sparse),
     Index("channels", &[("moved", 1)], Kind::Sparse),
+    Index("channels", &[("app", 1), ("_id", 1)], Kind::Plain),
     Index("markers", &[("c", 1), ("m", -1)], Kind::Plain),
     Index("markers", &[("a", 1), ("u", 1)], Kind::Plain),
     Index("entries", &[("o", 1)], Kind::Sparse),
+    Index("entries", &[("gone", 1)], Kind::Sparse),
+    Index("erased", &[("at", 1)], Kind::Plain),
     Index("files", &[("a", 1), ("_id", -1)], Kind::Plain),
     Index("files", &[("c", 1), ("_id", -1)], Kind::Plain),
     Index("files", &[("o", 1), ("_id", -1)], Kind::Plain),

@@ -4,9 +4,10 @@
 //! answer make neither holes nor doubles. Its files survive the kill in the page cache, so a missing sync of the server is not seen.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use xpush_core::ports::directory::{Change, Directory, Expected, Key, Record, UserRecord};
 use xpush_core::ports::message_log::{Appended, MessageLog, Range};
@@ -15,8 +16,7 @@ use xpush_mongodb::{Ledger, MongoDirectory, Options, Store};
 use xpush_testkit::ManualClock;
 use xpush_testkit::sample::{app, channel, draft, user};
 use xpush_testkit::service::mongo::{Mongo, Product};
-use xpush_testkit::service::wait_until;
-use xpush_testkit::suite::answer;
+use xpush_testkit::suite::{PATIENCE, answer};
 
 const CHANNELS: usize = 2;
 const WRITERS: usize = 4;
@@ -54,7 +54,7 @@ impl Load {
             let drafts: Vec<_> = (0..5).map(|place| draft(&name, &format!("{round}-{place}"))).collect();
             let mut wanted: BTreeSet<String> =
                 drafts.iter().map(|draft| draft.id.as_str().to_owned()).collect();
-            wait_until("a batch is acknowledged", || {
+            in_the_end("a batch is acknowledged", || {
                 let drafts = drafts.clone();
                 let appended = answer(|done| ledger.append(&key(at), Retention::ENDLESS, drafts, done));
                 let Ok(Appended { taken, failure }) = appended else { return false };
@@ -81,7 +81,7 @@ impl Load {
             }
             let name = format!("u{}", round % 7);
             let record = UserRecord { tokens_valid_from: round, ..UserRecord::default() };
-            wait_until("a change is acknowledged", || {
+            in_the_end("a change is acknowledged", || {
                 let to = Some(Record::User(Box::new(record.clone())));
                 let change = Change { key: person(&name), expected: Expected::Any, to };
                 let made = answer(|done| directory.apply(change, done));
@@ -90,6 +90,16 @@ impl Load {
             });
         }
         acknowledged
+    }
+}
+
+/// Tries again until it succeeds, through restarts of the server on a machine that is busy.
+fn in_the_end(what: &str, mut attempt: impl FnMut() -> bool) {
+    let patient = Instant::now() + PATIENCE;
+    let (_nobody, pause) = mpsc::channel::<()>();
+    while !attempt() {
+        assert!(Instant::now() < patient, "{what}: not within {PATIENCE:?}");
+        let _ = pause.recv_timeout(Duration::from_millis(20));
     }
 }
 
@@ -122,12 +132,12 @@ fn nothing_acknowledged_is_lost_or_doubled_when_the_server_is_killed() {
         writers.push(scope.spawn(|| load.change()));
         for _ in 0..KILLS {
             let before = load.acknowledged.load(Ordering::SeqCst);
-            wait_until("there is load", || load.acknowledged.load(Ordering::SeqCst) >= before + BETWEEN);
+            in_the_end("there is load", || load.acknowledged.load(Ordering::SeqCst) >= before + BETWEEN);
             server.kill();
             server.restart();
         }
         let before = load.acknowledged.load(Ordering::SeqCst);
-        wait_until("there is load", || load.acknowledged.load(Ordering::SeqCst) >= before + BETWEEN);
+        in_the_end("there is load", || load.acknowledged.load(Ordering::SeqCst) >= before + BETWEEN);
         load.over.store(true, Ordering::SeqCst);
         writers.into_iter().map(|writer| writer.join().unwrap()).collect::<Vec<_>>()
     });

@@ -1,7 +1,6 @@
 //! The ledger takes users out as the port's contract says, with two stores on one database; what is left of them in the documents is nothing.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::served::Database;
 use mongodb::bson::doc;
@@ -13,16 +12,14 @@ use xpush_core::ports::markers::{Mark, Markers};
 use xpush_core::ports::message_log::{Draft, MessageLog, Page, Range};
 use xpush_core::ports::online::LastSeen;
 use xpush_core::{Clock, Device, Kind, Message, Retention, Sender};
-use xpush_mongodb::{Ledger, MongoDirectory, MongoLastSeen, Options, Store};
+use xpush_mongodb::{Ledger, MongoDirectory, MongoLastSeen};
 use xpush_testkit::ManualClock;
 use xpush_testkit::sample::{app, channel, draft, draft_with, user};
 use xpush_testkit::suite::answer;
-use xpush_testkit::suite::erasure::ErasureStore;
+use xpush_testkit::suite::erasure::{ErasureStore, a_change_that_is_forgotten_is_a_gap};
 
-/// With patience: thousands of slots are much for a server in Python.
 fn open(database: &Database) -> Arc<Ledger> {
-    let store = Store::open(Options { patience: Duration::from_secs(30), ..database.options() }).unwrap();
-    Arc::new(Ledger::new(store, Arc::new(ManualClock::new()) as Arc<dyn Clock>))
+    Arc::new(Ledger::new(database.open(), Arc::new(ManualClock::new()) as Arc<dyn Clock>))
 }
 
 fn store() -> ErasureStore {
@@ -152,8 +149,51 @@ fn nothing_of_the_user_is_left_in_any_document() {
     assert_eq!(holding(&database, CANARY), Vec::<&str>::new());
     let page = all(&ledger, "chat:a");
     assert_eq!((page.first, page.head, page.messages.len()), (1, 402, 402));
-    let Changes { keys, gap, .. } = answer(|done| directory.changes(0, 99, done)).unwrap();
-    assert_eq!((keys, gap), (vec![Key::User(app("demo"), user("bob"))], false), "numbers stay");
+}
+
+#[test]
+fn a_change_that_is_forgotten_is_a_gap_to_who_has_not_heard_of_it() {
+    let database = Database::new();
+    let directory = || Arc::new(MongoDirectory::new(database.open())) as Arc<dyn Directory>;
+    let directories = [directory(), directory()];
+    let ledgers = [open(&database), open(&database)];
+    a_change_that_is_forgotten_is_a_gap(
+        &ErasureStore::of_ledgers(ledgers, Box::new(database.clone())),
+        &directories,
+    );
+}
+
+/// Who is erased is barred first: a server that has not heard of it by the end must not take for unchanged what it remembers.
+#[test]
+fn who_was_cut_off_while_a_user_was_erased_is_told_that_something_is_missing() {
+    let database = Database::new();
+    let (ledger, store) = (open(&database), database.open());
+    let (directory, other) = (MongoDirectory::new(Arc::clone(&store)), MongoDirectory::new(store));
+    let changes = |since| answer(|done| other.changes(since, 99, done)).unwrap();
+    let bob = Key::User(app("demo"), user("bob"));
+    let put = |key: &Key, record: UserRecord| {
+        let to = Some(Record::User(Box::new(record)));
+        answer(|done| directory.apply(Change { key: key.clone(), expected: Expected::Any, to }, done))
+            .unwrap()
+    };
+    enter_the_user(&directory);
+    let before = changes(u64::MAX).next;
+    begin(&ledger, USER);
+    let barred = UserRecord { disabled: true, ..UserRecord::default() };
+    let heard = put(&Key::User(app("demo"), user(USER)), barred);
+    while !step(&ledger, USER) {}
+    let last = put(&bob, UserRecord::default());
+    remove_the_user(&directory);
+    end(&ledger, USER);
+    let newest = changes(u64::MAX).next;
+    assert_eq!(newest, last + 6, "numbers stay");
+    for since in [0, before, heard - 1] {
+        assert_eq!(changes(since), Changes { keys: Vec::new(), next: newest, gap: true }, "{since}");
+    }
+    // Who was there all the time has missed removals of a moment ago, if anything.
+    for (since, keys) in [(heard, vec![bob]), (last, Vec::new()), (newest, Vec::new())] {
+        assert_eq!(changes(since), Changes { keys, next: newest, gap: false }, "{since}");
+    }
 }
 
 #[test]
@@ -180,6 +220,28 @@ fn a_writer_that_has_missed_that_a_channel_began_anew_begins_with_it() {
     let again = all(&other, "@ann");
     assert!(again.head == 0 && again.epoch != page.epoch);
     assert!(!database.text("channels").contains("@ann"));
+}
+
+#[test]
+fn a_writer_remembers_nothing_of_a_channel_that_began_anew() {
+    let database = Database::new();
+    let (late, other) = (open(&database), open(&database));
+    let say = |ledger: &Ledger, ids: std::ops::Range<usize>, size: usize| {
+        let json = format!("\"{}\"", "1".repeat(size));
+        let drafts = ids.map(|id| draft_with("bob", &id.to_string(), &json)).collect();
+        let retention = Retention { bytes: 1_500, ..Retention::ENDLESS };
+        let appended = answer(|done| ledger.append(&channel("@ann"), retention, drafts, done)).unwrap();
+        assert_eq!(appended.failure, None);
+    };
+    say(&late, 0..5, 1_400);
+    begin(&other, "ann");
+    while !step(&other, "ann") {}
+    end(&other, "ann");
+    say(&other, 5..10, 800);
+    // Its old end was another one, behind more bytes than there are now.
+    say(&late, 10..11, 60);
+    let page = all(&other, "@ann");
+    assert_eq!((page.first, page.head, page.messages.len()), (5, 6, 2));
 }
 
 #[test]

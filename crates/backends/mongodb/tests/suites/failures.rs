@@ -3,7 +3,7 @@
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use crate::served::Database;
+use crate::served::{Database, PATIENCE};
 use mongodb::bson::{Document, doc};
 use xpush_core::ports::directory::{Change, Directory, Expected, Key, Listing, Record, UserRecord};
 use xpush_core::ports::markers::{Mark, Markers};
@@ -126,6 +126,23 @@ fn with_a_server_that_hangs_everything_is_refused_soon_and_no_message_is_doubled
     let page = all(&open.ledger, &key).unwrap();
     let ids: Vec<_> = page.messages.iter().map(|message| message.id.as_str()).collect();
     assert_eq!(ids, ["1", "late", "2"]);
+}
+
+/// The driver gives up all connections to a server that does not answer its own questions, also those on which a write is under way.
+#[test]
+fn a_write_that_was_under_way_when_the_driver_gave_up_may_have_been_made() {
+    let server = Mongo::start(Product::wanted(), &[]);
+    // The driver notices after three quarters of it and a second: before the store does.
+    let patience = Duration::from_secs(8);
+    let open = open(Options { patience, ..Options::new(server.uri(), "xpush") });
+    let note = |at| answer(|done| open.last_seen.note(vec![(app("demo"), user("ann"), at)], done));
+    let recall = || answer(|done| open.last_seen.recall(&app("demo"), vec![user("ann")], done));
+    note(1).unwrap();
+    server.freeze();
+    let error = note(2).unwrap_err();
+    assert_eq!(error.kind, Failure::Unknown, "{error}");
+    server.thaw();
+    xpush_testkit::service::wait_until("it was made", || recall() == Ok(vec![Some(2)]));
 }
 
 #[test]
@@ -252,6 +269,31 @@ fn withdrawn_and_removed_bytes_are_in_no_document() {
     for collection in ["entries", "changes"] {
         assert!(!database.text(collection).contains("a-digest"), "{collection}");
     }
+}
+
+#[test]
+fn a_deletion_that_comes_again_is_acknowledged_when_the_data_are_gone() {
+    let Some(database) = Database::with_faults() else { return };
+    let open = open(Options { patience: PATIENCE, ..database.options() });
+    let key = channel("chat:a");
+    told(append(&open.ledger, &key, vec![draft_with("ann", "1", "\"secret\"")])).unwrap();
+    let delete = || Draft { kind: Kind::Delete { target: 1 }, ..draft_with("ann", "2", "null") };
+    // Nobody can take them out, neither the writer nor whoever settles the channel.
+    database.fail(&["update"], 91);
+    for _ in 0..2 {
+        let error = told(append(&open.ledger, &key, vec![delete()])).unwrap_err();
+        assert_eq!(error.kind, Failure::Unknown, "{error}");
+        assert!(database.text("slots").contains("secret"));
+    }
+    let page = all(&open.ledger, &key).unwrap();
+    assert!(page.head == 2 && page.messages[0].revision.unwrap().deleted, "it has its place");
+    // Whoever comes with others is told of those before it.
+    let appended = append(&open.ledger, &key, vec![draft("ann", "3"), delete(), draft("ann", "4")]).unwrap();
+    assert_eq!((appended.taken.len(), appended.failure.unwrap().kind), (1, Failure::Unknown));
+    database.heal();
+    told(append(&open.ledger, &key, vec![delete()])).unwrap();
+    assert!(!database.text("slots").contains("secret"));
+    assert_eq!(all(&open.ledger, &key).unwrap().head, 3, "nothing is doubled");
 }
 
 #[test]

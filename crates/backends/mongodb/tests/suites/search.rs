@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use crate::served::Database;
 use xpush_core::access::Apps;
@@ -14,7 +13,7 @@ use xpush_core::ports::search::{
 };
 use xpush_core::search::Query;
 use xpush_core::{ChannelKey, Clock, Message, Retention};
-use xpush_mongodb::{Ledger, Options, Store};
+use xpush_mongodb::Ledger;
 use xpush_sqlite::{Rules, SearchIndex};
 use xpush_testkit::ManualClock;
 use xpush_testkit::sample::{app, channel, draft_with, user};
@@ -24,10 +23,8 @@ use xpush_testkit::suite::search::SearchStore;
 
 const CANARY: &str = "canary4711";
 
-/// With patience: thousands of slots are much for a server in Python.
 fn ledger(database: &Database) -> Arc<Ledger> {
-    let store = Store::open(Options { patience: Duration::from_secs(30), ..database.options() }).unwrap();
-    Arc::new(Ledger::new(store, Arc::new(ManualClock::new()) as Arc<dyn Clock>))
+    Arc::new(Ledger::new(database.open(), Arc::new(ManualClock::new()) as Arc<dyn Clock>))
 }
 
 fn index(folder: &Path, database: &Database, apps: &Arc<Mutex<Arc<Apps>>>) -> SearchIndex {

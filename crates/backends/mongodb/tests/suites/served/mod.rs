@@ -4,6 +4,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use mongodb::bson::{Document, doc};
@@ -12,6 +13,9 @@ use xpush_testkit::service::mongo::{Mongo, Product};
 
 static SERVER: Mutex<Weak<Mongo>> = Mutex::new(Weak::new());
 static DATABASES: AtomicUsize = AtomicUsize::new(0);
+
+/// How long a command may take where a test is not about that: for machines that are busy, and thousands of slots are much for a server in Python.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A new, empty database. Its server lives as long as somebody has one.
 #[derive(Clone)]
@@ -35,13 +39,39 @@ impl Database {
         Self { uri: server.uri(), server: Some(server), name }
     }
 
+    /// On a server of its own that fails commands when it is told to; `None` where the tests' server cannot.
+    pub(crate) fn with_faults() -> Option<Self> {
+        let product = Product::wanted();
+        let server = (product == Product::SecantusDb)
+            .then(|| Arc::new(Mongo::start(product, &["--enable-test-commands"])))?;
+        Some(Self { uri: server.uri(), server: Some(server), name: "xpush".to_owned() })
+    }
+
     pub(crate) fn options(&self) -> Options {
         Options::new(self.uri.clone(), self.name.clone())
     }
 
-    /// A handle, as a node has it.
+    /// A handle, as a node has it, but with patience.
     pub(crate) fn open(&self) -> Arc<Store> {
-        Store::open(self.options()).expect("opens")
+        Store::open(Options { patience: PATIENCE, ..self.options() }).expect("opens")
+    }
+
+    /// From now on these commands fail with this error code, whoever sends them.
+    pub(crate) fn fail(&self, commands: &[&str], code: i32) {
+        self.set_fault(doc! { "mode": "alwaysOn", "data": { "failCommands": commands, "errorCode": code } });
+    }
+
+    /// From now on no command fails.
+    pub(crate) fn heal(&self) {
+        self.set_fault(doc! { "mode": "off" });
+    }
+
+    fn set_fault(&self, fault: Document) {
+        let mut command = doc! { "configureFailPoint": "failCommand" };
+        command.extend(fault);
+        self.directly(|database| async move {
+            database.client().database("admin").run_command(command).await.map(drop)
+        });
     }
 }
 
@@ -58,6 +88,28 @@ impl Database {
         self.directly(|database| async move {
             database.collection::<Document>(collection).insert_one(document).await.map(drop)
         });
+    }
+
+    /// Deletes documents behind the stores' backs.
+    pub(crate) fn delete(&self, collection: &str, filter: Document) {
+        self.directly(|database| async move {
+            database.collection::<Document>(collection).delete_many(filter).await.map(drop)
+        });
+    }
+
+    /// How many documents there are.
+    pub(crate) fn count(&self, collection: &str, filter: Document) -> u64 {
+        self.directly(|database| async move {
+            database.collection::<Document>(collection).count_documents(filter).await
+        })
+    }
+
+    /// How the server would look for them.
+    pub(crate) fn plan(&self, collection: &str, filter: Document, sort: Document) -> String {
+        let find = doc! { "find": collection, "filter": filter, "sort": sort };
+        let plan =
+            self.directly(|database| async move { database.run_command(doc! { "explain": find }).await });
+        plan.to_string()
     }
 
     /// All of a collection, as text: binary data as what they would read as.
