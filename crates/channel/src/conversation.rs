@@ -287,14 +287,14 @@ impl Stage {
     }
 
     fn poll(&mut self, person: usize) {
-        let Some(Ok(Answer::Payload(body, _))) =
+        let Some(Ok(Answer::Payload(payload))) =
             self.people[person].poll.as_mut().map(|poll| poll.try_recv())
         else {
             return;
         };
         let person = &mut self.people[person];
         person.poll = None;
-        for packet in String::from_utf8(body.to_vec()).unwrap().split('\u{1e}') {
+        for packet in String::from_utf8(payload.collect().0.to_vec()).unwrap().split('\u{1e}') {
             person.take(packet);
         }
         if let Some(sid) = person.sid {
@@ -480,6 +480,41 @@ fn members_hear_of_what_they_do_not_follow_once_a_second() {
     stage.ok(ann, "members", json!({"channel": "team:x", "remove": ["bob"]}));
     stage.ok(ann, "publish", json!({"channel": "team:x", "data": 23}));
     assert_eq!(stage.heard(bob, "notification").len(), 2, "a member no more");
+}
+
+#[test]
+fn a_notification_that_waits_shows_what_stands_when_it_is_told() {
+    let mut stage = Stage::new();
+    let (ann, bob) = (stage.connect("ann"), stage.connect("bob"));
+    stage.ok(ann, "members", json!({"channel": "team:x", "add": ["bob"]}));
+    let say = |stage: &mut Stage, data: &str| {
+        let said = stage.ok(ann, "publish", json!({"channel": "team:x", "data": data}));
+        said["seq"].as_u64().unwrap()
+    };
+    let told = |stage: &Stage| {
+        let heard = stage.heard(bob, "notification");
+        heard.iter().map(|one| one["message"]["data"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    say(&mut stage, "one");
+    let seq = say(&mut stage, "helo");
+    let edited = stage.ok(ann, "edit", json!({"channel": "team:x", "seq": seq, "data": "hello"}));
+    stage.pass(3_000);
+    assert_eq!(told(&stage), ["one", "hello"]);
+    assert_eq!(stage.heard(bob, "notification")[1]["message"]["edited"]["seq"], edited["seq"]);
+    // What was told before it still stands.
+    say(&mut stage, "two");
+    say(&mut stage, "three");
+    let seq = say(&mut stage, "slip");
+    stage.ok(ann, "delete", json!({"channel": "team:x", "seq": seq}));
+    stage.pass(3_000);
+    assert_eq!(told(&stage)[2..], ["two", "three"]);
+    say(&mut stage, "four");
+    let seq = say(&mut stage, "slip");
+    stage.ok(ann, "delete", json!({"channel": "team:x", "seq": seq}));
+    stage.pass(3_000);
+    assert_eq!(told(&stage)[4..], ["four"]);
+    say(&mut stage, "five");
+    assert_eq!(told(&stage)[5..], ["five"]);
 }
 
 #[test]

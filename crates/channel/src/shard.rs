@@ -91,10 +91,10 @@ pub(crate) enum Timer {
     Pong(Handle),
     /// The outbox may have been stuck for too long.
     Outbox(Handle),
-    /// An upgrade that was begun.
-    Probe(Handle),
-    /// A hanging poll that must end so that an upgrade goes on.
-    ProbeNoop(Handle),
+    /// The upgrade of this number was begun some time ago.
+    Probe(Handle, u32),
+    /// A hanging poll must end so that the upgrade of this number goes on.
+    ProbeNoop(Handle, u32),
     /// A connection that is to go, and is owed answers.
     LastWords(Handle),
     /// A connection that was told to go.
@@ -261,8 +261,8 @@ impl Shard {
                 Timer::Heartbeat(handle) => self.heartbeat(handle),
                 Timer::Pong(handle) => self.pong_is_due(handle),
                 Timer::Outbox(handle) => self.outbox_is_old(handle),
-                Timer::Probe(handle) => self.probe_is_over(handle),
-                Timer::ProbeNoop(handle) => self.end_poll_for_probe(handle),
+                Timer::Probe(handle, number) => self.probe_is_over(handle, number),
+                Timer::ProbeNoop(handle, number) => self.end_poll_for_probe(handle, number),
                 Timer::LastWords(handle) => self.say_last_words(handle),
                 Timer::Farewell(handle) => self.drop_session(handle),
                 Timer::Move(handle, ticket) => self.move_timer(handle, ticket),

@@ -284,7 +284,7 @@ impl World {
             None => return,
         };
         let body = match answered {
-            Ok(Answer::Payload(body, _)) => body,
+            Ok(Answer::Payload(payload)) => payload.collect().0,
             Ok(other) => panic!("a poll was answered {other:?}"),
             Err(oneshot::error::TryRecvError::Empty) => return,
             Err(oneshot::error::TryRecvError::Closed) => panic!("a poll was dropped"),

@@ -324,6 +324,7 @@ fn event_streams() {
         }
     };
     until(&mut reader, "welcome");
+    until(&mut reader, "\"rate\":0");
     let mut writer = server.guest(&version::TLS13, 1 << 20);
     writer.send(&publish(1, "to the stream"));
     until(&mut reader, "to the stream");

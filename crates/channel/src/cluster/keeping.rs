@@ -41,6 +41,10 @@ struct Tenure {
     renewed: Monotonic,
     /// The last answer was one.
     held: bool,
+    /// The store may have forgotten something since it was asked last.
+    doubted: bool,
+    /// What it is being asked was asked before the doubt came up.
+    overtaken: bool,
 }
 
 /// What shards are told of presence.
@@ -68,7 +72,8 @@ pub(crate) enum Evicted {
 
 impl Keeper {
     pub(crate) fn new(now: Monotonic) -> Self {
-        let tenure = || Tenure { asked: None, renewed: Monotonic(0), held: true };
+        let tenure =
+            || Tenure { asked: None, renewed: Monotonic(0), held: true, doubted: false, overtaken: false };
         Self {
             departures: Departures::default(),
             presence: tenure(),
@@ -81,8 +86,13 @@ impl Keeper {
         }
     }
 
+    /// What ends the bus may empty the store of presence: what that says when the bus is up again shows it.
     pub(crate) fn bus_is(&mut self, up: bool) {
-        self.bus_up = up;
+        if up != self.bus_up {
+            self.bus_up = up;
+            self.presence.doubted = true;
+            self.presence.overtaken = self.presence.asked.is_some();
+        }
     }
 
     fn tenure(&mut self, store: Store) -> &mut Tenure {
@@ -95,7 +105,8 @@ impl Keeper {
 
     fn knowledge(&self, now: Monotonic) -> Knowledge {
         let held = self.presence.held;
-        Knowledge { known: self.bus_up && held && now >= self.learning_until, held }
+        let sure = self.bus_up && held && !self.presence.doubted;
+        Knowledge { known: sure && now >= self.learning_until, held }
     }
 }
 
@@ -105,6 +116,7 @@ impl Tenure {
         match self.asked {
             Some(asked) if now.since(asked) < PATIENCE_MS => return false,
             Some(_) => self.held = false,
+            None if self.doubted => {}
             None if self.renewed != Monotonic(0) && now.since(self.renewed) < RENEW_MS => return false,
             None => {}
         }
@@ -184,6 +196,7 @@ impl Shard {
         let first = tenure.renewed == Monotonic(0);
         tenure.asked = None;
         tenure.renewed = now;
+        let overtaken = std::mem::take(&mut tenure.overtaken);
         let again = match result {
             Ok(lease) => lease == Lease::Anew,
             Err(error) => {
@@ -194,14 +207,15 @@ impl Shard {
             }
         };
         let back = !std::mem::replace(&mut tenure.held, true);
+        tenure.doubted &= overtaken;
         if back {
             tracing::info!(?store, "a lease is renewed again");
         }
         if store == Store::Presence && (back || (again && !first)) {
             // Others learn of it at their next renewals; until all have said again who is here, what the store has is a part.
             self.keeper.learning_until = now.after(2 * RENEW_MS + TICK_MS);
-            self.tell_known();
         }
+        self.tell_known();
         match store {
             Store::Presence if again && !is_planted(Bug::NotRestated) => {
                 self.node.post_all(|| Inbox::Restate)

@@ -16,11 +16,14 @@ use crate::fanout::inbox::{Happening, HomeRef, Inbox};
 use crate::fanout::join::LISTINGS;
 use crate::shard::Shard;
 
+/// Gone through in the same order in each run of a simulation.
+pub(crate) type Channels = HashSet<ChannelKey, foldhash::fast::FixedState>;
+
 /// A shard's recount of channels that are at home there. One at a time.
 #[derive(Default)]
 pub(crate) struct Recount {
     number: u32,
-    channels: Arc<HashSet<ChannelKey>>,
+    channels: Arc<Channels>,
     /// Which shards have answered; empty when no recount is under way.
     answered: Vec<bool>,
     found: HashMap<ChannelKey, Vec<Member>>,
@@ -31,7 +34,7 @@ pub(crate) struct Recount {
 pub(crate) struct Question {
     home_shard: u16,
     number: u32,
-    channels: Arc<HashSet<ChannelKey>>,
+    channels: Arc<Channels>,
 }
 
 /// A channel's list, and how often its subscribers had been told of changes when it was asked for.
@@ -72,7 +75,7 @@ impl Shard {
         if self.homes.astray.is_empty() || self.recount.is_under_way() || !self.presence.held {
             return;
         }
-        let channels: HashSet<ChannelKey> = std::mem::take(&mut self.homes.astray);
+        let channels = std::mem::take(&mut self.homes.astray);
         for channel in &channels {
             let Some(rule) = self.current_rule(channel) else { continue };
             // One that has no subscriber any more is told of as empty.
@@ -168,9 +171,9 @@ impl Shard {
         }
     }
 
-    /// Asks who is in a channel, and tells its subscribers: changes may have been lost.
+    /// Asks who is in a channel, and tells its subscribers: changes may have been lost. While presence is unknown, the store may have a part; it is asked afterwards.
     pub(crate) fn relist(&mut self, channel: &ChannelKey) {
-        if let Some(home_ref) = self.homes.find(channel) {
+        if let Some(home_ref) = self.homes.find(channel).filter(|_| self.presence.known) {
             self.list_anew(home_ref, LISTINGS);
         }
     }
@@ -185,6 +188,9 @@ impl Shard {
     }
 
     pub(crate) fn relisted(&mut self, home_ref: HomeRef, relisted: Relisted) {
+        if !self.presence.known {
+            return;
+        }
         let Some(home) = self.homes.get(home_ref) else { return };
         let channel = home.key.clone();
         let Relisted { told, tries, roster } = relisted;

@@ -146,6 +146,28 @@ fn without_the_bus_messages_come_by_the_log_and_nobody_leaves() {
     world.check();
 }
 
+#[test]
+fn a_store_that_comes_back_empty_with_the_bus_empties_nobodys_list() {
+    for away_ms in [0, 300, 1_000, 3_000] {
+        let mut world = World::new(8);
+        let people: Vec<usize> = (0..6).map(|number| world.come(number % 3)).collect();
+        world.settle();
+        world.hub.set_up(false);
+        world.presence.forget();
+        world.run_ms(away_ms);
+        world.hub.set_up(true);
+        for ms in (0..15_000).step_by(100) {
+            world.run_ms(100);
+            for person in &people {
+                let known = world.known_to(*person).map_or(6, BTreeSet::len);
+                assert_eq!(known, 6, "{ms} ms after {away_ms} ms without the bus");
+            }
+        }
+        assert!(!world.all_unknown());
+        world.check();
+    }
+}
+
 /// Everything at once, as the seed will have it.
 fn endure(seed: u64) {
     println!("seed {seed}");

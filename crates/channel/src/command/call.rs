@@ -82,6 +82,7 @@ fn relayed(
     };
     permission.check(Action::Publish)?;
     publish::clients_write(&key.name)?;
+    publish::check_size(identity, calling.data, &request.attachments)?;
     if !json::placeholders_match(calling.data, request.attachments.len()) {
         return Err(bad("data", "binary parts belong into data, and nowhere else"));
     }

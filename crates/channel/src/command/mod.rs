@@ -181,13 +181,13 @@ impl Call<'_, '_> {
 
 /// Takes one command of a session: it is run, or held until the session goes on.
 pub(crate) fn run(shard: &mut Shard, handle: Handle, call: Call<'_, '_>) -> Flow {
-    let (now, rate) = (shard.now, shard.node.config.limits.events_per_second);
+    let now = shard.now;
     let Some(session) = shard.sessions.get(handle) else { return Flow::Over };
     let waits = call.namespace == Namespace::Native && session.waits();
     if !waits && session.identity(call.namespace).is_none() {
         return Flow::Over;
     }
-    let rate = session.app_limits().events_per_second.unwrap_or(rate);
+    let rate = session.commands_per_second(&shard.node.config.limits);
     match session.rate.take(now, rate) {
         Verdict::Accept => {}
         Verdict::Refuse => {

@@ -60,6 +60,22 @@ fn what_took_its_place_unknown_to_all_is_found_though_nobody_retries() {
 }
 
 #[test]
+fn what_took_its_place_unknown_to_all_after_its_publisher_was_told_so_is_found() {
+    let mut stage = Stage::new();
+    let (ann, bob) = (stage.connect("ann"), stage.connect("bob"));
+    stage.ok(bob, "subscribe", json!({"channel": "log:a"}));
+    stage.ledger.set_trouble(Trouble { forgets: 1.0, ..Trouble::NONE });
+    stage.ledger.hold();
+    let lost = stage.ask(ann, "publish", json!({"channel": "log:a", "data": 1}));
+    stage.pass(2_050);
+    assert_eq!(stage.code(lost), Some("outcome_unknown"));
+    stage.ledger.set_trouble(Trouble::NONE);
+    stage.ledger.let_go();
+    stage.pass(6_000);
+    assert_eq!(stage.heard(bob, "message").len(), 1);
+}
+
+#[test]
 fn a_subscriber_waits_two_seconds_for_the_store() {
     let mut stage = Stage::new();
     let ann = stage.connect("ann");

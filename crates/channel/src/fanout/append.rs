@@ -152,7 +152,16 @@ impl Shard {
         let (now, alone) = (self.now, !self.node.has_peers());
         let mailbox = self.mailbox();
         let Some(home) = self.homes.get(home_ref) else { return };
-        let Some(retention) = home.rule.history.retention() else { return };
+        let Some(retention) = home.rule.history.retention() else {
+            // They were taken under another rule.
+            let appends = &mut home.appends;
+            let doubtful = std::mem::take(&mut appends.doubtful);
+            let (under_way, queue) =
+                (std::mem::take(&mut appends.under_way), std::mem::take(&mut appends.queue));
+            self.refuse_all(under_way, if doubtful { Code::OutcomeUnknown } else { Code::Unavailable });
+            self.refuse_all(queue, Code::Unavailable);
+            return self.retire(home_ref);
+        };
         let drafts = home.appends.under_way.iter().map(|publication| publication.draft.clone()).collect();
         let insists = alone || home.appends.sharing.is_shared(now);
         let (key, rule) = (home.key.clone(), home.rule.clone());
@@ -226,6 +235,7 @@ impl Shard {
         let doubtful = std::mem::take(&mut home.appends.doubtful);
         if std::mem::take(&mut home.appends.given_up) {
             self.homes.unfinished -= rest.len() as u64;
+            self.homes.unsure |= failure.is_some_and(|error| error.kind == Failure::Unknown);
         } else if let Some(error) = failure {
             if error.kind == Failure::Conflict && !home.appends.sharing.is_shared(now) {
                 let mut queue = rest;

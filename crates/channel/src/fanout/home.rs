@@ -21,6 +21,8 @@ use super::join::Joining;
 use super::notices::Notices;
 use super::order::{Filled, Order};
 use super::receipts::Receipts;
+use crate::cluster::keeping::Knowledge;
+use crate::cluster::recount::Channels;
 use crate::planted::{Bug, is_planted};
 use crate::shard::{Shard, Timer};
 
@@ -74,7 +76,7 @@ pub(crate) struct Homes {
     /// Hosts of channels that are passed over for a while.
     pub(super) deaf: Deaf,
     /// Channels of which it is not known what the store of presence has.
-    pub(crate) astray: HashSet<ChannelKey>,
+    pub(crate) astray: Channels,
     /// Channels whose number of subscriptions has changed since it was told; nothing is noted where nobody is told.
     changed: Option<HashSet<ChannelKey>>,
 }
@@ -249,7 +251,11 @@ impl Shard {
     pub(super) fn home_withhold(&mut self, home_ref: HomeRef, message: &Message, from: Option<Handle>) {
         let (Some(position), Some(from)) = (message.position, from) else { return };
         let Some(home) = self.homes.get(home_ref) else { return };
-        if home.order.at().is_some_and(|at| at.epoch == position.epoch && at.seq < position.seq) {
+        let waits = match home.order.at() {
+            Some(at) => at.epoch == position.epoch && at.seq < position.seq,
+            None => !home.joins.is_empty(),
+        };
+        if waits {
             home.withheld.push((position, from));
         }
     }
@@ -322,6 +328,7 @@ impl Shard {
         match wanted {
             Wanted::Join(number) => self.join_page(home_ref, number, result),
             Wanted::Hole(after) => self.hole_page(home_ref, after, result),
+            Wanted::Notice => self.notice_page(home_ref, result),
         }
         self.retire(home_ref);
     }
@@ -411,15 +418,13 @@ impl Shard {
             }
             // Forwards are sent again while they are not answered.
             Inbound::Gap(Some(Topic::Node(_))) => {}
-            Inbound::Gap(_) | Inbound::Up => {
-                if inbound == Inbound::Up {
-                    self.bus_is(true);
-                    if is_planted(Bug::NothingReadAfterReconnect) {
-                        return;
-                    }
-                } else {
-                    self.homes.with_presence().iter().for_each(|key| self.relist(key));
+            // What was lost meanwhile is told as a gap.
+            Inbound::Up => self.bus_is(true),
+            Inbound::Gap(_) => {
+                if is_planted(Bug::NothingReadAfterReconnect) {
+                    return;
                 }
+                self.homes.with_presence().iter().for_each(|key| self.relist(key));
                 let mut followed = self.homes.followed(false);
                 followed.append(&mut self.homes.followed(true));
                 for (key, _) in followed {
@@ -431,6 +436,8 @@ impl Shard {
             Inbound::Down => {
                 tracing::warn!("the bus is down; local subscribers are still served");
                 self.bus_is(false);
+                // Before a gap can be told: a store that is lost with the bus may come back with nothing.
+                self.presence_is(Knowledge { known: false, ..self.presence });
             }
         }
     }

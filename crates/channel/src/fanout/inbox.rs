@@ -175,6 +175,8 @@ pub(crate) enum Wanted {
     Hole(u64),
     /// For the join of this ticket.
     Join(u32),
+    /// To notify of what has waited.
+    Notice,
 }
 
 /// A session begins to follow a channel.

@@ -135,10 +135,12 @@ impl Shard {
         let last = home.unfollow(request.who.shard);
         let overtaken =
             |join: &Joining| join.request.who == request.who && join.request.ticket == request.ticket;
-        let cancelled: Vec<_> = home.joins.extract_if(.., |join| overtaken(join)).collect();
+        // With the last subscription those go, too, whom a later `subscribe` of its session has overtaken.
+        let cancelled: Vec<_> = home.joins.extract_if(.., |join| last || overtaken(join)).collect();
         if last {
             // The next subscriber begins at the head, whatever is released until then.
             home.order = order::Order::default();
+            home.tail.clear();
             home.asked_bus = None;
             self.node.hooks().tell(hooks::Event::Vacated(request.channel.clone()));
             self.node.bus().unfollow(&Topic::Channel(request.channel));
@@ -424,8 +426,8 @@ impl Shard {
             home.order.release(&mut released);
             self.release(home_ref, released);
         }
-        if unlisted && self.presence.known {
-            // It has become known while this join waited for something else.
+        if unlisted {
+            // It may have become known while this join waited for something else.
             self.relist(&join.request.channel);
         }
         if catch_up && self.node.has_peers() {

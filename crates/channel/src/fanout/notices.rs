@@ -1,4 +1,4 @@
-//! Members of a channel hear of what they do not follow: the newest message, at most once a second.
+//! Members of a channel hear of what they do not follow: the newest message, as it reads then, at most once a second.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,9 +6,10 @@ use std::sync::Arc;
 use xpush_core::ports::PortError;
 use xpush_core::ports::access::MemberOf;
 use xpush_core::ports::bus::{Event, Topic};
+use xpush_core::ports::message_log::{Page, Range};
 use xpush_core::{Message, User};
 
-use super::inbox::{Handle, HomeRef, Inbox};
+use super::inbox::{Handle, HomeRef, Inbox, Wanted};
 use crate::dialect::{self, Namespace, object};
 use crate::shard::{Shard, Timer};
 
@@ -16,13 +17,18 @@ use crate::shard::{Shard, Timer};
 const PACE_MS: u64 = 1_000;
 /// Members looked at in one go: ten thousand must not hold a shard up.
 const BATCH: usize = 1_000;
+/// Messages among which one is looked for that still stands.
+const PAGE: usize = 10;
 
 /// What a home has still to tell its members.
 #[derive(Default)]
 pub(crate) struct Notices {
-    newest: Option<Arc<Message>>,
+    /// The seq of the newest message that waits.
+    newest: Option<u64>,
     /// They were told a moment ago: the next time is when the timer says so.
     waiting: bool,
+    /// The seq of what they were told.
+    told: u64,
 }
 
 /// The members to be told, for each shard to find those that are connected with it.
@@ -43,7 +49,7 @@ pub(crate) struct Counted {
 
 impl Notices {
     pub(super) fn is_idle(&self) -> bool {
-        self.newest.is_none() && !self.waiting
+        !self.waiting
     }
 }
 
@@ -54,29 +60,53 @@ impl Shard {
     pub(super) fn home_notify(&mut self, home_ref: HomeRef, message: &Arc<Message>) {
         let Some(home) = self.homes.get(home_ref) else { return };
         if home.rule.notify && message.kind.is_countable() {
-            home.notices.newest = Some(message.clone());
-            self.tell_notices(home_ref);
+            match home.notices.waiting {
+                true => home.notices.newest = Some(message.seq()),
+                false => self.tell_notice(home_ref, message.clone()),
+            }
         }
     }
 
-    fn tell_notices(&mut self, home_ref: HomeRef) {
+    fn tell_notice(&mut self, home_ref: HomeRef, message: Arc<Message>) {
         let Some(home) = self.homes.get(home_ref) else { return };
-        if home.notices.waiting {
-            return;
-        }
-        let Some(message) = home.notices.newest.take() else { return };
         home.notices.waiting = true;
+        home.notices.told = message.seq();
         self.arm(PACE_MS, Timer::Notices(home_ref));
         // One event for all nodes, whatever the number of members: each knows who is connected with it.
         self.node.bus().publish(&Topic::Nodes, Event::Notify(message.clone()));
         self.ask_members(message);
     }
 
+    /// What has waited may read otherwise by now, or be deleted.
     pub(crate) fn notices_timer(&mut self, home_ref: HomeRef) {
         let Some(home) = self.homes.get(home_ref) else { return };
-        home.notices.waiting = false;
-        self.tell_notices(home_ref);
-        self.retire(home_ref);
+        match home.notices.newest.take().filter(|_| home.rule.notify && home.keeps_history()) {
+            Some(newest) => self.read_page(home_ref, Wanted::Notice, Range::Before(newest + 1), PAGE),
+            None => {
+                home.notices.waiting = false;
+                self.retire(home_ref);
+            }
+        }
+    }
+
+    /// The newest of those that have not been told and still stand.
+    pub(super) fn notice_page(&mut self, home_ref: HomeRef, result: Result<Page, PortError>) {
+        let Some(home) = self.homes.get(home_ref) else { return };
+        let told = home.notices.told;
+        let stands = |message: &&Arc<Message>| {
+            let deleted = message.revision.is_some_and(|revision| revision.deleted);
+            message.seq() > told && message.kind.is_countable() && !deleted
+        };
+        match result {
+            Ok(page) => match page.messages.iter().rfind(stands) {
+                Some(message) => self.tell_notice(home_ref, message.clone()),
+                None => self.notices_timer(home_ref),
+            },
+            Err(error) => {
+                tracing::warn!(%error, "cannot read the message of a notification");
+                self.arm(PACE_MS, Timer::Notices(home_ref));
+            }
+        }
     }
 
     /// For this node's members; the message may be another node's.

@@ -36,6 +36,9 @@ impl Shard {
         if moved {
             home.order = Order::default();
             home.tail.clear();
+            // It was meant for what was kept; of what is under way the log will say what has become of it.
+            let queue = std::mem::take(&mut home.appends.queue);
+            self.refuse_all(queue, Code::Unavailable);
             while self.homes.get(home_ref).is_some_and(|home| !home.joins.is_empty()) {
                 let problem = Problem::new(Code::Unavailable, "the channel's rules have just changed");
                 self.join_failed(home_ref, 0, problem);

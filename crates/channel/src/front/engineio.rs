@@ -191,7 +191,7 @@ fn payload(
     callback: Option<u64>,
 ) -> Result<Response<Body>, Code> {
     let (body, binary) = match answered {
-        Ok(Answer::Payload(body, binary)) => (body, binary),
+        Ok(Answer::Payload(payload)) => payload.collect(),
         Ok(Answer::Refused(code)) => return Err(code),
         Ok(Answer::Taken) | Err(_) => return Err(Code::UnknownSession),
     };

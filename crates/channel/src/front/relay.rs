@@ -209,6 +209,7 @@ async fn gone(shared: &Arc<Shared>, node: u32) {
     }
 }
 
+/// Whoever drops this closes the connection: so the session learns that its poll was given up.
 async fn ask(shared: &Arc<Shared>, asking: Asking, peer: &Peer) -> Result<Response<Body>, Code> {
     let limits = &shared.config.limits;
     let target = target(peer, asking.request.uri()).ok_or(Code::UnknownSession)?;

@@ -174,9 +174,10 @@ impl Shard {
     }
 
     fn welcome_object(&mut self, handle: Handle) -> String {
-        let node = self.node.id().clone();
-        let identity = self.sessions.get(handle).and_then(|session| session.native.as_ref());
-        identity.map(|identity| welcome_object(identity, node.as_str())).unwrap_or_default()
+        let Some(session) = self.sessions.get(handle) else { return String::new() };
+        let Some(identity) = &session.native else { return String::new() };
+        let rate = session.commands_per_second(&self.node.config.limits);
+        welcome_object(identity, self.node.id().as_str(), rate)
     }
 
     /// A push to one session in `/`.
@@ -259,7 +260,7 @@ pub(crate) fn may_come_from(origin: Option<&str>, app: &AppSettings) -> Result<(
 }
 
 /// The object of `welcome`.
-fn welcome_object(identity: &Identity, node: &str) -> String {
+fn welcome_object(identity: &Identity, node: &str, rate: u32) -> String {
     let grant = &identity.grant;
     let mut out = Vec::with_capacity(160);
     let mut member = |name: &str, value: &str| {
@@ -277,7 +278,7 @@ fn welcome_object(identity: &Identity, node: &str) -> String {
     if let Some(device) = grant.device.as_ref().filter(|_| !grant.guest) {
         member("device", device.as_str());
     }
-    out.extend_from_slice(format!(r#","guest":{}"#, grant.guest).as_bytes());
+    out.extend_from_slice(format!(r#","guest":{},"rate":{rate}"#, grant.guest).as_bytes());
     if let Some(expires_at) = grant.expires_at {
         out.extend_from_slice(format!(r#","expires_at":{expires_at}"#).as_bytes());
     }

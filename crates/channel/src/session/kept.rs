@@ -5,7 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use xpush_core::{Grant, Monotonic};
+use xpush_core::{Grant, Monotonic, Problem};
 
 use super::recovery::{Claim, Kept, Pid};
 use super::sid::{self, Secret};
@@ -24,6 +24,8 @@ pub(crate) struct Reclaim {
     pub(crate) number: u32,
     pub(crate) claim: Claim,
     pub(crate) who: Who,
+    /// Whether it may still come as whom it goes on.
+    pub(crate) readmitted: Result<(), Problem>,
 }
 
 /// Whose a pid is.
@@ -79,6 +81,11 @@ impl Who {
             && self.anonymous == other.anonymous
             && (self.anonymous || mine.guest == others.guest && mine.sender.user == others.sender.user)
     }
+
+    /// Who goes on: a guest without a secret as whom it was, anybody else as it was just admitted.
+    fn goes_on(&mut self, other: &mut Self) {
+        if self.anonymous { other.clone_from(self) } else { self.clone_from(other) }
+    }
 }
 
 impl Recoverable {
@@ -106,7 +113,7 @@ impl Recoverable {
             state @ State::Kept { .. } => {
                 let taken = std::mem::replace(state, State::Live { at: reclaim.to, claimant: None });
                 let State::Kept { kept, .. } = taken else { return Verdict::Refused(reclaim) };
-                reclaim.who = entry.who.clone();
+                entry.who.goes_on(&mut reclaim.who);
                 self.bytes -= kept.bytes();
                 Verdict::Granted(reclaim, kept)
             }
@@ -120,7 +127,7 @@ impl Recoverable {
             && let Some(mut reclaim) = claimant.take()
         {
             entry.state = State::Live { at: reclaim.to, claimant: None };
-            reclaim.who = entry.who.clone();
+            entry.who.goes_on(&mut reclaim.who);
             return Some((reclaim, kept));
         }
         let bytes = kept.bytes();
@@ -172,18 +179,30 @@ impl Shard {
             return;
         };
         match self.recoverable.keep(pid, kept, self.now) {
-            Some((reclaim, kept)) => self.post(reclaim.to.shard, Inbox::Reclaimed(reclaim, Some(kept))),
+            Some((reclaim, kept)) => self.hand_on(reclaim, kept),
             None => self.trim_kept(),
         }
     }
 
     pub(crate) fn home_reclaim(&mut self, reclaim: Box<Reclaim>) {
-        let (reclaim, kept) = match self.recoverable.claim(reclaim, self.now) {
-            Verdict::Granted(reclaim, kept) => (reclaim, Some(kept)),
-            Verdict::Refused(reclaim) => (reclaim, None),
-            Verdict::Held(at) => return self.post(at.shard, Inbox::Yield(at)),
-        };
-        self.post(reclaim.to.shard, Inbox::Reclaimed(reclaim, kept));
+        match self.recoverable.claim(reclaim, self.now) {
+            Verdict::Granted(reclaim, kept) => self.hand_on(reclaim, kept),
+            Verdict::Refused(reclaim) => self.post(reclaim.to.shard, Inbox::Reclaimed(reclaim, None)),
+            Verdict::Held(at) => self.post(at.shard, Inbox::Yield(at)),
+        }
+    }
+
+    /// To who has claimed it. Of a guest without a secret ACCESS has not heard before now who it is.
+    fn hand_on(&mut self, mut reclaim: Box<Reclaim>, kept: Box<Kept>) {
+        if !reclaim.who.anonymous {
+            return self.post(reclaim.to.shard, Inbox::Reclaimed(reclaim, Some(kept)));
+        }
+        let (grant, mailbox) = (reclaim.who.grant.clone(), self.node.mailbox(reclaim.to.shard).clone());
+        let done = Box::new(move |readmitted| {
+            reclaim.readmitted = readmitted;
+            mailbox.post(Inbox::Reclaimed(reclaim, Some(kept)));
+        });
+        self.node.access().readmit(&grant, done);
     }
 
     pub(crate) fn kept_timer(&mut self) {
@@ -267,7 +286,7 @@ mod tests {
         leave(&mut all, 1, 1, Monotonic(0));
         for time in 1..200_000 {
             let claim = Claim::of(Pid::of(1));
-            let reclaim = Box::new(Reclaim { to: AT, number: 1, claim, who: who() });
+            let reclaim = Box::new(Reclaim { to: AT, number: 1, claim, who: who(), readmitted: Ok(()) });
             let Verdict::Granted(_, kept) = all.claim(reclaim, Monotonic(time)) else { panic!("{time}") };
             assert!(all.keep(&Pid::of(1), kept, Monotonic(time)).is_none());
             all.trim(Monotonic(time));
@@ -280,7 +299,10 @@ mod tests {
         let mut all = Recoverable::default();
         let pid = Pid::of(1);
         all.note(&pid, who(), AT);
-        let reclaim = |number| Box::new(Reclaim { to: AT, number, claim: Claim::of(pid), who: who() });
+        let reclaim = |number| {
+            let claim = Claim::of(pid);
+            Box::new(Reclaim { to: AT, number, claim, who: who(), readmitted: Ok(()) })
+        };
         assert!(matches!(all.claim(reclaim(1), Monotonic(0)), Verdict::Held(at) if at == AT));
         assert!(matches!(all.claim(reclaim(2), Monotonic(0)), Verdict::Refused(_)));
         assert!(

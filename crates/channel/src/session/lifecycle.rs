@@ -83,7 +83,7 @@ impl Shard {
             By::Polling { base64, answer } => {
                 // Dropping `answer` is a refusal.
                 let Some(version) = wire.engine() else { return };
-                let polling = Transport::Polling(Polling::begin(version, base64, answer));
+                let polling = Transport::Polling(Box::new(Polling::begin(version, base64, answer)));
                 let Some(handle) = self.begin(wire, (query, opening), permit, polling) else { return };
                 let mut frames = Vec::new();
                 self.greet(handle, &mut frames);

@@ -29,6 +29,7 @@ use xpush_core::ports::online::State;
 use xpush_core::{AppLimits, ChannelKey, Monotonic};
 use xpush_wire::ws;
 
+use crate::config::Limits;
 use crate::dialect::{Format, Namespace, Wire};
 use crate::fanout::inbox::{Entrance, Handle, Happening, LegacyEntrance};
 use crate::front::address::Permit;
@@ -97,7 +98,8 @@ pub(crate) struct Session {
 /// By what a session's bytes travel.
 pub(crate) enum Transport {
     Socket(Io),
-    Polling(Polling),
+    /// Boxed, so that a socket does not pay for its size.
+    Polling(Box<Polling>),
 }
 
 /// How a client goes on that does not ask for it by `subscribe`.
@@ -165,6 +167,11 @@ impl Session {
     pub(crate) fn app_limits(&self) -> AppLimits {
         let legacy = || self.legacy.as_ref().map(|socket| &socket.identity);
         self.native.as_ref().or_else(legacy).map(|identity| identity.app.limits).unwrap_or_default()
+    }
+
+    /// How many commands it may send; 0 means no bound. The server's limit holds where the app has none.
+    pub(crate) fn commands_per_second(&self, limits: &Limits) -> u32 {
+        self.app_limits().events_per_second.unwrap_or(limits.events_per_second)
     }
 
     pub(crate) fn stream(&mut self) -> Option<&mut Stream> {

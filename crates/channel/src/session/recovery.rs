@@ -269,6 +269,9 @@ impl Shard {
 
     /// What it leaves; `None` when nobody could go on from there.
     fn left_by(&mut self, handle: Handle, recovery: Recovery) -> Option<Box<Kept>> {
+        if self.follows_plain_history(handle) {
+            return None;
+        }
         if let Some(returning) = recovery.returning {
             // It broke once more before everything was followed again.
             return Some(returning.kept);
@@ -294,6 +297,15 @@ impl Shard {
         }
         Some(Box::new(kept))
     }
+
+    /// Whether it is given plain events of a channel with history: they carry no offset, so what it has missed of them cannot be told.
+    fn follows_plain_history(&mut self, handle: Handle) -> bool {
+        let Some(session) = self.sessions.get(handle) else { return false };
+        let Some(identity) = &session.native else { return false };
+        let plain = session.subscriptions.iter().filter(|one| one.namespace == Namespace::Plain);
+        let mut rules = plain.filter_map(|one| identity.app.rules.find(&self.topics.get(one.topic).key.name));
+        rules.any(|rule| rule.history.retention().is_some())
+    }
 }
 
 // === a client that recovers ===
@@ -306,7 +318,8 @@ impl Shard {
             session.await_reclaim(number);
         }
         let pid = claim.pid;
-        let reclaim = Box::new(Reclaim { to: handle, number, claim, who: Who { grant, anonymous } });
+        let who = Who { grant, anonymous };
+        let reclaim = Box::new(Reclaim { to: handle, number, claim, who, readmitted: Ok(()) });
         if pid.node == self.node.digest && self.node.has_shard(pid.shard) {
             self.post(pid.shard, Inbox::Reclaim(reclaim));
         } else {
@@ -316,14 +329,14 @@ impl Shard {
 
     /// The pid's shard has answered. Whoever has gone meanwhile may come again.
     pub(crate) fn reclaimed(&mut self, reclaim: Reclaim, kept: Option<Box<Kept>>) {
-        let Reclaim { to, number, claim: Claim { pid, offset }, who } = reclaim;
+        let Reclaim { to, number, claim: Claim { pid, offset }, who, readmitted } = reclaim;
         if !self.sessions.get(to).is_some_and(|session| session.reclaim_ends(number)) {
             if kept.is_some() {
                 self.post(pid.shard, Inbox::Keep(pid, kept));
             }
             return;
         }
-        let identity = match self.welcome_back(to, &who) {
+        let identity = match readmitted.and_then(|()| self.welcome_back(to, &who)) {
             Ok(identity) => identity,
             Err(problem) => {
                 if kept.is_some() {

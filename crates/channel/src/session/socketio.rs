@@ -227,9 +227,9 @@ impl Shard {
 
     /// Whether a ping, which costs an answer, is within the rate.
     pub(crate) fn may_go_on(&mut self, handle: Handle) -> bool {
-        let (now, rate) = (self.now, self.node.config.limits.events_per_second);
+        let (now, limits) = (self.now, &self.node.config.limits);
         let verdict = self.sessions.get(handle).map(|session: &mut Session| {
-            let rate = session.app_limits().events_per_second.unwrap_or(rate);
+            let rate = session.commands_per_second(limits);
             session.rate.take(now, rate)
         });
         if verdict == Some(super::rate::Verdict::Close) {

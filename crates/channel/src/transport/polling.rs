@@ -1,5 +1,8 @@
 //! Long polling: requests stay with the HTTP front; a session's outbox is drained into the poll that waits.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bytes::Bytes;
 use tokio::sync::oneshot;
 use xpush_core::Code;
@@ -22,6 +25,8 @@ const ANSWER: usize = 16;
 pub(crate) struct Polling {
     /// The poll that waits for something to be sent.
     waiting: Option<oneshot::Sender<Answer>>,
+    /// The front has the last payload in hand.
+    collected: Arc<AtomicBool>,
     version: engine::Version,
     /// The client cannot take binary bodies.
     base64: bool,
@@ -42,29 +47,54 @@ pub(crate) struct Post {
 }
 
 /// What the front answers a polling request.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Answer {
-    /// A payload; whether it is `application/octet-stream`.
-    Payload(Bytes, bool),
+    Payload(Payload),
     /// `ok`, to a POST.
     Taken,
     Refused(Code),
 }
 
+/// Packets for a poll; they are in no outbox any more.
+#[derive(Debug)]
+pub(crate) struct Payload {
+    body: Bytes,
+    binary: bool,
+    collected: Arc<AtomicBool>,
+}
+
+impl Payload {
+    /// The body, and whether it is `application/octet-stream`. Whoever asks writes it to the client at once.
+    pub(crate) fn collect(self) -> (Bytes, bool) {
+        self.collected.store(true, Ordering::Release);
+        (self.body, self.binary)
+    }
+}
+
 impl Polling {
     /// A new session: the answer to its first request is the open packet.
     pub(crate) fn begin(version: engine::Version, base64: bool, answer: oneshot::Sender<Answer>) -> Self {
-        Self { waiting: Some(answer), version, base64 }
+        Self { waiting: Some(answer), collected: Arc::new(AtomicBool::new(true)), version, base64 }
     }
 
     /// The session ends: so does the poll that waits, with one packet.
     pub(crate) fn end(&mut self, last: engine::Kind) {
-        if let Some(waiting) = self.waiting.take() {
-            let mut payload = PayloadWriter::new(self.version, self.base64);
-            payload.text(char::from(b'0' + last as u8).encode_utf8(&mut [0; 4]));
-            let (body, binary) = payload.finish();
-            let _ = waiting.send(Answer::Payload(body, binary));
-        }
+        let mut payload = PayloadWriter::new(self.version, self.base64);
+        payload.text(char::from(b'0' + last as u8).encode_utf8(&mut [0; 4]));
+        self.answer(payload);
+    }
+
+    /// Whether a poll hangs. One whose client has given it up does not: what it would have got is the next one's.
+    fn waits(&self) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| !waiting.is_closed())
+    }
+
+    fn answer(&mut self, payload: PayloadWriter) {
+        let Some(waiting) = self.waiting.take() else { return };
+        let (body, binary) = payload.finish();
+        self.collected.store(false, Ordering::Relaxed);
+        // A client that has gone at this very moment misses it: its session ends when it polls again, or by the heartbeat.
+        let _ = waiting.send(Answer::Payload(Payload { body, binary, collected: self.collected.clone() }));
     }
 }
 
@@ -74,8 +104,12 @@ impl Shard {
         let Some(polling) = self.polling(sid) else {
             return refuse(answer, self.unknown_or_upgraded(sid));
         };
-        // A request that was given up by its client is no rival.
-        if polling.waiting.as_ref().is_some_and(|waiting| !waiting.is_closed()) {
+        if !polling.collected.load(Ordering::Acquire) {
+            // The last answer has reached nobody. Going on would leave a hole: the client is to connect anew, and to resume.
+            refuse(answer, Code::UnknownSession);
+            return self.gone(sid.handle);
+        }
+        if polling.waits() {
             polling.end(engine::Kind::Close);
             refuse(answer, Code::BadRequest);
             return self.cut_off(sid.handle, Code::BadOrder);
@@ -124,7 +158,7 @@ impl Shard {
         else {
             return;
         };
-        if session.outbox.is_empty() || polling.waiting.is_none() {
+        if session.outbox.is_empty() || !polling.waits() {
             return self.farewell_if_done(handle);
         }
         let mut payload = PayloadWriter::new(version, polling.base64);
@@ -154,19 +188,14 @@ impl Shard {
         if payload.is_empty() {
             return self.farewell_if_done(handle);
         }
-        let (body, binary) = payload.finish();
-        if let Some(waiting) = polling.waiting.take() {
-            // A client that has gone meanwhile misses it; its session ends by the heartbeat.
-            let _ = waiting.send(Answer::Payload(body, binary));
-        }
+        polling.answer(payload);
         self.farewell_if_done(handle);
     }
 
     /// Whether a poll hangs.
     pub(crate) fn poll_waits(&mut self, handle: Handle) -> bool {
-        matches!(
-            self.sessions.get(handle).map(|session| &session.transport),
-            Some(Transport::Polling(Polling { waiting: Some(_), .. }))
+        self.sessions.get(handle).is_some_and(
+            |session| matches!(&session.transport, Transport::Polling(polling) if polling.waits()),
         )
     }
 
@@ -174,7 +203,7 @@ impl Shard {
     fn polling(&mut self, sid: Sid) -> Option<&mut Polling> {
         let session = self.sessions.get(sid.handle)?;
         match &mut session.transport {
-            Transport::Polling(polling) if sid::same(&session.secret, &sid.secret) => Some(polling),
+            Transport::Polling(polling) if sid::same(&session.secret, &sid.secret) => Some(polling.as_mut()),
             _ => None,
         }
     }

@@ -16,7 +16,7 @@ use crate::transport::api::Connections;
 /// Commands of one connection that may be in progress; with more, nothing is read from it.
 const WINDOW: u16 = 64;
 /// Reads of one socket in a turn; what is left waits for the next one.
-const READS: usize = 4;
+pub(super) const READS: usize = 4;
 
 /// Whether to go on with a connection's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,9 +58,12 @@ impl Shard {
     /// Goes on with sockets that had more than their share, or that were paused.
     pub(crate) fn take_unread(&mut self) {
         for handle in std::mem::take(&mut self.unread) {
-            match Connections::has(handle.slot) {
-                true => self.read_api(handle, true),
-                false => self.read(handle, true),
+            if Connections::has(handle.slot) {
+                self.read_api(handle, true);
+            } else if self.sessions.get(handle).is_some_and(|session| session.probe.is_some()) {
+                self.read_probe(handle);
+            } else {
+                self.read(handle, true);
             }
         }
     }

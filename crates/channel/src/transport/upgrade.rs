@@ -14,16 +14,20 @@ use crate::session::{Session, Transport};
 use crate::shard::{Shard, Timer};
 use crate::transport::Probe;
 use crate::transport::io::Io;
-use crate::transport::stream::token;
+use crate::transport::stream::{READS, token};
 
 /// How long a probing client's hanging poll may go on, in ms: the client waits for its end.
 const NOOP_MS: u64 = 100;
 
 /// A WebSocket that is not yet the session's transport.
 pub(crate) struct Probing {
+    /// Tells its timers from those of the session's earlier probes.
+    number: u32,
     io: Io,
     decoder: ws::Decoder,
     outbox: Outbox,
+    /// The probe's ping has been heard: there is only one.
+    pinged: bool,
 }
 
 /// What a probe's bytes have come to.
@@ -39,6 +43,7 @@ enum Heard {
 impl Shard {
     pub(crate) fn begin_probe(&mut self, probe: Probe) {
         let Probe { sid, stream: mut io, early, response } = probe;
+        let number = self.next_number();
         let Some(session) = self.sessions.get(sid.handle) else { return };
         let polls = matches!(session.transport, Transport::Polling(_));
         if !sid::same(&session.secret, &sid.secret) || !polls || session.probe.is_some() || session.closing {
@@ -51,9 +56,10 @@ impl Shard {
         }
         let mut outbox = Outbox::default();
         outbox.push(response);
-        session.probe = Some(Box::new(Probing { io, decoder: ws::Decoder::new(), outbox }));
+        let decoder = ws::Decoder::new();
+        session.probe = Some(Box::new(Probing { number, io, decoder, outbox, pinged: false }));
         let patience = self.node.config.limits.handshake_ms;
-        self.arm(patience, Timer::Probe(sid.handle));
+        self.arm(patience, Timer::Probe(sid.handle, number));
         self.write_probe(sid.handle, None);
         if !early.is_empty() {
             self.take_probe_bytes(sid.handle, &mut early.to_vec());
@@ -63,7 +69,14 @@ impl Shard {
 
     pub(crate) fn read_probe(&mut self, handle: Handle) {
         let mut buffer = std::mem::take(&mut self.buffer);
-        while let Some(probe) = self.sessions.get(handle).and_then(|session| session.probe.as_mut()) {
+        for round in 0.. {
+            let Some(probe) = self.sessions.get(handle).and_then(|session| session.probe.as_mut()) else {
+                break;
+            };
+            if round >= READS {
+                self.unread.push(handle);
+                break;
+            }
             match probe.io.read(&mut buffer) {
                 Ok(0) => {
                     self.end_probe(handle);
@@ -94,11 +107,11 @@ impl Shard {
             Heard::Nothing => {}
             Heard::Garbage => self.end_probe(handle),
             Heard::Ping => {
+                let number = probe.number;
                 let mut pong = Vec::new();
                 dialect::engine_packet(Kind::Pong, "probe", &mut pong);
                 self.write_probe(handle, Some(pong.into()));
-                self.arm(NOOP_MS, Timer::ProbeNoop(handle));
-                self.end_poll_for_probe(handle);
+                self.end_poll_for_probe(handle, number);
             }
             Heard::Upgrade(mut rest) => {
                 self.change_over(handle);
@@ -110,9 +123,8 @@ impl Shard {
     }
 
     /// The client waits for its poll to end before it changes over.
-    pub(crate) fn end_poll_for_probe(&mut self, handle: Handle) {
-        let probes = self.sessions.get(handle).is_some_and(|session| session.probe.is_some());
-        if !probes {
+    pub(crate) fn end_poll_for_probe(&mut self, handle: Handle, number: u32) {
+        if !self.is_probed_by(handle, number) {
             return;
         }
         if self.poll_waits(handle) {
@@ -120,7 +132,7 @@ impl Shard {
             dialect::engine_packet(Kind::Noop, "", &mut noop);
             self.sessions.send(handle.slot, noop.into());
         }
-        self.arm(NOOP_MS, Timer::ProbeNoop(handle));
+        self.arm(NOOP_MS, Timer::ProbeNoop(handle, number));
     }
 
     /// The WebSocket is the session's transport from here on; the outbox goes with it.
@@ -144,11 +156,17 @@ impl Shard {
         self.sessions.touch(handle.slot);
     }
 
-    pub(crate) fn probe_is_over(&mut self, handle: Handle) {
-        if self.sessions.get(handle).is_some_and(|session| session.probe.is_some()) {
+    pub(crate) fn probe_is_over(&mut self, handle: Handle, number: u32) {
+        if self.is_probed_by(handle, number) {
             self.count_refusal(xpush_core::Code::HandshakeTimeout);
             self.end_probe(handle);
         }
+    }
+
+    /// Whether the probe of this number goes on.
+    fn is_probed_by(&mut self, handle: Handle, number: u32) -> bool {
+        let probe = self.sessions.get(handle).and_then(|session| session.probe.as_ref());
+        probe.is_some_and(|probe| probe.number == number)
     }
 
     fn end_probe(&mut self, handle: Handle) {
@@ -182,7 +200,10 @@ impl Probing {
                 Ok(Some(_)) | Err(_) => return Heard::Garbage,
             };
             match packet {
-                Ok(Packet::Text(Kind::Ping, "probe")) => heard = Heard::Ping,
+                Ok(Packet::Text(Kind::Ping, "probe")) if !self.pinged => {
+                    self.pinged = true;
+                    heard = Heard::Ping;
+                }
                 Ok(Packet::Text(Kind::Upgrade, _)) => return Heard::Upgrade(bytes.to_vec()),
                 _ => return Heard::Garbage,
             }

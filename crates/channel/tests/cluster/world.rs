@@ -1,7 +1,7 @@
 //! Nodes that share what stands behind their ports, and a client of long polling that has no code in common with them.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -243,6 +243,17 @@ pub(crate) fn posted(world: &World, node: usize, sid: &str, body: &str) -> (u16,
 
 pub(crate) fn get(address: SocketAddr, path: &str) -> (u16, String) {
     request(address, "GET", path, "", "")
+}
+
+/// A poll that hangs for a moment, and whose client then goes.
+pub(crate) fn give_up(address: SocketAddr, path: &str) {
+    let mut stream = connect(address);
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: {address}\r\n\r\n").as_bytes()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    assert!(stream.read(&mut [0]).is_err(), "it hangs");
+    stream.shutdown(Shutdown::Write).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert!(matches!(stream.read(&mut [0]), Ok(0) | Err(_)), "nothing is said to it");
 }
 
 /// One request on a connection of its own; the answer's status and body.

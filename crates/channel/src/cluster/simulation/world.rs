@@ -249,7 +249,7 @@ impl World {
     fn poll(&mut self, client: usize) {
         let Some(poll) = self.clients[client].at.as_mut().and_then(|at| at.poll.as_mut()) else { return };
         let body = match poll.try_recv() {
-            Ok(Answer::Payload(body, _)) => String::from_utf8(body.to_vec()).unwrap(),
+            Ok(Answer::Payload(payload)) => String::from_utf8(payload.collect().0.to_vec()).unwrap(),
             // The session is no more: it did not answer heartbeats while its server stood still.
             Ok(_) | Err(oneshot::error::TryRecvError::Closed) => {
                 if let Some(at) = &mut self.clients[client].at {

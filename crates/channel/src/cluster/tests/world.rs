@@ -355,7 +355,7 @@ impl World {
     fn poll(&mut self, person: usize) {
         let Some(poll) = self.people[person].at.as_mut().and_then(|at| at.poll.as_mut()) else { return };
         let body = match poll.try_recv() {
-            Ok(Answer::Payload(body, _)) => String::from_utf8(body.to_vec()).unwrap(),
+            Ok(Answer::Payload(payload)) => String::from_utf8(payload.collect().0.to_vec()).unwrap(),
             Ok(other) => panic!("a poll was answered {other:?}"),
             Err(oneshot::error::TryRecvError::Empty) => return,
             Err(oneshot::error::TryRecvError::Closed) => panic!("a poll was dropped"),

@@ -1,6 +1,8 @@
 //! Who is let in, and what happens to what they send before that is known.
 
-use xpush_core::Clock;
+use std::io::Read;
+
+use xpush_core::{AppLimits, Clock};
 
 use super::permissions::old;
 use super::*;
@@ -16,6 +18,25 @@ fn a_guest_is_welcome_at_once_and_nobody_is_asked() {
         handles.into_iter().all(|handle| shard.sessions.get(handle).is_none_or(|one| one.gate.is_none()))
     }));
     assert_eq!(world.access.waiting(), 0);
+}
+
+#[test]
+fn who_is_welcome_is_told_how_much_it_may_send() {
+    let mut world = World::with(Limits { events_per_second: 30, ..Limits::default() });
+    for (own, rate) in [(None, 30), (Some(7), 7), (Some(0), 0)] {
+        world.access.set_limits(AppLimits { events_per_second: own, ..AppLimits::default() });
+        let mut guest = world.connect(None);
+        assert_eq!(pushed(&world.receive(&mut guest), "welcome")["rate"], rate);
+
+        let (stream, mut socket) = streams();
+        let connect = frame(0x81, r#"{"id":1,"cmd":"connect"}"#).into();
+        let by = By::WebSocket { stream, early: connect, response: Bytes::new() };
+        world.come(Wire::Plain, "", None, by);
+        let mut answer = [0; 256];
+        let n = socket.read(&mut answer).unwrap();
+        let answer: Value = serde_json::from_slice(&answer[2..n]).unwrap();
+        assert_eq!(answer["ok"]["rate"], rate, "{answer}");
+    }
 }
 
 #[test]

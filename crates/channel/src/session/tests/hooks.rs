@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use xpush_core::ports::access::Decided;
 use xpush_core::ports::hooks::{Ask, Called, Event, Hooks, Publishing, Route};
-use xpush_core::{App, Channel, Code, Problem};
+use xpush_core::{App, AppLimits, Channel, Code, Problem};
 
 use super::*;
 
@@ -16,6 +16,8 @@ struct LateHooks {
     asked: Mutex<Vec<Asked>>,
     called: Mutex<Vec<(Called, Decided<Bytes>)>>,
     told: Mutex<Vec<String>>,
+    /// What is followed from the beginning beside `brief:lobby`.
+    joined: Mutex<Vec<Channel>>,
 }
 
 impl Hooks for LateHooks {
@@ -50,7 +52,9 @@ impl Hooks for LateHooks {
     }
 
     fn joined(&self, _: &App) -> Vec<Channel> {
-        vec![Channel::new("brief:lobby").unwrap(), Channel::new("members:a").unwrap()]
+        let mut joined = vec![Channel::new("brief:lobby").unwrap(), Channel::new("members:a").unwrap()];
+        joined.extend(self.joined.lock().unwrap().iter().cloned());
+        joined
     }
 
     fn call(&self, called: Called, done: Decided<Bytes>) {
@@ -217,4 +221,45 @@ fn a_call_holds_up_nothing() {
         done(Ok(Bytes::from_static(answer.as_bytes())));
     }
     assert_eq!(world.receive(&mut ann), [r#"431[{"y":1}]"#, r#"432[{"ok":true}]"#]);
+}
+
+#[test]
+fn the_apps_own_limit_holds_for_what_is_published_by_a_route() {
+    let (mut world, _) = world();
+    world.access.set_limits(AppLimits { payload: Some(8), ..AppLimits::default() });
+    let mut ann = world.user("ann/a");
+    let (fits, large) = (r#""123456""#, r#""1234567""#);
+    for (data, code) in [(fits, Value::Null), (large, "too_large".into())] {
+        world.send(&mut ann, &format!(r#"421["hello",{data}]"#));
+        let packets = world.receive(&mut ann);
+        let ack = packets.iter().find(|packet| packet.starts_with("431[")).unwrap();
+        assert_eq!(acked(ack)["error"]["code"], code, "{ack}");
+        world.send(&mut ann, &format!(r#"422["call",{{"name":"hello","data":{data}}}]"#));
+        let packets = world.receive(&mut ann);
+        let ack = packets.iter().find(|packet| packet.starts_with("432[")).unwrap();
+        assert_eq!(acked(ack)["error"]["code"], code, "{ack}");
+    }
+}
+
+#[test]
+fn plain_events_that_were_missed_are_not_said_to_be_recovered() {
+    for (channel, recovers) in [("brief:x", true), ("kept:x", false)] {
+        let (mut world, hooks) = world();
+        hooks.joined.lock().unwrap().push(Channel::new(channel).unwrap());
+        let pid = |world: &mut World, client: &mut Client| {
+            world.access.answer_all();
+            let packets = world.receive(client);
+            let connect = packets.iter().find_map(|packet| packet.strip_prefix("40")).unwrap();
+            let connect: Value = serde_json::from_str(connect).unwrap();
+            connect["pid"].as_str().unwrap().to_owned()
+        };
+        let mut ann = world.connect(Some("ann/a"));
+        let first = pid(&mut world, &mut ann);
+        world.send(&mut ann, "1");
+        let mut bob = world.user("bob/b");
+        world.send(&mut bob, &format!(r#"421["publish",{{"channel":"{channel}","data":1}}]"#));
+        let mut ann = world.open("", None);
+        world.send(&mut ann, &format!(r#"40{{"token":"ann/a","pid":"{first}"}}"#));
+        assert_eq!(pid(&mut world, &mut ann) == first, recovers, "{channel}");
+    }
 }

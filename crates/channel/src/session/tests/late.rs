@@ -54,6 +54,13 @@ impl LateAccess {
         *self.apps.write().unwrap() = Arc::new(Apps { by_name, default: Some(app) });
     }
 
+    /// The app's own limits from now on.
+    pub(super) fn set_limits(&self, limits: AppLimits) {
+        let mut apps = Apps::clone(&self.apps());
+        apps.by_name.values_mut().for_each(|app| *app = Arc::new(AppSettings { limits, ..(**app).clone() }));
+        *self.apps.write().unwrap() = Arc::new(apps);
+    }
+
     pub(super) fn remove_apps(&self) {
         *self.apps.write().unwrap() = Arc::default();
     }

@@ -5,10 +5,13 @@ mod following;
 mod hooks;
 mod late;
 mod permissions;
+mod polling;
 mod recovery;
 mod returning;
 mod revocation;
+mod upgrade;
 
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 
@@ -31,6 +34,7 @@ use crate::node::{Parts, Shared};
 use crate::session::gate::Opening;
 use crate::session::sid::Sid;
 use crate::shard::Shard;
+use crate::transport::io::Io;
 use crate::transport::polling::{Answer, Poll, Post};
 use crate::transport::{By, Open};
 
@@ -162,14 +166,8 @@ impl World {
 
     /// A client that has done no more than to open its connection.
     fn open(&mut self, query: &str, opening: Option<Opening>) -> Client {
-        self.next = (self.next + 1) % SHARDS;
         let (answer, answered) = oneshot::channel();
-        let address = "127.0.0.1".parse().unwrap();
-        let permit = Arc::new(Addresses::default()).admit(address, &self.shared.config.limits).unwrap();
-        let by = By::Polling { base64: true, answer };
-        let open = Open { wire: Wire::Engine4, query: query.into(), opening, permit, by };
-        self.shared.mailbox(self.next).post(Inbox::Open(Box::new(open)));
-        self.turn();
+        self.come(Wire::Engine4, query, opening, By::Polling { base64: true, answer });
         let mut client = Client {
             shard: self.next,
             sid: Sid::decode(&"A".repeat(35)).unwrap(),
@@ -180,6 +178,16 @@ impl World {
         let open: Value = serde_json::from_str(&client.packets.remove(0)[1..]).unwrap();
         client.sid = Sid::decode(open["sid"].as_str().unwrap()).unwrap();
         client
+    }
+
+    /// A connection, in the next shard.
+    fn come(&mut self, wire: Wire, query: &str, opening: Option<Opening>, by: By) {
+        self.next = (self.next + 1) % SHARDS;
+        let address = "127.0.0.1".parse().unwrap();
+        let permit = Arc::new(Addresses::default()).admit(address, &self.shared.config.limits).unwrap();
+        let open = Open { wire, query: query.into(), opening, permit, by };
+        self.shared.mailbox(self.next).post(Inbox::Open(Box::new(open)));
+        self.turn();
     }
 
     /// A client that sends CONNECT with a token (or as a guest), and does not wait.
@@ -207,14 +215,19 @@ impl World {
         self.turn();
     }
 
+    /// One more poll, whatever became of the last one.
+    fn poll(&mut self, client: &Client) -> oneshot::Receiver<Answer> {
+        let (answer, answered) = oneshot::channel();
+        self.shared.mailbox(client.shard).post(Inbox::Poll(Poll { sid: client.sid, answer }));
+        self.turn();
+        answered
+    }
+
     /// Everything that has come since, packet by packet.
     fn receive(&mut self, client: &mut Client) -> Vec<String> {
         for _ in 0..20 {
             if client.poll.is_none() {
-                let (answer, answered) = oneshot::channel();
-                client.poll = Some(answered);
-                let poll = Poll { sid: client.sid, answer };
-                self.shared.mailbox(client.shard).post(Inbox::Poll(poll));
+                client.poll = Some(self.poll(client));
             }
             self.turn();
             client.take();
@@ -239,8 +252,8 @@ impl Client {
     fn take(&mut self) {
         let Some(poll) = &mut self.poll else { return };
         match poll.try_recv() {
-            Ok(Answer::Payload(body, _)) => {
-                let body = String::from_utf8(body.to_vec()).unwrap();
+            Ok(Answer::Payload(payload)) => {
+                let body = String::from_utf8(payload.collect().0.to_vec()).unwrap();
                 self.packets.extend(body.split('\u{1e}').map(str::to_owned));
                 self.poll = None;
             }
@@ -248,6 +261,22 @@ impl Client {
             Err(oneshot::error::TryRecvError::Empty) => {}
         }
     }
+}
+
+/// A stream as the front hands it over, and the client's end of it.
+fn streams() -> (Io, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (stream, _) = listener.accept().unwrap();
+    stream.set_nonblocking(true).unwrap();
+    (Io::plain(stream), client)
+}
+
+/// A client's frame (RFC 6455, 5.2), masked with zeros.
+fn frame(first: u8, payload: &str) -> Vec<u8> {
+    let len = u8::try_from(payload.len()).unwrap();
+    assert!(len < 126);
+    [&[first, 0x80 | len, 0, 0, 0, 0], payload.as_bytes()].concat()
 }
 
 /// What stands in an acknowledgement.

@@ -1,6 +1,7 @@
 //! Connection state recovery as a stock Socket.IO client asks for it: who gets back what, and who is told that nothing was.
 
 use proptest::prelude::*;
+use xpush_core::Clock;
 
 use super::*;
 use crate::session::recovery::Claim;
@@ -411,6 +412,51 @@ fn whoever_was_revoked_is_refused() {
     world.access.answer_all();
     let packets = world.receive(&mut memory.client);
     assert!(packets.len() == 1 && packets[0].starts_with("44"), "{packets:?}");
+}
+
+#[test]
+fn who_comes_with_a_new_token_goes_on_by_that() {
+    for alive in [false, true] {
+        let mut world = World::new();
+        let end = world.clock.wall() + 60_000;
+        let token = |issued, ends| -> &'static str {
+            Box::leak(format!(r#""token":"ann/{issued}/{ends}""#).into_boxed_str())
+        };
+        let mut memory = connect(&mut world, token(end - 120_000, end));
+        follow(&mut world, &mut memory, "open:a");
+        if !alive {
+            // The token's end ends the connection.
+            world.advance(70_000);
+            publish(&mut world, "open:a", 1..=1);
+        }
+        memory.auth = token(end, end + 300_000);
+        assert!(again(&mut world, &mut memory));
+        assert_eq!(memory.messages.len(), usize::from(!alive));
+        world.advance(70_000);
+        assert!(world.ask(&mut memory.client, r#"["ping"]"#)["ok"].is_object(), "alive {alive}");
+    }
+}
+
+#[test]
+fn a_guest_without_a_secret_comes_back_only_while_it_is_welcome() {
+    let mut world = World::new();
+    let mut memory = connect(&mut world, "");
+    follow(&mut world, &mut memory, "open:a");
+    world.ask(&mut memory.client, r#"["publish",{"channel":"open:name","data":1}]"#);
+    let mut reader = world.user("reader");
+    let page = world.ask(&mut reader, r#"["history",{"channel":"open:name"}]"#);
+    let name = page["ok"]["messages"][0]["from"]["user"].as_str().unwrap().to_owned();
+    world.access.revoke(&name, 1);
+    world.turn();
+    // A minute later, the shards have forgotten it.
+    world.advance(70_000);
+    world.access.revoke("bob", 1);
+    world.turn();
+    begin(&mut world, &mut memory);
+    world.access.answer_all();
+    let packets = world.receive(&mut memory.client);
+    assert!(packets.len() == 1 && packets[0].starts_with("44"), "{packets:?}");
+    assert!(packets[0].contains(r#""code":"revoked""#), "{packets:?}");
 }
 
 #[test]

@@ -76,6 +76,51 @@ fn other_rules_end_the_subscriptions_that_they_concern() {
 }
 
 #[test]
+fn what_waits_for_a_place_when_nothing_is_kept_any_more_is_refused_and_nothing_is_stuck() {
+    let mut world = World::new();
+    let mut ann = world.user("ann");
+    let publish = r#"["publish",{"channel":"kept:a","data":1}]"#;
+    let brief = || {
+        let mut rules = rules();
+        rules.insert(0, Rule { history: History::None, ..rule("kept:*", Who::Anyone) });
+        rules
+    };
+    let change = |world: &mut World, rules| {
+        world.access.set_app(true, &[], rules);
+        world.access.tell(Changed::App(App::new("demo").unwrap()));
+        world.turn();
+    };
+    // One is under way, one waits.
+    world.ledger.hold();
+    world.send(&mut ann, &format!("421{publish}"));
+    world.send(&mut ann, &format!("422{publish}"));
+    change(&mut world, brief());
+    world.ledger.let_go();
+    let packets = world.receive(&mut ann);
+    let ack = |packets: &[String], number| {
+        let head = format!("43{number}[");
+        acked(
+            packets.iter().find(|packet| packet.starts_with(&head)).unwrap_or_else(|| panic!("{packets:?}")),
+        )
+    };
+    assert_eq!(ack(&packets, 1)["ok"]["seq"], 1);
+    assert_eq!(ack(&packets, 2)["error"]["code"], "unavailable");
+    assert!(world.ask(&mut ann, publish)["ok"]["seq"].is_null());
+    change(&mut world, rules());
+    assert_eq!(world.ask(&mut ann, publish)["ok"]["seq"], 2);
+
+    // The channel is at home here, and its home has not heard what a publisher has.
+    change(&mut world, brief());
+    world.ask(&mut ann, r#"["subscribe",{"channel":"kept:a"}]"#);
+    world.access.set_app(true, &[], rules());
+    let mut bob = world.user("bob");
+    assert_eq!(world.ask(&mut bob, publish)["error"]["code"], "unavailable");
+    world.access.tell(Changed::App(App::new("demo").unwrap()));
+    world.turn();
+    assert_eq!(world.ask(&mut bob, publish)["ok"]["seq"], 3);
+}
+
+#[test]
 fn an_app_that_is_gone_has_no_connections() {
     let mut world = World::new();
     let mut ann = world.user("ann");
