@@ -46,7 +46,7 @@ use xpush_sqlite::{IndexedErasure, SearchIndex, SqliteDirectory, SqliteFiles, Sq
 use xpush_zookeeper::ZooKeeperCluster;
 
 use crate::config::{self, Settings, Shared};
-use crate::watermark;
+use crate::{authorities, watermark};
 
 pub(crate) use xpush_mongodb::Import;
 pub(crate) use xpush_sqlite::{
@@ -273,7 +273,7 @@ pub(crate) fn zookeeper(
     });
     if zookeeper.tls {
         options.tls =
-            Some(xpush_zookeeper::Tls { ca: authorities(zookeeper.ca.as_deref())?, identity: None });
+            Some(xpush_zookeeper::Tls { ca: authorities::read(zookeeper.ca.as_deref())?, identity: None });
     }
     let cluster = ZooKeeperCluster::open(options, runtime);
     Ok(Arc::new(cluster.map_err(|bad| format!("[zookeeper] cannot be used: {bad}"))?))
@@ -282,16 +282,6 @@ pub(crate) fn zookeeper(
 /// The registry of which server carries what; its work is done on `runtime`.
 pub(crate) fn hosts(shared: &Shared, runtime: &Handle) -> Result<Arc<dyn Hosts>, String> {
     Ok(Arc::new(RedisHosts::new(Connection::open(redis(&shared.redis)?, runtime))))
-}
-
-/// The certificates to trust, as PEM: those of a file, or the machine's.
-fn authorities(file: Option<&Path>) -> Result<String, String> {
-    let usual =
-        ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
-    let usual = usual.iter().map(Path::new).find(|path| path.exists());
-    let file =
-        file.or(usual).ok_or("there are no certificate authorities on this machine: name them by `ca`")?;
-    std::fs::read_to_string(file).map_err(|error| format!("cannot read {}: {error}", file.display()))
 }
 
 impl Stores {

@@ -2,6 +2,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod authorities;
 mod backends;
 mod banner;
 mod check;

@@ -348,7 +348,8 @@ fn note(
 fn end(writing: &Writing<'_>, app: &App, user: &User) -> Result<(), Fault> {
     // The change stays, as a place in the order; whoever has not heard of it by now was cut off, and comes upon a gap. Of an identity its provider's name for the user is
     // the key: all of the app's go, and as nobody remembers any, these are none.
-    const CHANGES: &str = "UPDATE changes SET kind = 8, app = '', first = '', second = iif(kind = 7, '', 'gap')
+    const CHANGES: &str =
+        "UPDATE changes SET kind = 8, app = '', first = '', second = iif(kind = 7, '', 'gap')
         WHERE app = ?1 AND (first = ?2 OR second = ?2 OR kind = 7)";
     const OTHERS: [&str; 3] = [
         "DELETE FROM markers WHERE app = ?1 AND user = ?2",
