@@ -9,7 +9,7 @@ use xpush_core::{Clock, Monotonic};
 use xpush_testkit::suite::bus::BusStore;
 use xpush_testkit::{HostileHub, Hostility, ManualClock};
 
-/// Delivers what it publishes, one publisher at a time.
+/// Delivers what it publishes, one at a time.
 struct Pumped {
     bus: Arc<dyn Bus>,
     hub: HostileHub,
@@ -32,6 +32,8 @@ impl Bus for Pumped {
 
     fn follow(&self, topic: Topic, done: Done<()>) {
         self.bus.follow(topic, done);
+        // Two who deliver at once could swap what they deliver.
+        let _turn = self.turn.lock();
         self.hub.deliver_due(Monotonic(u64::MAX));
     }
 
