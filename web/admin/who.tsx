@@ -81,7 +81,7 @@ export function WhoField({ label, hint, who, otherwise, onChange, testId }: WhoF
           onBlur={addRole}
         />
         {named.length === 0 && <span class="hint">{who === undefined ? otherwise : "nobody"}</span>}
-        {who !== undefined && (
+        {named.length === 0 && who !== undefined && (
           <button type="button" class="chip" title="Say nothing here: what holds by itself" onClick={() => onChange(undefined)}>
             Reset: {otherwise}
           </button>
