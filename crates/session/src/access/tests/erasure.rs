@@ -38,6 +38,9 @@ async fn whoever_was_cut_off_while_a_user_was_erased_takes_nothing_for_what_it_w
     let ann = Key::User(demo(), user("ann"));
     let known = UserRecord { name: Some("Ann".into()), ..UserRecord::default() };
     world.put(ann.clone(), Record::User(Box::new(known))).await;
+    // Behind it, so that nothing of it is still to be heard.
+    world.put(Key::App(demo()), Record::App(Box::new(app([])))).await;
+    world.ear.hears(&Changed::App(demo())).await;
     let name = async || world.admit(&token(claims("ann"))).await.unwrap().sender.name;
     assert_eq!(name().await.as_deref(), Some("Ann"));
 
