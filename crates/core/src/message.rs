@@ -110,6 +110,11 @@ pub const RECORD_VERSION: u8 = 2;
 const FIRST_VERSION: u8 = 1;
 
 impl Message {
+    /// Whether it was withdrawn.
+    pub fn is_deleted(&self) -> bool {
+        self.revision.is_some_and(|revision| revision.deleted)
+    }
+
     /// The record that bus and log carry.
     pub fn encode(&self) -> Bytes {
         let mut out = Writer::with_capacity(self.payload.json.len() + 128);

@@ -121,7 +121,7 @@ impl Book {
         let deleted = matches!(draft.kind, Kind::Delete { .. });
         let blanked = self.blanked as u64;
         let slot = self.slot(target).filter(|slot| slot.seq() > blanked).ok_or(Refused::NoSuchMessage)?;
-        if !slot.kind.is_message() || slot.revision.is_some_and(|revision| revision.deleted) {
+        if !slot.kind.is_message() || slot.is_deleted() {
             return Err(Refused::NoSuchMessage);
         }
         if slot.from.user != draft.from.user && !draft.moderates {
@@ -187,9 +187,7 @@ impl Book {
     }
 
     fn unread(&self, read: u64) -> u64 {
-        let counts = |message: &&Arc<Message>| {
-            message.kind.is_countable() && !message.revision.is_some_and(|revision| revision.deleted)
-        };
+        let counts = |message: &&Arc<Message>| message.kind.is_countable() && !message.is_deleted();
         let behind = self.slots[self.blanked..].iter().filter(|message| message.seq() > read);
         behind.filter(counts).count() as u64
     }

@@ -46,6 +46,7 @@ use xpush_sqlite::{IndexedErasure, SearchIndex, SqliteDirectory, SqliteFiles, Sq
 use xpush_zookeeper::ZooKeeperCluster;
 
 use crate::config::{self, Settings, Shared};
+use crate::port::ask;
 use crate::{authorities, watermark};
 
 pub(crate) use xpush_mongodb::Import;
@@ -327,7 +328,7 @@ impl Stores {
         let database = mongodb(&shared.mongodb).await?;
         // Before anything is written. What was noted is read first: the store has come as far by then, or has gone back.
         let view = watermark::live_view(&*cluster, PATIENCE).await;
-        let now = watermark::ask(|done| database.origin_now(done)).await;
+        let now = ask(|done| database.origin_now(done)).await;
         let now = now.map_err(|error| format!("cannot use MongoDB: {error}"))?;
         if view.is_some_and(|view| watermark::has_gone_back(&view, now)) || database.has_gone_back() {
             return Err(watermark::ADVICE.to_owned());

@@ -15,6 +15,7 @@ mod listen;
 mod log;
 mod open_files;
 mod pages;
+mod port;
 mod probe;
 mod role;
 mod serve;

@@ -5,12 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use xpush_channel::Node;
 use xpush_core::ports::bus::{Bus, BusSink, Envelope, Event, Inbound, Signal, Topic};
 use xpush_core::ports::cluster::{Standing, View};
 use xpush_core::ports::message_log::MessageLog;
-use xpush_core::ports::{Done, PortError};
 use xpush_core::{
     App, Channel, ChannelKey, ClientId, EventName, Kind, Message, NodeId, Payload, Sender, User,
 };
@@ -18,6 +17,7 @@ use xpush_core::{
 use crate::backends::{self, Backends};
 use crate::config::OPERATORS;
 use crate::health::Readiness;
+use crate::port::ask;
 
 /// Between two probes of a path.
 const EVERY: Duration = Duration::from_secs(2);
@@ -67,7 +67,8 @@ fn watch_path<F: Future<Output = Result<(), String>> + Send>(
 
 /// Where a channel stands that nobody uses.
 async fn read(log: Arc<dyn MessageLog>) -> Result<(), String> {
-    ask(|done| log.heads(vec![channel()], done)).await.map(drop)
+    let heads = ask(|done| log.heads(vec![channel()], done)).await;
+    heads.map(drop).map_err(|error| error.detail.into())
 }
 
 fn membership(view: &View) -> Result<(), String> {
@@ -144,13 +145,4 @@ fn signal(number: u64) -> Result<Signal, String> {
 fn channel() -> ChannelKey {
     let (app, channel) = (App::new(OPERATORS), Channel::new("$probe"));
     ChannelKey::new(app.expect("a good name"), channel.expect("a good name"))
-}
-
-async fn ask<T: Send + 'static>(call: impl FnOnce(Done<T>)) -> Result<T, String> {
-    let (sender, answer) = oneshot::channel();
-    call(Box::new(move |result: Result<T, PortError>| drop(sender.send(result))));
-    match answer.await {
-        Ok(result) => result.map_err(|error| error.detail.into()),
-        Err(_) => Err("it has closed".to_owned()),
-    }
 }

@@ -16,13 +16,13 @@ use rustix::process::{
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::oneshot;
-use xpush_core::ports::PortError;
+use xpush_core::ports::Done;
 use xpush_core::ports::cluster::{Cluster, Node, Standing, View};
 use xpush_core::ports::hosts::Hosts;
 
 use crate::cli::Options;
 use crate::config::Settings;
+use crate::port::ask;
 use crate::signals::Signals;
 use crate::{backends, serve, watermark};
 
@@ -192,21 +192,19 @@ impl Registrations {
         }
         let left: Vec<&Node> = view.nodes.iter().filter(|node| node.installation == installation).collect();
         for node in left {
-            let removed = ask(PATIENCE, |done| self.cluster.remove(&node.id, done)).await;
+            let removed = done_within(PATIENCE, |done| self.cluster.remove(&node.id, done)).await;
             if removed {
                 tracing::info!(name = %node.name, id = %node.id, "the cluster knows that it is dead");
             } else {
                 tracing::warn!(name = %node.name, "the cluster was not told that it is dead: it will notice by itself");
             }
             // The next start says the same: this is for clients that come before.
-            ask(REGISTRY, |done| self.hosts.evict(&node.name, done)).await;
+            done_within(REGISTRY, |done| self.hosts.evict(&node.name, done)).await;
         }
     }
 }
 
 /// Whether it was done in time.
-async fn ask(patience: Duration, ask: impl FnOnce(Box<dyn FnOnce(Result<(), PortError>) + Send>)) -> bool {
-    let (sender, answer) = oneshot::channel();
-    ask(Box::new(move |result| drop(sender.send(result))));
-    matches!(tokio::time::timeout(patience, answer).await, Ok(Ok(Ok(()))))
+async fn done_within(patience: Duration, call: impl FnOnce(Done<()>)) -> bool {
+    matches!(tokio::time::timeout(patience, ask(call)).await, Ok(Ok(())))
 }

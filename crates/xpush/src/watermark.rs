@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use xpush_core::SettingName;
 use xpush_core::ports::cluster::{Cluster, ClusterSink, Settings, Standing, View};
 use xpush_core::ports::transfer::Origin;
 use xpush_core::ports::{Done, Failure, PortError};
+
+use crate::port::ask;
 
 /// How often it is noted.
 const EVERY: Duration = Duration::from_secs(10);
@@ -43,13 +45,6 @@ pub(crate) async fn live_view(cluster: &dyn Cluster, patience: Duration) -> Opti
     let mut views = views(cluster);
     let live = views.wait_for(|view| view.standing == Standing::Live);
     tokio::time::timeout(patience, live).await.ok()?.ok().map(|view| view.clone())
-}
-
-/// How far a store has come.
-pub(crate) async fn ask(read: impl FnOnce(Done<Origin>)) -> Result<Origin, PortError> {
-    let (sender, answer) = oneshot::channel();
-    read(Box::new(move |result| drop(sender.send(result))));
-    answer.await.unwrap_or_else(|_| Err(PortError::new(Failure::NotApplied, "the store has ended")))
 }
 
 /// Whether the store, as it was opened, is at least as far as it was noted to be.

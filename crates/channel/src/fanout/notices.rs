@@ -94,8 +94,7 @@ impl Shard {
         let Some(home) = self.homes.get(home_ref) else { return };
         let told = home.notices.told;
         let stands = |message: &&Arc<Message>| {
-            let deleted = message.revision.is_some_and(|revision| revision.deleted);
-            message.seq() > told && message.kind.is_countable() && !deleted
+            message.seq() > told && message.kind.is_countable() && !message.is_deleted()
         };
         match result {
             Ok(page) => match page.messages.iter().rfind(stands) {

@@ -83,23 +83,28 @@ pub(crate) async fn begin(
         created_at: now,
         expires_at: now + REFRESH,
     };
-    let key = Key::Login(app.clone(), user.clone(), login);
-    let to = Record::Login(Box::new(kept.clone()));
-    if !api.store.apply(key.clone(), Expected::Absent, Some(to)).await? {
-        return Err(Code::Internal.into());
-    }
-    confirm(api, key, record).await?;
+    put(api, app, user, login, kept.clone(), record).await?;
     tokens(record, kept.device.as_ref(), refresh, now, &secret)
 }
 
-/// Ends a login that has just begun, if what it began by holds no more: whoever changed that may have ended all logins a moment before this one was there.
-pub(crate) async fn confirm(api: &Api, login: Key, by: &UserRecord) -> Result<(), Refusal> {
-    let Key::Login(app, user, _) = &login else { return Err(Code::Internal.into()) };
+/// A login begins, unless what it begins `by` holds no more: whoever changed that may have ended all logins a moment before this one was there.
+pub(crate) async fn put(
+    api: &Api,
+    app: &App,
+    user: &User,
+    login: Login,
+    record: LoginRecord,
+    by: &UserRecord,
+) -> Result<(), Refusal> {
+    let key = Key::Login(app.clone(), user.clone(), login);
+    if !api.store.apply(key.clone(), Expected::Absent, Some(Record::Login(Box::new(record)))).await? {
+        return Err(Code::Internal.into());
+    }
     let now = find_user(api, app, user).await?;
     if now.is_some_and(|now| !now.disabled && now.password == by.password) {
         return Ok(());
     }
-    api.store.remove(login).await?;
+    api.store.remove(key).await?;
     Err(Code::BadCredentials.into())
 }
 

@@ -15,7 +15,7 @@ use xpush_core::{App, Code, Problem, User};
 
 pub(crate) use failures::{Attempt, Failures};
 pub(crate) use hashing::Hashing;
-pub(crate) use login::{begin, confirm, make_room, sign_for_channel};
+pub(crate) use login::{begin, make_room, put as begin_login, sign_for_channel};
 pub(crate) use token::login_id;
 
 use crate::api::openapi::schema::{self, of};

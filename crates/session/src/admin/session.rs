@@ -10,13 +10,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use xpush_core::ports::PortError;
-use xpush_core::ports::directory::{Expected, Key, LoginRecord, Record, UserRecord, Via};
+use xpush_core::ports::directory::{Key, LoginRecord, Record, UserRecord, Via};
 use xpush_core::{App, Code, Login, User};
 
 use super::{GUARD, Who, flag, guarded, needed, object, operates};
 use crate::access::OPERATORS;
 use crate::accounts::password::{LONGEST, Password, SHORTEST};
-use crate::accounts::{authenticate, confirm, find_user, login_id, make_room};
+use crate::accounts::{authenticate, begin_login, find_user, login_id, make_room};
 use crate::administration::{Act, Actor, Wanted, is_operator};
 use crate::api::openapi::schema::{self, array, of};
 use crate::api::openapi::{Operation, Routes};
@@ -210,11 +210,7 @@ async fn new_cookie(
         created_at: now,
         expires_at: now + LONGEST_SESSION,
     };
-    let key = Key::Login(app, user.clone(), login.clone());
-    if !api.store.apply(key.clone(), Expected::Absent, Some(Record::Login(Box::new(record)))).await? {
-        return Err(Code::Internal.into());
-    }
-    confirm(api, key, known).await?;
+    begin_login(api, &app, user, login.clone(), record, known).await?;
     let value = format!("{}.{login}.{secret}", URL_SAFE_NO_PAD.encode(user.as_str()));
     set_cookie(api.cookie_name().await?, &value, LONGEST_SESSION / 1_000, encrypted)
 }

@@ -191,6 +191,21 @@ impl World {
         Self { nodes, clock, _folder: folder }
     }
 
+    /// She is being erased, and her connections have ended.
+    async fn settled() -> Self {
+        let world = Self::new().await;
+        world.nodes[0].begin().await;
+        world.clock.advance(SETTLING);
+        world
+    }
+
+    /// Its end comes, and nothing is left of it.
+    async fn ends(&self) {
+        self.goes_on().await;
+        assert!(self.nodes[0].get().await.is_none());
+        assert_eq!(self.nodes[0].pending().await, 0);
+    }
+
     /// So much time that everything comes to its end.
     async fn goes_on(&self) {
         for _ in 0..4 {
@@ -228,10 +243,8 @@ async fn nothing_is_left_of_whom_two_nodes_erase() {
 
 #[tokio::test]
 async fn a_bar_that_one_has_removed_is_set_by_no_other() {
-    let world = World::new().await;
+    let world = World::settled().await;
     let [one, two] = &world.nodes;
-    one.begin().await;
-    world.clock.advance(SETTLING);
     one.round().await;
     two.round().await;
     assert!(one.get().await.is_none());
@@ -243,17 +256,13 @@ async fn a_bar_that_one_has_removed_is_set_by_no_other() {
     end();
     round.await.unwrap();
     assert!(one.get().await.is_none());
-    world.goes_on().await;
-    assert!(one.get().await.is_none());
-    assert_eq!(one.pending().await, 0);
+    world.ends().await;
 }
 
 #[tokio::test]
 async fn whoever_has_the_id_next_loses_nothing_to_one_who_is_late() {
-    let world = World::new().await;
+    let world = World::settled().await;
     let [one, two] = &world.nodes;
-    one.begin().await;
-    world.clock.advance(SETTLING);
     let (round, step) = two.held_up(At::Step).await;
     one.round().await;
     let account = one.registers().await;
@@ -268,25 +277,20 @@ async fn whoever_has_the_id_next_loses_nothing_to_one_who_is_late() {
 
 #[tokio::test]
 async fn whoever_has_the_id_next_and_is_erased_at_once_is_erased_whole() {
-    let world = World::new().await;
+    let world = World::settled().await;
     let [one, two] = &world.nodes;
-    one.begin().await;
-    world.clock.advance(SETTLING);
     one.round().await;
     one.registers().await;
     one.says("2").await;
     two.begin().await;
-    world.goes_on().await;
-    assert!(one.get().await.is_none());
-    assert_eq!((one.messages().await, one.belongings().await, one.pending().await), (0, 0, 0));
+    world.ends().await;
+    assert_eq!((one.messages().await, one.belongings().await), (0, 0));
 }
 
 #[tokio::test]
 async fn what_begins_while_the_last_one_ends_is_not_forgotten_with_it() {
-    let world = World::new().await;
+    let world = World::settled().await;
     let [one, two] = &world.nodes;
-    one.begin().await;
-    world.clock.advance(SETTLING);
     one.round().await;
     one.registers().await;
     world.clock.advance(HEARD);
@@ -295,9 +299,7 @@ async fn what_begins_while_the_last_one_ends_is_not_forgotten_with_it() {
     end();
     round.await.unwrap();
     assert_eq!(one.pending().await, 0, "the note went with the one before");
-    world.goes_on().await;
-    assert!(one.get().await.is_none());
-    assert_eq!(one.pending().await, 0);
+    world.ends().await;
 }
 
 #[tokio::test]
@@ -308,7 +310,6 @@ async fn what_was_cut_short_before_the_bar_goes_on() {
     ask(|done| Erasure::begin(&*log, &app("demo"), &user("ann"), since, done)).await.unwrap();
     two.round().await;
     assert!(matches!(one.get().await, Some(Record::User(record)) if is_barred(&record)));
-    world.goes_on().await;
-    assert!(one.get().await.is_none());
-    assert_eq!((one.messages().await, one.belongings().await, one.pending().await), (0, 0, 0));
+    world.ends().await;
+    assert_eq!((one.messages().await, one.belongings().await), (0, 0));
 }

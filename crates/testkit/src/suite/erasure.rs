@@ -130,8 +130,8 @@ fn named(draft: Draft, name: &str) -> Draft {
 
 /// Whether nothing of it says whose it was and what it said.
 fn is_erased(message: &Message) -> bool {
-    let Message { from, payload, revision, kind, .. } = message;
-    let deleted = !kind.is_message() || revision.is_some_and(|revision| revision.deleted);
+    let Message { from, payload, kind, .. } = message;
+    let deleted = !kind.is_message() || message.is_deleted();
     let anonymous = from.user.as_str() == NOBODY && from.name.is_none();
     deleted && anonymous && &*payload.json == b"null" && payload.attachments.is_empty()
 }

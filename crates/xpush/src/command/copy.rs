@@ -9,7 +9,7 @@ use xpush_core::ports::files::FileRecord;
 
 use super::contents::{self, Contents, Move, Tally};
 use super::{Told, note, noted, now, settings, terminal, wait};
-use crate::backends::{self, KnownFiles, Progress};
+use crate::backends::{self, Fault, KnownFiles, Progress};
 use crate::cli::Site;
 use crate::config::Settings;
 use crate::serve;
@@ -200,9 +200,7 @@ pub(crate) fn restore(command: &Restore) -> Told {
 
 /// The files of the store that is replaced that the backup does not know: nobody would know of their contents any more.
 fn newer_files(store: &Path, backup: &KnownFiles) -> Vec<FileId> {
-    let newer = KnownFiles::open(store)
-        .map_err(|error| error.to_string())
-        .and_then(|store| contents::only_in(&store, backup).map_err(|fault| fault.into_port().detail.into()));
+    let newer = compared(store, |store| contents::only_in(store, backup));
     // It may be replaced because it is damaged.
     newer.unwrap_or_else(|why| {
         note(format_args!(
@@ -212,11 +210,18 @@ fn newer_files(store: &Path, backup: &KnownFiles) -> Vec<FileId> {
     })
 }
 
+/// What a comparison with the files of a store finds.
+fn compared(
+    store: &Path,
+    by: impl FnOnce(&KnownFiles) -> Result<Vec<FileId>, Fault>,
+) -> Result<Vec<FileId>, String> {
+    let store = KnownFiles::open(store).map_err(|error| error.to_string())?;
+    by(&store).map_err(|fault| fault.into_port().detail.into())
+}
+
 /// Nothing was restored: contents that the store does not know, and that are back already, go again.
 fn without_what_came_back(settings: &Settings, store: &Path, backup: &KnownFiles, why: String) -> String {
-    let unknown = KnownFiles::open(store)
-        .map_err(|error| error.to_string())
-        .and_then(|store| contents::only_in(backup, &store).map_err(|fault| fault.into_port().detail.into()));
+    let unknown = compared(store, |store| contents::only_in(backup, store));
     match unknown.and_then(|unknown| remove_files(settings, &unknown)) {
         Ok(_) => why,
         Err(error) => {

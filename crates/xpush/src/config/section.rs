@@ -128,13 +128,13 @@ impl<'a> Section<'a> {
 
     /// A file, as seen from where it is named.
     pub(crate) fn path_of_file(&mut self, key: &'static str) -> Option<PathBuf> {
-        self.read_item(key, |item| path(&item.value, "a file").map(|path| item.place.folder().join(path)))
+        self.read_item(key, file_named)
     }
 
     /// What is in the file that is named, without the line's end behind it.
     pub(crate) fn file(&mut self, key: &'static str) -> Option<String> {
         let files = self.reading.files;
-        self.read_item(key, |item| files.read(&item.place.folder().join(path(&item.value, "a file")?)))
+        self.read_item(key, |item| files.read(&file_named(item)?))
     }
 
     /// A folder, as seen from where xpush starts.
@@ -275,6 +275,11 @@ fn hint(known: &BTreeSet<String>, section: &str, key: &str) -> Option<String> {
 fn siblings<'a>(known: &'a BTreeSet<String>, section: &str) -> Vec<&'a str> {
     let inside = |path: &&String| path.rsplit_once('.').map_or("", |(home, _)| home) == section;
     known.iter().filter(inside).map(|path| leaf(path)).collect()
+}
+
+/// A file, as seen from where it is named.
+fn file_named(item: &Item) -> Result<PathBuf, String> {
+    Ok(item.place.folder().join(path(&item.value, "a file")?))
 }
 
 fn leaf(path: &str) -> &str {

@@ -102,7 +102,7 @@ impl History {
         let kept = (self.first()..=self.head).contains(&target);
         let message = kept.then(|| &self.slots[self.index(target)].message);
         match message {
-            Some(message) if message.kind.is_message() && !is_deleted(message) => {
+            Some(message) if message.kind.is_message() && !message.is_deleted() => {
                 if moderates || message.from.user == *user { Ok(()) } else { Err(Refused::NotYours) }
             }
             _ => Err(Refused::NoSuchMessage),
@@ -259,10 +259,6 @@ impl Hash for Fence {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.key().hash(state);
     }
-}
-
-fn is_deleted(message: &Message) -> bool {
-    message.revision.is_some_and(|revision| revision.deleted)
 }
 
 /// The data of a message that is withdrawn.

@@ -175,5 +175,5 @@ fn standing_fields() -> Document {
 }
 
 fn may_be_read(message: &Message) -> bool {
-    message.kind.is_message() && !message.revision.is_some_and(|revision| revision.deleted)
+    message.kind.is_message() && !message.is_deleted()
 }
